@@ -1,0 +1,12 @@
+//! Floor 0: small types that everything above speaks in. No I/O, no async.
+
+pub mod diagnostics;
+pub mod digest;
+pub mod ids;
+pub mod secret;
+pub mod suggest;
+
+pub use diagnostics::{Diagnostic, Diagnostics, Location, Severity, Subject};
+pub use digest::Digest;
+pub use ids::ResourceName;
+pub use secret::Secret;
