@@ -1,1 +1,55 @@
-//! Harness of the black-box tests: gateways, upstreams, raw clients.
+//! Harness of the black-box tests: it starts the real binary, plays both its clients and its upstreams byte by byte, and
+//! reads what comes back with a parser of its own that is slow, strict and shares no code with the gateway.
+//!
+//! | module | what it gives |
+//! | --- | --- |
+//! | [`ports`] | ports that stay reserved until they are used |
+//! | [`wire`] | a buffered socket and the strict HTTP/1.1 parser (the oracle) |
+//! | [`client`] | writes exact bytes, reads parsed responses |
+//! | [`upstream`] | a scriptable server that records what it was sent |
+//! | [`binary`] | where the gateway's binary is |
+//! | [`gateway`] | one running gateway: files, start, reload, signals, stop |
+//! | [`config`] | resources as values, written as YAML documents |
+//! | [`load`] | many clients that count failures and misroutes |
+
+pub mod binary;
+pub mod client;
+pub mod config;
+pub mod gateway;
+pub mod load;
+pub mod ports;
+pub mod upstream;
+pub mod wire;
+
+use std::time::{Duration, Instant};
+
+/// How long a test waits for a fact before it fails: far above what any fact needs, so that a busy machine fails nothing.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks until `fact` gives a value, at most [`PATIENCE`].
+///
+/// # Panics
+/// Says `what` was awaited when the time is up.
+pub fn eventually<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = fact() {
+            return value;
+        }
+        assert!(started.elapsed() < PATIENCE, "not seen within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A seeded source of randomness whose seed is printed, so that a failure can be repeated with `PORTCULLIS_TEST_SEED`.
+///
+/// # Panics
+/// When the variable is set and is not a number.
+pub fn seeded(test: &str) -> fastrand::Rng {
+    let seed = match std::env::var("PORTCULLIS_TEST_SEED") {
+        Ok(text) => text.parse().expect("PORTCULLIS_TEST_SEED is a number"),
+        Err(_) => fastrand::u64(..),
+    };
+    println!("{test}: PORTCULLIS_TEST_SEED={seed}");
+    fastrand::Rng::with_seed(seed)
+}

@@ -1,0 +1,314 @@
+//! One running gateway: its configuration folder, its process, its admin interface.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::client::{self, Response};
+use crate::{PATIENCE, binary, config, eventually, ports};
+
+/// What a gateway is started with.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    files: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
+    workers: usize,
+    arguments: Vec<String>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { files: Vec::new(), environment: Vec::new(), workers: 2, arguments: Vec::new() }
+    }
+}
+
+impl Plan {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A file of these resources.
+    #[must_use]
+    pub fn with(self, file: &str, resources: &[Value]) -> Self {
+        self.with_text(file, &config::documents(resources))
+    }
+
+    /// A file with this text.
+    #[must_use]
+    pub fn with_text(mut self, file: &str, text: &str) -> Self {
+        self.files.push((file.to_owned(), text.to_owned()));
+        self
+    }
+
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    #[must_use]
+    pub fn workers(mut self, count: usize) -> Self {
+        self.workers = count;
+        self
+    }
+
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Starts it and waits until it says that it is ready.
+    ///
+    /// # Panics
+    /// When it exits or never becomes ready.
+    #[must_use]
+    pub fn start(self) -> Gateway {
+        let mut gateway = self.start_unready();
+        let (admin, started) = (gateway.admin, Instant::now());
+        while !gateway.ready() {
+            assert!(gateway.running(), "the gateway ended at start:\n{}", gateway.log());
+            assert!(started.elapsed() < PATIENCE, "{admin} is not ready:\n{}", gateway.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        gateway
+    }
+
+    /// Starts it and waits until its admin interface answers, ready or not.
+    ///
+    /// # Panics
+    /// When it exits or its admin interface never answers.
+    #[must_use]
+    pub fn start_unready(self) -> Gateway {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (file, text) in &self.files {
+            write_atomically(folder.path(), file, text);
+        }
+        let admin: SocketAddr = ([127, 0, 0, 1], ports::free()).into();
+        let mut gateway = launch(self, folder, admin);
+        let started = Instant::now();
+        while gateway.try_admin("GET", "/probes/liveness").is_none() {
+            assert!(gateway.running(), "the gateway ended at start:\n{}", gateway.log());
+            assert!(started.elapsed() < PATIENCE, "no admin interface at {admin}:\n{}", gateway.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        gateway
+    }
+}
+
+fn launch(plan: Plan, folder: tempfile::TempDir, admin: SocketAddr) -> Gateway {
+    let mut command = Command::new(binary::portcullis());
+    command.args(["run", "--config"]).arg(folder.path());
+    command
+        .args(["--admin", &admin.to_string(), "--workers", &plan.workers.to_string()])
+        .args(&plan.arguments);
+    for (name, _) in std::env::vars_os() {
+        let foreign =
+            name.to_str().is_none_or(|name| name.starts_with("FLEX_") || name.starts_with("PORTCULLIS_"));
+        if foreign {
+            command.env_remove(&name);
+        }
+    }
+    command.envs(plan.environment.iter().map(|(name, value)| (name, value)));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary starts");
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    if let Some(output) = child.stdout.take() {
+        collect(output, &lines);
+    }
+    if let Some(output) = child.stderr.take() {
+        collect(output, &lines);
+    }
+    Gateway { child, folder, admin, lines, plan }
+}
+
+fn collect(output: impl std::io::Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
+    let lines = Arc::clone(lines);
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    });
+}
+
+/// Writes beside and renames into place, as careful editors do: the gateway never sees half a file.
+fn write_atomically(folder: &Path, file: &str, text: &str) {
+    let place = folder.join(file);
+    if let Some(parent) = place.parent() {
+        std::fs::create_dir_all(parent).expect("a folder for the file");
+    }
+    let beside = place.with_extension("tmp");
+    std::fs::write(&beside, text).expect("the temporary folder is writable");
+    std::fs::rename(beside, place).expect("a rename inside one folder");
+}
+
+/// A running gateway; ended by its process id when the value goes.
+pub struct Gateway {
+    child: Child,
+    folder: tempfile::TempDir,
+    admin: SocketAddr,
+    lines: Arc<Mutex<Vec<String>>>,
+    plan: Plan,
+}
+
+impl Gateway {
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The configuration folder.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_path_buf()
+    }
+
+    /// One call of the admin interface.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn admin(&self, method: &str, path: &str) -> Response {
+        client::call(self.admin, method, path, "", "")
+    }
+
+    fn try_admin(&self, method: &str, path: &str) -> Option<Response> {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        client::Client::try_connect(self.admin).ok()?.exchange(method, request.as_bytes()).ok()
+    }
+
+    /// What `GET /probes/readiness` says now.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.try_admin("GET", "/probes/readiness").is_some_and(|response| response.status == 200)
+    }
+
+    /// Whether the process still runs.
+    pub fn running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Puts a file of these resources in place, without a reload.
+    pub fn put(&self, file: &str, resources: &[Value]) {
+        self.put_text(file, &config::documents(resources));
+    }
+
+    /// Puts a file with this text in place, without a reload.
+    pub fn put_text(&self, file: &str, text: &str) {
+        write_atomically(self.folder.path(), file, text);
+    }
+
+    /// Removes a file, without a reload.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn remove(&self, file: &str) {
+        std::fs::remove_file(self.folder.path().join(file)).expect("the file is there");
+    }
+
+    /// `POST /reload`; the change is in force when it returns.
+    ///
+    /// # Panics
+    /// When the admin interface does not answer.
+    pub fn reload(&self) -> Response {
+        self.admin("POST", "/reload")
+    }
+
+    /// [`Gateway::put`], then [`Gateway::reload`].
+    pub fn apply(&self, file: &str, resources: &[Value]) -> Response {
+        self.put(file, resources);
+        self.reload()
+    }
+
+    /// Sends a signal by name, for instance `TERM`.
+    ///
+    /// # Panics
+    /// When there is no `kill`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -{name} {}", self.child.id());
+    }
+
+    /// Waits for the end of the process.
+    ///
+    /// # Panics
+    /// When it does not come within `limit`.
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status;
+            }
+            assert!(started.elapsed() < limit, "still running after {limit:?}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Ends the process at once and starts a new one on the same folder; ready or not.
+    ///
+    /// # Panics
+    /// As [`Plan::start_unready`].
+    #[must_use]
+    pub fn restart(mut self) -> Self {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let files = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a temporary folder"));
+        let next = launch(self.plan.clone(), files, self.admin);
+        eventually("the admin interface after a restart", || next.try_admin("GET", "/probes/liveness"));
+        next
+    }
+
+    /// Everything it wrote so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
+    /// Lines written so far.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn status_figure(&self, name: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
+    }
+
+    /// Resident memory in KiB.
+    #[must_use]
+    pub fn resident_kib(&self) -> u64 {
+        self.status_figure("VmRSS:")
+    }
+
+    /// The highest resident memory so far, in KiB.
+    #[must_use]
+    pub fn resident_peak_kib(&self) -> u64 {
+        self.status_figure("VmHWM:")
+    }
+
+    /// Threads of the process.
+    #[must_use]
+    pub fn threads(&self) -> u64 {
+        self.status_figure("Threads:")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let lines = self.lines();
+            let tail = &lines[lines.len().saturating_sub(60)..];
+            println!("--- last lines of the gateway ---\n{}", tail.join("\n"));
+        }
+    }
+}
