@@ -1,0 +1,74 @@
+//! `$NAME` and `${NAME}` in values (configuration reference 2.4).
+
+use std::sync::Arc;
+
+use super::{Node, NodeValue, Problem};
+
+/// Replaces every scalar that is, as a whole, `$NAME` or `${NAME}` (decision 13) by what `lookup`
+/// returns for `NAME`. The result remembers the variable, so that it is never shown, and counts as
+/// unquoted, so that it is converted to the type of its field. Anything else that contains `$`,
+/// expressions `#[…]` among them, is left alone. An unset variable leaves the text as it is, with a
+/// warning. `path_prefix` is the field path of `node`.
+pub fn substitute_environment(
+    node: &Node,
+    path_prefix: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> (Node, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let node = substitute(node, path_prefix, lookup, &mut problems);
+    (node, problems)
+}
+
+fn substitute(
+    node: &Node,
+    path: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    problems: &mut Vec<Problem>,
+) -> Node {
+    let value = match &node.value {
+        NodeValue::Scalar { text, variable: None, .. } => {
+            let Some(name) = variable_name(text) else { return node.clone() };
+            let Some(value) = lookup(name) else {
+                problems.push(
+                    Problem::warning(
+                        &node.place,
+                        path,
+                        format!("the environment variable `{name}` is not set"),
+                    )
+                    .help(format!("the text `{text}` is used as it is; set `{name}` for the gateway")),
+                );
+                return node.clone();
+            };
+            NodeValue::Scalar { text: value.into(), quoted: false, variable: Some(Arc::from(name)) }
+        }
+        NodeValue::Sequence(items) => NodeValue::Sequence(
+            items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| substitute(item, &format!("{path}[{index}]"), lookup, problems))
+                .collect(),
+        ),
+        NodeValue::Mapping(entries) => NodeValue::Mapping(
+            entries
+                .iter()
+                .map(|(key, value)| {
+                    let path = super::deserialize::join(path, &key.text);
+                    (key.clone(), substitute(value, &path, lookup, problems))
+                })
+                .collect(),
+        ),
+        NodeValue::Scalar { .. } | NodeValue::Null => return node.clone(),
+    };
+    Node { value, place: node.place.clone() }
+}
+
+/// `NAME` of `$NAME` or `${NAME}`, where `NAME` is `[A-Za-z_][A-Za-z0-9_]*`.
+pub fn variable_name(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix('$')?;
+    let name = rest.strip_prefix('{').map_or(Some(rest), |inner| inner.strip_suffix('}'))?;
+    let mut bytes = name.bytes();
+    let first = bytes.next()?;
+    let valid = (first.is_ascii_alphabetic() || first == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    valid.then_some(name)
+}

@@ -1,0 +1,22 @@
+//! Floor 1: YAML and JSON text in, typed values with perfect positions out.
+//!
+//! Text becomes a tree of [`Node`]s that remember where they stand and how they were written
+//! (`yes` stays `yes`); [`deserialize`] turns a node into any serde type and reports *all* problems
+//! at once, each with file, line and column (decision 15).
+
+pub mod deserialize;
+pub mod environment;
+pub mod node;
+pub mod parse;
+pub mod problem;
+pub mod source;
+
+pub use deserialize::{Deserialized, OneOrMany, RawNode, Spanned, deserialize};
+pub use environment::substitute_environment;
+pub use node::{Key, Node, NodeValue};
+pub use parse::{Document, Limits, Parsed, parse};
+pub use problem::Problem;
+pub use source::{Place, SourceFile};
+
+#[cfg(test)]
+mod tests;

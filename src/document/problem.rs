@@ -1,0 +1,64 @@
+//! What is wrong with a document, before it is known which resource it belongs to.
+
+use super::Place;
+use crate::base::{Diagnostic, Location, Severity, Subject};
+
+/// A finding with its place and field path; [`Problem::about`] makes it a [`Diagnostic`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub severity: Severity,
+    /// Path such as `spec.rules[0].path`; empty when the finding is about the text itself.
+    pub field: String,
+    pub location: Location,
+    pub message: String,
+    /// What to do, most useful first.
+    pub help: Vec<String>,
+}
+
+impl Problem {
+    pub fn error(place: &Place, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(Severity::Error, place, field, message)
+    }
+
+    pub fn warning(place: &Place, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, place, field, message)
+    }
+
+    fn new(severity: Severity, place: &Place, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            severity,
+            field: field.into(),
+            location: place.location(),
+            message: message.into(),
+            help: Vec::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn help(mut self, text: impl Into<String>) -> Self {
+        self.help.push(text.into());
+        self
+    }
+
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// The same finding, as one about a resource.
+    pub fn about(self, subject: &Subject) -> Diagnostic {
+        Diagnostic::from(self).about(subject)
+    }
+}
+
+impl From<Problem> for Diagnostic {
+    fn from(problem: Problem) -> Self {
+        Self {
+            severity: problem.severity,
+            subject: None,
+            location: Some(problem.location),
+            field: Some(problem.field).filter(|field| !field.is_empty()),
+            message: problem.message,
+            help: problem.help,
+        }
+    }
+}
