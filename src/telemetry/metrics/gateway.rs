@@ -1,0 +1,188 @@
+//! Counters of the whole process.
+
+use std::{
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use super::{
+    cells::{Counter, PerWorker},
+    exposition::{Exposition, Kind},
+};
+
+/// Reasons told apart; more than there are in the code, so the overflow stays empty.
+const REASONS_MAX: usize = 32;
+
+#[derive(Default)]
+struct Slot {
+    accepted: Counter,
+    active: Counter,
+    refused: Counter,
+}
+
+#[derive(Default)]
+struct Reason {
+    name: OnceLock<&'static str>,
+    count: AtomicU64,
+}
+
+/// The configuration being served.
+#[derive(Clone, Debug, Default)]
+struct Served {
+    digest: String,
+    applied_unix_seconds: u64,
+}
+
+/// Counters of the whole process.
+pub struct GatewayMetrics {
+    slots: PerWorker<Slot>,
+    reasons: [Reason; REASONS_MAX],
+    other_reasons: AtomicU64,
+    panics: AtomicU64,
+    reloads_ok: AtomicU64,
+    reloads_failed: AtomicU64,
+    generation: AtomicU64,
+    served: Mutex<Served>,
+    started: Instant,
+}
+
+impl GatewayMetrics {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            slots: PerWorker::new(workers),
+            reasons: Default::default(),
+            other_reasons: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+            reloads_ok: AtomicU64::new(0),
+            reloads_failed: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
+            served: Mutex::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// A client connection was accepted. Each call is paired with one of [`Self::connection_closed`].
+    pub fn connection_accepted(&self) {
+        let (slot, writer) = self.slots.mine();
+        slot.accepted.add(writer, 1);
+        slot.active.add(writer, 1);
+    }
+
+    pub fn connection_closed(&self) {
+        let (slot, writer) = self.slots.mine();
+        slot.active.subtract(writer, 1);
+    }
+
+    /// A client connection was turned away at once, as by the limit on connections.
+    pub fn connection_refused(&self) {
+        let (slot, writer) = self.slots.mine();
+        slot.refused.add(writer, 1);
+    }
+
+    /// Client connections now open, over all workers.
+    pub fn connections(&self) -> u64 {
+        let sum = self.slots.sum(|slot| &slot.active);
+        if sum > u64::MAX / 2 { 0 } else { sum }
+    }
+
+    /// A request was answered by the gateway itself before any API was chosen. `reason` is a fixed
+    /// word of the code, such as `head_too_large`.
+    pub fn request_refused(&self, reason: &'static str) {
+        for known in &self.reasons {
+            if *known.name.get_or_init(|| reason) == reason {
+                known.count.fetch_add(1, Relaxed);
+                return;
+            }
+        }
+        self.other_reasons.fetch_add(1, Relaxed);
+    }
+
+    /// A request handler panicked; its connection was closed.
+    pub fn panicked(&self) {
+        self.panics.fetch_add(1, Relaxed);
+    }
+
+    /// A configuration is served from now on.
+    pub fn reloaded(&self, generation: u64, digest: &str) {
+        self.reloads_ok.fetch_add(1, Relaxed);
+        self.generation.store(generation, Relaxed);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        if let Ok(mut served) = self.served.lock() {
+            *served = Served { digest: digest.to_owned(), applied_unix_seconds: now.as_secs() };
+        }
+    }
+
+    /// A configuration could not be applied; the one before serves on.
+    pub fn reload_failed(&self) {
+        self.reloads_failed.fetch_add(1, Relaxed);
+    }
+
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(super) fn expose(&self, page: &mut Exposition) {
+        let mut one = |name: &str, kind: Kind, help: &str, value: u64| {
+            page.family(name, kind, help);
+            page.sample("", &[], value);
+        };
+        let sum = |read: fn(&Slot) -> &Counter| self.slots.sum(read);
+        one(
+            "portcullis_connections_total",
+            Kind::Counter,
+            "Client connections accepted.",
+            sum(|s| &s.accepted),
+        );
+        one("portcullis_connections_active", Kind::Gauge, "Client connections now open.", self.connections());
+        one(
+            "portcullis_connections_refused_total",
+            Kind::Counter,
+            "Client connections turned away at once.",
+            sum(|s| &s.refused),
+        );
+        one(
+            "portcullis_panics_total",
+            Kind::Counter,
+            "Request handlers that panicked.",
+            self.panics.load(Relaxed),
+        );
+        one(
+            "portcullis_config_generation",
+            Kind::Gauge,
+            "Number of the configuration being served; 0 before the first.",
+            self.generation.load(Relaxed),
+        );
+        page.family("portcullis_reloads_total", Kind::Counter, "Configurations tried, by outcome.");
+        page.sample("", &[("outcome", "ok")], self.reloads_ok.load(Relaxed));
+        page.sample("", &[("outcome", "failed")], self.reloads_failed.load(Relaxed));
+        page.family(
+            "portcullis_requests_refused_total",
+            Kind::Counter,
+            "Requests answered before any API was chosen, by reason.",
+        );
+        for reason in &self.reasons {
+            if let Some(name) = reason.name.get() {
+                page.sample("", &[("reason", name)], reason.count.load(Relaxed));
+            }
+        }
+        page.sample("", &[("reason", "other")], self.other_reasons.load(Relaxed));
+        let served = self.served.lock().map(|served| served.clone()).unwrap_or_default();
+        if !served.digest.is_empty() {
+            page.family("portcullis_config_info", Kind::Gauge, "Digest of the configuration being served.");
+            page.sample("", &[("digest", &served.digest)], 1);
+            page.family(
+                "portcullis_config_applied_timestamp_seconds",
+                Kind::Gauge,
+                "When it was applied, in Unix time.",
+            );
+            page.sample("", &[], served.applied_unix_seconds);
+        }
+        page.family("portcullis_build_info", Kind::Gauge, "Version of the gateway.");
+        page.sample("", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        page.family("portcullis_uptime_seconds", Kind::Gauge, "Time since the start.");
+        page.sample("", &[], self.uptime().as_secs());
+    }
+}

@@ -1,0 +1,3 @@
+//! What the gateway says about itself: metrics for Prometheus, and log lines.
+
+pub mod metrics;
