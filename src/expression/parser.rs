@@ -1,0 +1,486 @@
+//! Tokens to tree: the grammar of reference 7.7 with the precedence of 7.3, high to low:
+//! selectors and calls, `not`, `as`, `< <= >= >`, `== !=`, `and`, `or`, then `default` and all
+//! infix functions (left-associative), then `if`.
+
+use super::{
+    ExpressionError, Uses, Warning,
+    ast::{CastTo, Comparison, Key, Kind, Link, Node, Operator, Relation, Step},
+    charset::Charset,
+    functions::Function,
+    lexer::{self, Spanned, Token},
+    refusals,
+    value::Value,
+    variables,
+};
+
+/// Nesting of parentheses, brackets, calls, `if` and `not`: above what people write, below what a
+/// thread's stack holds.
+pub const DEPTH_MAX: usize = 64;
+
+/// What the parser learns from an expression.
+pub struct Parsed {
+    pub root: Node,
+    pub uses: Uses,
+    /// Dotted paths of the variables under `vars`.
+    pub vars: Vec<String>,
+    pub warnings: Vec<Warning>,
+}
+
+/// Parses an expression (what stands between `#[` and `]`). `base` is its offset in the text that
+/// the caller gave.
+pub fn parse(text: &str, base: usize) -> Result<Parsed, ExpressionError> {
+    let mut warnings = Vec::new();
+    let header = refusals::header_length(text, base)?;
+    let tokens = lexer::tokens(&text[header..], base + header, &mut warnings)?;
+    let mut parser =
+        Parser { tokens, at: 0, depth: 0, bare: None, uses: Uses::default(), vars: Vec::new(), warnings };
+    let root = parser.expression()?;
+    if parser.token() != &Token::End {
+        return Err(refusals::after_expression(parser.token(), parser.offset(), &root));
+    }
+    Ok(Parsed { root, uses: parser.uses, vars: parser.vars, warnings: parser.warnings })
+}
+
+pub(super) struct Parser<'t> {
+    tokens: Vec<Spanned<'t>>,
+    at: usize,
+    depth: usize,
+    /// The logical or comparison operator at the top of the operand just parsed, when it has no
+    /// parentheses around it.
+    bare: Option<&'static str>,
+    pub(super) uses: Uses,
+    pub(super) vars: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+type Parse<T = Node> = Result<T, ExpressionError>;
+
+impl<'t> Parser<'t> {
+    fn token(&self) -> &Token<'t> {
+        &self.tokens[self.at].token
+    }
+
+    fn next_token(&self) -> &Token<'t> {
+        let next = (self.at + 1).min(self.tokens.len() - 1);
+        &self.tokens[next].token
+    }
+
+    fn offset(&self) -> usize {
+        self.tokens[self.at].start
+    }
+
+    /// Steps over a token; the last one, `End`, is never left.
+    fn step(&mut self) {
+        self.at = (self.at + 1).min(self.tokens.len() - 1);
+    }
+
+    fn is_symbol(&self, symbol: &str) -> bool {
+        matches!(self.token(), Token::Symbol(found) if *found == symbol)
+    }
+
+    fn is_word(&self, word: &str) -> bool {
+        matches!(self.token(), Token::Name(found) if *found == word)
+    }
+
+    fn accept(&mut self, symbol: &str) -> bool {
+        let found = self.is_symbol(symbol);
+        if found {
+            self.step();
+        }
+        found
+    }
+
+    fn accept_word(&mut self, word: &str) -> bool {
+        let found = self.is_word(word);
+        if found {
+            self.step();
+        }
+        found
+    }
+
+    fn require(&mut self, symbol: &'static str, why: &str) -> Parse<()> {
+        if self.accept(symbol) { Ok(()) } else { Err(self.missing(&format!("`{symbol}`"), why)) }
+    }
+
+    fn missing(&self, wanted: &str, why: &str) -> ExpressionError {
+        if let Some(refusal) = refusals::construct(self.token(), self.offset()) {
+            return refusal;
+        }
+        let found = refusals::describe(self.token());
+        ExpressionError::at(self.offset(), format!("expected {wanted} {why}, found {found}"))
+    }
+
+    fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parse<T>) -> Parse<T> {
+        if self.depth == DEPTH_MAX {
+            return Err(ExpressionError::at(
+                self.offset(),
+                format!("the expression is nested more than {DEPTH_MAX} levels deep"),
+            ));
+        }
+        self.depth += 1;
+        let result = parse(self);
+        self.depth -= 1;
+        result
+    }
+
+    fn expression(&mut self) -> Parse {
+        if self.is_word("if") { self.nested(Self::choice) } else { self.infix() }
+    }
+
+    fn choice(&mut self) -> Parse {
+        let offset = self.offset();
+        self.step();
+        self.require("(", "around the condition of `if`")?;
+        let condition = Box::new(self.expression()?);
+        self.require(")", "after the condition of `if`")?;
+        let yes = Box::new(self.expression()?);
+        if !self.accept_word("else") {
+            return Err(self
+                .missing("`else`", "after the first branch of `if`")
+                .help("every `if` has both branches: if (condition) a else b; use `else null` for none"));
+        }
+        let no = Box::new(self.expression()?);
+        Ok(Node { offset, kind: Kind::If { condition, yes, no } })
+    }
+
+    fn infix(&mut self) -> Parse {
+        let offset = self.offset();
+        let first = self.or()?;
+        let mut links = Vec::new();
+        let mut bare = self.bare.map(|operator| (operator, offset));
+        while let Some((operator, name)) = self.operator()? {
+            let link = self.tokens[self.at].start;
+            self.skip_path();
+            let start = self.offset();
+            let operand = self.or()?;
+            bare = bare.or(self.bare.map(|operator| (operator, start)));
+            if let Some((logical, at)) = bare.take() {
+                self.warnings.push(Warning::new(
+                    at,
+                    format!("`{logical}` binds tighter than `{name}`: all of it is one operand of `{name}`"),
+                    format!(
+                        "write parentheses around what belongs together, such as (a {name} b) {logical} c"
+                    ),
+                ));
+            }
+            if let Operator::Call(function) = operator {
+                check_charset(function, &operand)?;
+            }
+            links.push(Link { offset: link, operator, operand });
+        }
+        if links.is_empty() {
+            return Ok(first);
+        }
+        self.bare = None;
+        Ok(Node { offset, kind: Kind::Chain { first: Box::new(first), links } })
+    }
+
+    /// The infix operator at this place, and how it is written.
+    fn operator(&self) -> Parse<Option<(Operator, String)>> {
+        let path = match self.token() {
+            Token::Symbol(name @ ("++" | "--")) => (*name).to_owned(),
+            Token::Name("default") => return Ok(Some((Operator::Default, "default".to_owned()))),
+            Token::Name("else" | "and" | "or" | "as" | "not" | "if") | Token::Symbol(_) => return Ok(None),
+            Token::Name(_) => self.path_text(),
+            Token::Number(_) | Token::Text(_) | Token::End => return Ok(None),
+        };
+        let Some(function) = Function::from_path(&path) else {
+            return Err(refusals::unknown_function(&path, self.offset()));
+        };
+        let arity = function.entry().arity;
+        if arity != 2 {
+            return Err(ExpressionError::at(
+                self.offset(),
+                format!("`{path}` takes {}, it cannot stand between two values", arguments(arity)),
+            )
+            .help(format!("call it: {path}({})", if arity == 0 { "" } else { "…" })));
+        }
+        Ok(Some((Operator::Call(function), path)))
+    }
+
+    /// `NAME ('::' NAME)*` from here on, as text.
+    fn path_text(&self) -> String {
+        let mut path = String::new();
+        let mut at = self.at;
+        while let Some(Token::Name(name)) = self.tokens.get(at).map(|spanned| &spanned.token) {
+            path.push_str(name);
+            if !matches!(self.tokens.get(at + 1).map(|spanned| &spanned.token), Some(Token::Symbol("::"))) {
+                break;
+            }
+            path.push_str("::");
+            at += 2;
+        }
+        path
+    }
+
+    /// Steps over an operator's name.
+    fn skip_path(&mut self) {
+        self.step();
+        while self.is_symbol("::") {
+            self.step();
+            if matches!(self.token(), Token::Name(_)) {
+                self.step();
+            }
+        }
+    }
+
+    fn or(&mut self) -> Parse {
+        self.connected("or", Self::and, Kind::Or)
+    }
+
+    fn and(&mut self) -> Parse {
+        self.connected("and", Self::equality, Kind::And)
+    }
+
+    fn connected(
+        &mut self,
+        word: &'static str,
+        operand: fn(&mut Self) -> Parse,
+        kind: fn(Vec<Node>) -> Kind,
+    ) -> Parse {
+        let offset = self.offset();
+        let first = operand(self)?;
+        if !self.is_word(word) {
+            return Ok(first);
+        }
+        let mut operands = vec![first];
+        while self.accept_word(word) {
+            operands.push(operand(self)?);
+        }
+        self.bare = Some(word);
+        Ok(Node { offset, kind: kind(operands) })
+    }
+
+    fn equality(&mut self) -> Parse {
+        self.compared(Self::order, |symbol| match symbol {
+            "==" => Some(Relation::Equal),
+            "!=" => Some(Relation::NotEqual),
+            _ => None,
+        })
+    }
+
+    fn order(&mut self) -> Parse {
+        self.compared(Self::cast, |symbol| match symbol {
+            "<" => Some(Relation::Less),
+            "<=" => Some(Relation::LessOrEqual),
+            ">" => Some(Relation::Greater),
+            ">=" => Some(Relation::GreaterOrEqual),
+            _ => None,
+        })
+    }
+
+    fn compared(&mut self, operand: fn(&mut Self) -> Parse, relation: fn(&str) -> Option<Relation>) -> Parse {
+        let offset = self.offset();
+        let first = operand(self)?;
+        let mut rest = Vec::new();
+        let mut last = None;
+        while let &Token::Symbol(symbol) = self.token() {
+            let Some(relation) = relation(symbol) else { break };
+            last = Some(symbol);
+            let offset = self.offset();
+            self.step();
+            rest.push(Comparison { offset, relation, operand: operand(self)? });
+        }
+        if rest.is_empty() {
+            return Ok(first);
+        }
+        self.bare = last;
+        Ok(Node { offset, kind: Kind::Compare { first: Box::new(first), rest } })
+    }
+
+    fn cast(&mut self) -> Parse {
+        let offset = self.offset();
+        let base = self.unary()?;
+        if !self.accept_word("as") {
+            return Ok(base);
+        }
+        let to = match self.token() {
+            Token::Name("String") => CastTo::String,
+            Token::Name("Number") => CastTo::Number,
+            Token::Name("Boolean") => CastTo::Boolean,
+            other => return Err(refusals::cast_type(other, self.offset())),
+        };
+        self.step();
+        self.bare = None;
+        Ok(Node { offset, kind: Kind::Cast { base: Box::new(base), to } })
+    }
+
+    fn unary(&mut self) -> Parse {
+        let offset = self.offset();
+        if !self.accept_word("not") && !self.accept("!") {
+            return self.postfix();
+        }
+        let operand = Box::new(self.nested(Self::unary)?);
+        self.bare = Some("not");
+        Ok(Node { offset, kind: Kind::Not(operand) })
+    }
+
+    fn postfix(&mut self) -> Parse {
+        let offset = self.offset();
+        let root = match *self.token() {
+            Token::Name(name) if variables::is_root(name) && !self.is_call() => {
+                self.step();
+                Some(name)
+            }
+            _ => None,
+        };
+        let base = if root.is_some() { None } else { Some(self.primary()?) };
+        let steps = self.selectors()?;
+        self.bare = None;
+        match (root, base) {
+            (Some(root), _) => Ok(variables::resolve(self, root, offset, steps)),
+            (None, Some(base)) if steps.is_empty() => Ok(base),
+            (None, Some(base)) => Ok(Node { offset, kind: Kind::Select { base: Box::new(base), steps } }),
+            // One of the two was parsed above.
+            (None, None) => Err(self.missing("a value", "here")),
+        }
+    }
+
+    /// Whether a call starts here: `name(`, `module::name(`.
+    fn is_call(&self) -> bool {
+        matches!(self.next_token(), Token::Symbol("(" | "::"))
+    }
+
+    fn selectors(&mut self) -> Parse<Vec<Step>> {
+        let mut steps = Vec::new();
+        loop {
+            let offset = self.offset();
+            if self.accept(".") {
+                let name: Box<str> = match self.token() {
+                    Token::Name(name) => (*name).into(),
+                    Token::Text(name) => name.as_str().into(),
+                    other => return Err(refusals::selector(other, self.offset())),
+                };
+                self.step();
+                steps.push(Step { offset, key: Key::Name(name) });
+            } else if self.accept("[") {
+                let key = match self.nested(Self::expression)? {
+                    Node { kind: Kind::Constant(Value::String(name)), .. } => Key::Name((*name).into()),
+                    computed => Key::By(computed),
+                };
+                self.require("]", "after the key or index")?;
+                steps.push(Step { offset, key });
+            } else {
+                return Ok(steps);
+            }
+        }
+    }
+
+    fn primary(&mut self) -> Parse {
+        let offset = self.offset();
+        let constant = |value: Value<'static>| Node { offset, kind: Kind::Constant(value) };
+        let node = match self.token().clone() {
+            Token::Number(number) => constant(Value::Number(number)),
+            Token::Text(text) => constant(text.into()),
+            Token::Symbol("-") => {
+                self.step();
+                match *self.token() {
+                    Token::Number(number) => constant(Value::Number(-number)),
+                    _ => return Err(refusals::arithmetic("-", offset)),
+                }
+            }
+            Token::Symbol("(") => {
+                self.step();
+                let inner = self.nested(Self::expression)?;
+                self.require(")", "to close the parenthesis")?;
+                return Ok(inner);
+            }
+            Token::Symbol("[") => return self.list(),
+            Token::Symbol(name @ ("++" | "--")) if self.is_call() => {
+                self.step();
+                return self.call(name, offset);
+            }
+            Token::Name("true") => constant(true.into()),
+            Token::Name("false") => constant(false.into()),
+            Token::Name("null") => constant(Value::Null),
+            Token::Name(_) => {
+                let path = self.path_text();
+                let is_call = path.contains("::") || self.is_call();
+                if !is_call || refusals::is_keyword(&path) {
+                    return Err(refusals::name(&path, offset));
+                }
+                self.skip_path();
+                return self.call(&path, offset);
+            }
+            other => return Err(refusals::value(&other, offset)),
+        };
+        self.step();
+        Ok(node)
+    }
+
+    fn list(&mut self) -> Parse {
+        let offset = self.offset();
+        self.step();
+        let items = self.items("]", "to close the array")?;
+        let constant = |node: &Node| matches!(node.kind, Kind::Constant(_));
+        if !items.iter().all(constant) {
+            return Ok(Node { offset, kind: Kind::List(items) });
+        }
+        let values: Vec<Value<'static>> = items
+            .into_iter()
+            .filter_map(|node| match node.kind {
+                Kind::Constant(value) => Some(value),
+                _ => None,
+            })
+            .collect();
+        Ok(Node { offset, kind: Kind::Constant(values.into()) })
+    }
+
+    /// Expressions separated by commas, up to and including `close`.
+    fn items(&mut self, close: &'static str, why: &str) -> Parse<Vec<Node>> {
+        let mut items = Vec::new();
+        if self.accept(close) {
+            return Ok(items);
+        }
+        loop {
+            items.push(self.nested(Self::expression)?);
+            if !self.accept(",") {
+                self.require(close, why)?;
+                return Ok(items);
+            }
+        }
+    }
+
+    /// A call whose path has been read; the arguments follow.
+    fn call(&mut self, path: &str, offset: usize) -> Parse {
+        let Some(function) = Function::from_path(path) else {
+            return Err(refusals::unknown_function(path, offset));
+        };
+        self.require("(", &format!("after `{path}`"))?;
+        let given = self.items(")", "to close the call")?;
+        let arity = function.entry().arity;
+        if given.len() != arity {
+            return Err(ExpressionError::at(
+                offset,
+                format!("`{path}` takes {}, {} given", arguments(arity), given.len()),
+            ));
+        }
+        if let [_, second] = given.as_slice() {
+            check_charset(function, second)?;
+        }
+        self.uses.random |= function == Function::Uuid;
+        Ok(Node { offset, kind: Kind::Call { function, arguments: given } })
+    }
+}
+
+fn arguments(count: usize) -> String {
+    match count {
+        0 => "no argument".to_owned(),
+        1 => "1 argument".to_owned(),
+        _ => format!("{count} arguments"),
+    }
+}
+
+/// An encoding that is written out is checked when the configuration is loaded.
+fn check_charset(function: Function, second: &Node) -> Result<(), ExpressionError> {
+    if !matches!(function, Function::ToBinary | Function::ToString) {
+        return Ok(());
+    }
+    match &second.kind {
+        Kind::Constant(Value::String(name)) if Charset::from_name(name).is_none() => {
+            Err(ExpressionError::at(second.offset, format!("unknown encoding `{name}`"))
+                .help(format!("supported are {}", Charset::NAMES.join(", "))))
+        }
+        _ => Ok(()),
+    }
+}

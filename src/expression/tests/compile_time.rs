@@ -1,0 +1,71 @@
+//! Limits and warnings at load time.
+
+use super::*;
+
+#[test]
+fn an_expression_is_at_most_8_kib_long() {
+    let text = |length: usize| format!("#['{}']", "x".repeat(length - 2));
+    assert!(Template::compile(&text(EXPRESSION_BYTES_MAX)).is_ok());
+    let error = Template::compile(&text(EXPRESSION_BYTES_MAX + 1)).unwrap_err();
+    assert_eq!((error.offset, error.message.as_str()), (0, "the expression is longer than 8 KiB"));
+    // Literal text has no such limit.
+    assert!(Template::compile(&"x".repeat(EXPRESSION_BYTES_MAX * 2)).is_ok());
+}
+
+#[test]
+fn nesting_is_at_most_64_levels_deep() {
+    for (open, core, close) in [
+        ("(", "1", ")"),
+        ("[", "1", "]"),
+        ("lower(", "'a'", ")"),
+        ("not ", "true", ""),
+        ("payload[", "0", "]"),
+        ("if (true) 1 else ", "2", ""),
+        ("if (", "true", ") true else false"),
+    ] {
+        let nested = |depth: usize| format!("#[{}{core}{}]", open.repeat(depth), close.repeat(depth));
+        assert!(Template::compile(&nested(DEPTH_MAX)).is_ok(), "{open}");
+        let error = Template::compile(&nested(DEPTH_MAX + 1)).unwrap_err();
+        assert_eq!(error.message, "the expression is nested more than 64 levels deep", "{open}");
+        assert!(Template::compile(&nested(700)).is_err(), "{open}");
+    }
+}
+
+#[test]
+fn long_chains_are_not_nesting() {
+    let joined = vec!["'a'"; 1500].join("++");
+    assert_eq!(eval(&joined).to_string().len(), 1500);
+    assert_eq!(eval(&vec!["true"; 900].join(" and ")), Value::Boolean(true));
+    assert_eq!(eval(&format!("payload{}", ".a".repeat(4000))), Value::Null);
+    assert_eq!(eval(&vec!["null"; 500].join(" default ")), Value::Null);
+}
+
+#[test]
+fn the_offset_counts_in_the_text_that_was_given() {
+    let error = Template::compile("  #[ bad ]  ").unwrap_err();
+    assert_eq!(error.offset, 5);
+    let error = Template::compile("#['é' ++ bad]").unwrap_err();
+    assert_eq!(error.offset, "#['é' ++ ".len());
+}
+
+#[test]
+fn an_unknown_attribute_is_warned_about_and_null() {
+    let template = compile("attributes.requestpath");
+    let [warning] = template.warnings() else { panic!("{:?}", template.warnings()) };
+    assert_eq!(warning.help, "did you mean `attributes.requestPath`?");
+    assert_values(&[("attributes.nothing.more", "null")]);
+}
+
+#[test]
+fn interpolation_is_plain_text_with_a_warning() {
+    let template = compile("'a $(payload)'");
+    assert_eq!(template.warnings().len(), 1);
+    assert_values(&[("'a $(payload)'", r#""a $(payload)""#)]);
+    assert_eq!(compile(r"'a \$(payload)'").warnings(), []);
+}
+
+#[test]
+fn an_expression_that_is_not_closed_is_text_with_a_warning() {
+    let template = Template::compile("#[payload").unwrap();
+    assert_eq!((template.literal(), template.warnings().len()), (Some("#[payload"), 1));
+}
