@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, error::Error, fmt};
 
-use super::functions::Failure;
+use super::budget::Failure;
+use crate::base::Diagnostic;
 
 /// Why a text is not an expression of the subset: a configuration error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,14 @@ impl fmt::Display for ExpressionError {
 
 impl Error for ExpressionError {}
 
+/// Without place and field, which only the reader of the document knows.
+impl From<ExpressionError> for Diagnostic {
+    fn from(error: ExpressionError) -> Self {
+        let message = format!("expression: {} (at byte {})", error.message, error.offset);
+        error.help.into_iter().fold(Self::error(message), Self::help)
+    }
+}
+
 /// Something that is allowed but probably not meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
@@ -47,6 +56,14 @@ pub struct Warning {
 impl Warning {
     pub(super) fn new(offset: usize, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { offset, message: message.into(), help: help.into() }
+    }
+}
+
+/// Without place and field, which only the reader of the document knows.
+impl From<&Warning> for Diagnostic {
+    fn from(warning: &Warning) -> Self {
+        Self::warning(format!("expression: {} (at byte {})", warning.message, warning.offset))
+            .help(warning.help.as_str())
     }
 }
 

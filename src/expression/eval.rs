@@ -3,8 +3,10 @@
 use super::{
     EvalError,
     ast::{CastTo, Key, Kind, Node, Operator, PATH_KEYS_MAX, Path, Relation, Variable},
+    budget::{Budget, Failure},
+    calls,
     charset::Charset,
-    functions::{self, Budget, Failure, Function},
+    functions::Function,
     scope::{self, Scope},
     value::{Items, Value, whole},
 };
@@ -54,8 +56,8 @@ impl<'a> Evaluation<'a> {
                 let mut value = self.value(base)?;
                 for step in steps {
                     let selected = match &step.key {
-                        Key::Name(name) => by_name(value, name),
-                        Key::By(key) => by_value(value, self.value(key)?),
+                        Key::Name(name) => by_name(value, name, &self.budget),
+                        Key::By(key) => by_value(value, self.value(key)?, &self.budget),
                     };
                     value = selected.map_err(|failure| EvalError::failure(step.offset, failure))?;
                 }
@@ -89,7 +91,7 @@ impl<'a> Evaluation<'a> {
                         Operator::Default => value,
                         Operator::Call(function) => {
                             let operand = self.value(&link.operand)?;
-                            functions::call_two(function, value, operand, &self.budget)
+                            calls::call_two(function, value, operand, &self.budget)
                                 .map_err(|failure| EvalError::failure(link.offset, failure))?
                         }
                     };
@@ -108,13 +110,13 @@ impl<'a> Evaluation<'a> {
         arguments: &'a [Node],
     ) -> Result<Result<Value<'a>, Failure>, EvalError> {
         Ok(match arguments {
-            [one] => functions::call_one(function, self.value(one)?, &self.budget),
+            [one] => calls::call_one(function, self.value(one)?, &self.budget),
             [left, right] => {
                 let (left, right) = (self.value(left)?, self.value(right)?);
-                functions::call_two(function, left, right, &self.budget)
+                calls::call_two(function, left, right, &self.budget)
             }
             // The parser checks arities, and `uuid` is the only function without arguments.
-            _ => Ok(functions::uuid(self.scope.random())),
+            _ => Ok(calls::uuid(self.scope.random())),
         })
     }
 
@@ -176,14 +178,17 @@ fn with_path<T>(path: &Path, read: impl FnOnce(&[&str]) -> T) -> T {
     read(&keys[..length])
 }
 
-fn by_name<'a>(value: Value<'a>, name: &str) -> Result<Value<'a>, Failure> {
+fn by_name<'a>(value: Value<'a>, name: &str, budget: &Budget) -> Result<Value<'a>, Failure> {
+    if let Value::Array(items) = &value {
+        budget.spend_items(items.len())?;
+    }
     value.member(name).map_err(|value| no_selection(value.type_name(), "String"))
 }
 
-fn by_value<'a>(value: Value<'a>, key: Value<'a>) -> Result<Value<'a>, Failure> {
+fn by_value<'a>(value: Value<'a>, key: Value<'a>, budget: &Budget) -> Result<Value<'a>, Failure> {
     match (value, key) {
         (Value::Null, _) => Ok(Value::Null),
-        (value, Value::String(name)) => by_name(value, &name),
+        (value, Value::String(name)) => by_name(value, &name, budget),
         (Value::Array(items), Value::Number(index)) => Ok(match (place(index, items.len())?, items) {
             (None, _) => Value::Null,
             (Some(at), Items::Borrowed(items)) => items[at].borrowed(),

@@ -4,18 +4,23 @@
 //! * [`Scope`]: where the variables come from; implemented by whoever holds a request.
 //! * [`Value`]: what an evaluation gives; borrows from the template and the scope.
 //!
-//! `lexer` → `parser` (with `variables` and `refusals`) → `ast` → `eval` (with `functions`).
-//! `payload` reads bodies.
+//! `lexer` → `parser`, `operands` (with `functions`, `variables`, `refusals`) → `ast` → `eval` (with `calls`
+//! and `removal`, within a `budget`). `payload` and `xml` read bodies.
 
 mod ast;
+mod budget;
+mod calls;
 mod charset;
+mod convert;
 mod errors;
 mod eval;
 mod functions;
 mod lexer;
+mod operands;
 mod parser;
 mod payload;
 mod refusals;
+mod removal;
 mod scope;
 mod template;
 mod value;
@@ -25,8 +30,8 @@ mod xml;
 #[cfg(test)]
 mod tests;
 
+pub use budget::PRODUCED_BYTES_MAX;
 pub use errors::{EvalError, ExpressionError, Warning};
-pub use functions::PRODUCED_BYTES_MAX;
 pub use parser::DEPTH_MAX;
 pub use payload::{PAYLOAD_DEPTH_MAX, PAYLOAD_VALUES_MAX, payload_value};
 pub use scope::{Attribute, Scope, Uses};

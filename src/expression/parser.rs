@@ -1,16 +1,15 @@
 //! Tokens to tree: the grammar of reference 7.7 with the precedence of 7.3, high to low:
 //! selectors and calls, `not`, `as`, `< <= >= >`, `== !=`, `and`, `or`, then `default` and all
-//! infix functions (left-associative), then `if`.
+//! infix functions (left-associative), then `if`. The tight half, up to `not`, is in `operands`.
 
 use super::{
     ExpressionError, Uses, Warning,
-    ast::{CastTo, Comparison, Key, Kind, Link, Node, Operator, Relation, Step},
+    ast::{CastTo, Comparison, Kind, Link, Node, Operator, Relation},
     charset::Charset,
     functions::Function,
     lexer::{self, Spanned, Token},
     refusals,
     value::Value,
-    variables,
 };
 
 /// Nesting of parentheses, brackets, calls, `if` and `not`: above what people write, below what a
@@ -47,34 +46,34 @@ pub(super) struct Parser<'t> {
     depth: usize,
     /// The logical or comparison operator at the top of the operand just parsed, when it has no
     /// parentheses around it.
-    bare: Option<&'static str>,
+    pub(super) bare: Option<&'static str>,
     pub(super) uses: Uses,
     pub(super) vars: Vec<String>,
     pub(super) warnings: Vec<Warning>,
 }
 
-type Parse<T = Node> = Result<T, ExpressionError>;
+pub(super) type Parse<T = Node> = Result<T, ExpressionError>;
 
 impl<'t> Parser<'t> {
-    fn token(&self) -> &Token<'t> {
+    pub(super) fn token(&self) -> &Token<'t> {
         &self.tokens[self.at].token
     }
 
-    fn next_token(&self) -> &Token<'t> {
+    pub(super) fn next_token(&self) -> &Token<'t> {
         let next = (self.at + 1).min(self.tokens.len() - 1);
         &self.tokens[next].token
     }
 
-    fn offset(&self) -> usize {
+    pub(super) fn offset(&self) -> usize {
         self.tokens[self.at].start
     }
 
     /// Steps over a token; the last one, `End`, is never left.
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         self.at = (self.at + 1).min(self.tokens.len() - 1);
     }
 
-    fn is_symbol(&self, symbol: &str) -> bool {
+    pub(super) fn is_symbol(&self, symbol: &str) -> bool {
         matches!(self.token(), Token::Symbol(found) if *found == symbol)
     }
 
@@ -82,7 +81,7 @@ impl<'t> Parser<'t> {
         matches!(self.token(), Token::Name(found) if *found == word)
     }
 
-    fn accept(&mut self, symbol: &str) -> bool {
+    pub(super) fn accept(&mut self, symbol: &str) -> bool {
         let found = self.is_symbol(symbol);
         if found {
             self.step();
@@ -90,7 +89,7 @@ impl<'t> Parser<'t> {
         found
     }
 
-    fn accept_word(&mut self, word: &str) -> bool {
+    pub(super) fn accept_word(&mut self, word: &str) -> bool {
         let found = self.is_word(word);
         if found {
             self.step();
@@ -98,11 +97,11 @@ impl<'t> Parser<'t> {
         found
     }
 
-    fn require(&mut self, symbol: &'static str, why: &str) -> Parse<()> {
+    pub(super) fn require(&mut self, symbol: &'static str, why: &str) -> Parse<()> {
         if self.accept(symbol) { Ok(()) } else { Err(self.missing(&format!("`{symbol}`"), why)) }
     }
 
-    fn missing(&self, wanted: &str, why: &str) -> ExpressionError {
+    pub(super) fn missing(&self, wanted: &str, why: &str) -> ExpressionError {
         if let Some(refusal) = refusals::construct(self.token(), self.offset()) {
             return refusal;
         }
@@ -110,7 +109,7 @@ impl<'t> Parser<'t> {
         ExpressionError::at(self.offset(), format!("expected {wanted} {why}, found {found}"))
     }
 
-    fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parse<T>) -> Parse<T> {
+    pub(super) fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parse<T>) -> Parse<T> {
         if self.depth == DEPTH_MAX {
             return Err(ExpressionError::at(
                 self.offset(),
@@ -123,7 +122,7 @@ impl<'t> Parser<'t> {
         result
     }
 
-    fn expression(&mut self) -> Parse {
+    pub(super) fn expression(&mut self) -> Parse {
         if self.is_word("if") { self.nested(Self::choice) } else { self.infix() }
     }
 
@@ -199,7 +198,7 @@ impl<'t> Parser<'t> {
     }
 
     /// `NAME ('::' NAME)*` from here on, as text.
-    fn path_text(&self) -> String {
+    pub(super) fn path_text(&self) -> String {
         let mut path = String::new();
         let mut at = self.at;
         while let Some(Token::Name(name)) = self.tokens.get(at).map(|spanned| &spanned.token) {
@@ -214,7 +213,7 @@ impl<'t> Parser<'t> {
     }
 
     /// Steps over an operator's name.
-    fn skip_path(&mut self) {
+    pub(super) fn skip_path(&mut self) {
         self.step();
         while self.is_symbol("::") {
             self.step();
@@ -304,166 +303,9 @@ impl<'t> Parser<'t> {
         self.bare = None;
         Ok(Node { offset, kind: Kind::Cast { base: Box::new(base), to } })
     }
-
-    fn unary(&mut self) -> Parse {
-        let offset = self.offset();
-        if !self.accept_word("not") && !self.accept("!") {
-            return self.postfix();
-        }
-        let operand = Box::new(self.nested(Self::unary)?);
-        self.bare = Some("not");
-        Ok(Node { offset, kind: Kind::Not(operand) })
-    }
-
-    fn postfix(&mut self) -> Parse {
-        let offset = self.offset();
-        let root = match *self.token() {
-            Token::Name(name) if variables::is_root(name) && !self.is_call() => {
-                self.step();
-                Some(name)
-            }
-            _ => None,
-        };
-        let base = if root.is_some() { None } else { Some(self.primary()?) };
-        let steps = self.selectors()?;
-        self.bare = None;
-        match (root, base) {
-            (Some(root), _) => Ok(variables::resolve(self, root, offset, steps)),
-            (None, Some(base)) if steps.is_empty() => Ok(base),
-            (None, Some(base)) => Ok(Node { offset, kind: Kind::Select { base: Box::new(base), steps } }),
-            // One of the two was parsed above.
-            (None, None) => Err(self.missing("a value", "here")),
-        }
-    }
-
-    /// Whether a call starts here: `name(`, `module::name(`.
-    fn is_call(&self) -> bool {
-        matches!(self.next_token(), Token::Symbol("(" | "::"))
-    }
-
-    fn selectors(&mut self) -> Parse<Vec<Step>> {
-        let mut steps = Vec::new();
-        loop {
-            let offset = self.offset();
-            if self.accept(".") {
-                let name: Box<str> = match self.token() {
-                    Token::Name(name) => (*name).into(),
-                    Token::Text(name) => name.as_str().into(),
-                    other => return Err(refusals::selector(other, self.offset())),
-                };
-                self.step();
-                steps.push(Step { offset, key: Key::Name(name) });
-            } else if self.accept("[") {
-                let key = match self.nested(Self::expression)? {
-                    Node { kind: Kind::Constant(Value::String(name)), .. } => Key::Name((*name).into()),
-                    computed => Key::By(computed),
-                };
-                self.require("]", "after the key or index")?;
-                steps.push(Step { offset, key });
-            } else {
-                return Ok(steps);
-            }
-        }
-    }
-
-    fn primary(&mut self) -> Parse {
-        let offset = self.offset();
-        let constant = |value: Value<'static>| Node { offset, kind: Kind::Constant(value) };
-        let node = match self.token().clone() {
-            Token::Number(number) => constant(Value::Number(number)),
-            Token::Text(text) => constant(text.into()),
-            Token::Symbol("-") => {
-                self.step();
-                match *self.token() {
-                    Token::Number(number) => constant(Value::Number(-number)),
-                    _ => return Err(refusals::arithmetic("-", offset)),
-                }
-            }
-            Token::Symbol("(") => {
-                self.step();
-                let inner = self.nested(Self::expression)?;
-                self.require(")", "to close the parenthesis")?;
-                return Ok(inner);
-            }
-            Token::Symbol("[") => return self.list(),
-            Token::Symbol(name @ ("++" | "--")) if self.is_call() => {
-                self.step();
-                return self.call(name, offset);
-            }
-            Token::Name("true") => constant(true.into()),
-            Token::Name("false") => constant(false.into()),
-            Token::Name("null") => constant(Value::Null),
-            Token::Name(_) => {
-                let path = self.path_text();
-                let is_call = path.contains("::") || self.is_call();
-                if !is_call || refusals::is_keyword(&path) {
-                    return Err(refusals::name(&path, offset));
-                }
-                self.skip_path();
-                return self.call(&path, offset);
-            }
-            other => return Err(refusals::value(&other, offset)),
-        };
-        self.step();
-        Ok(node)
-    }
-
-    fn list(&mut self) -> Parse {
-        let offset = self.offset();
-        self.step();
-        let items = self.items("]", "to close the array")?;
-        let constant = |node: &Node| matches!(node.kind, Kind::Constant(_));
-        if !items.iter().all(constant) {
-            return Ok(Node { offset, kind: Kind::List(items) });
-        }
-        let values: Vec<Value<'static>> = items
-            .into_iter()
-            .filter_map(|node| match node.kind {
-                Kind::Constant(value) => Some(value),
-                _ => None,
-            })
-            .collect();
-        Ok(Node { offset, kind: Kind::Constant(values.into()) })
-    }
-
-    /// Expressions separated by commas, up to and including `close`.
-    fn items(&mut self, close: &'static str, why: &str) -> Parse<Vec<Node>> {
-        let mut items = Vec::new();
-        if self.accept(close) {
-            return Ok(items);
-        }
-        loop {
-            items.push(self.nested(Self::expression)?);
-            if !self.accept(",") {
-                self.require(close, why)?;
-                return Ok(items);
-            }
-        }
-    }
-
-    /// A call whose path has been read; the arguments follow.
-    fn call(&mut self, path: &str, offset: usize) -> Parse {
-        let Some(function) = Function::from_path(path) else {
-            return Err(refusals::unknown_function(path, offset));
-        };
-        self.require("(", &format!("after `{path}`"))?;
-        let given = self.items(")", "to close the call")?;
-        let arity = function.entry().arity;
-        if given.len() != arity {
-            return Err(ExpressionError::at(
-                offset,
-                format!("`{path}` takes {}, {} given", arguments(arity), given.len()),
-            ));
-        }
-        if let [_, second] = given.as_slice() {
-            check_charset(function, second)?;
-        }
-        self.uses.random |= function == Function::Uuid;
-        Ok(Node { offset, kind: Kind::Call { function, arguments: given } })
-    }
 }
 
-fn arguments(count: usize) -> String {
+pub(super) fn arguments(count: usize) -> String {
     match count {
         0 => "no argument".to_owned(),
         1 => "1 argument".to_owned(),
@@ -472,7 +314,7 @@ fn arguments(count: usize) -> String {
 }
 
 /// An encoding that is written out is checked when the configuration is loaded.
-fn check_charset(function: Function, second: &Node) -> Result<(), ExpressionError> {
+pub(super) fn check_charset(function: Function, second: &Node) -> Result<(), ExpressionError> {
     if !matches!(function, Function::ToBinary | Function::ToString) {
         return Ok(());
     }

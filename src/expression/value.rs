@@ -4,9 +4,7 @@
 //! the parsed payload) and from parts of both, so that most expressions of real configurations are
 //! evaluated without an allocation.
 
-use std::{borrow::Cow, collections::HashMap, fmt, ops::Deref};
-
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use std::{borrow::Cow, collections::HashMap, ops::Deref};
 
 /// A value of the DataWeave subset. `Binary` occurs inside an expression only, never as its result.
 #[derive(Clone, Debug, Default)]
@@ -306,112 +304,8 @@ impl PartialEq for Object<'_> {
     }
 }
 
-impl Serialize for Value<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Null => serializer.serialize_unit(),
-            Self::Boolean(flag) => serializer.serialize_bool(*flag),
-            Self::Number(number) => match whole(*number) {
-                Some(integer) => serializer.serialize_i64(integer),
-                None => serializer.serialize_f64(*number),
-            },
-            Self::String(text) => serializer.serialize_str(text),
-            Self::Array(items) => {
-                let mut sequence = serializer.serialize_seq(Some(items.len()))?;
-                for item in items.iter() {
-                    sequence.serialize_element(item)?;
-                }
-                sequence.end()
-            }
-            Self::Object(object) => {
-                let mut map = serializer.serialize_map(Some(object.members.len()))?;
-                for (key, value) in object.members.iter() {
-                    map.serialize_entry(key, value)?;
-                }
-                map.end()
-            }
-            Self::Binary(bytes) => serializer.serialize_bytes(bytes),
-        }
-    }
-}
-
 /// The number as an integer, when it is one that a 64-bit float holds exactly.
 pub(super) fn whole(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53
     (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
-}
-
-/// The text form of JSON values; for tests and messages.
-impl fmt::Display for Value<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.to_text() {
-            Some(text) => f.write_str(&text),
-            None => f.write_str(&self.to_json()),
-        }
-    }
-}
-
-impl<'a> From<&'a str> for Value<'a> {
-    fn from(text: &'a str) -> Self {
-        Self::String(Cow::Borrowed(text))
-    }
-}
-
-impl From<String> for Value<'_> {
-    fn from(text: String) -> Self {
-        Self::String(Cow::Owned(text))
-    }
-}
-
-impl From<bool> for Value<'_> {
-    fn from(flag: bool) -> Self {
-        Self::Boolean(flag)
-    }
-}
-
-impl From<u16> for Value<'_> {
-    fn from(number: u16) -> Self {
-        Self::Number(f64::from(number))
-    }
-}
-
-impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
-    fn from(value: Option<T>) -> Self {
-        value.map_or(Self::Null, Into::into)
-    }
-}
-
-impl<'a> From<Vec<Value<'a>>> for Value<'a> {
-    fn from(items: Vec<Value<'a>>) -> Self {
-        Self::Array(items.into())
-    }
-}
-
-impl<'a> From<Object<'a>> for Value<'a> {
-    fn from(object: Object<'a>) -> Self {
-        Self::Object(object)
-    }
-}
-
-/// JSON values of claims and introspection answers. Integers beyond 2^53 lose precision: numbers
-/// are 64-bit floats (reference 7.1).
-impl From<serde_json::Value> for Value<'static> {
-    fn from(json: serde_json::Value) -> Self {
-        match json {
-            serde_json::Value::Null => Self::Null,
-            serde_json::Value::Bool(flag) => Self::Boolean(flag),
-            serde_json::Value::Number(number) => number.as_f64().map_or(Self::Null, Self::Number),
-            serde_json::Value::String(text) => Self::String(Cow::Owned(text)),
-            serde_json::Value::Array(items) => items.into_iter().map(Self::from).collect::<Vec<_>>().into(),
-            serde_json::Value::Object(members) => Object {
-                members: members
-                    .into_iter()
-                    .map(|(key, value)| (Cow::Owned(key), Self::from(value)))
-                    .collect::<Vec<_>>()
-                    .into(),
-                case_insensitive: false,
-            }
-            .into(),
-        }
-    }
 }

@@ -69,3 +69,13 @@ fn an_expression_that_is_not_closed_is_text_with_a_warning() {
     let template = Template::compile("#[payload").unwrap();
     assert_eq!((template.literal(), template.warnings().len()), (Some("#[payload"), 1));
 }
+
+#[test]
+fn findings_become_diagnostics_with_their_help() {
+    let error: crate::base::Diagnostic = refused("paylod").into();
+    assert_eq!(error.message, "expression: unknown variable `paylod` (at byte 0)");
+    assert_eq!((error.is_error(), error.help), (true, vec!["did you mean `payload`?".to_owned()]));
+    let template = compile("not 'a' contains 'b'");
+    let warning: crate::base::Diagnostic = (&template.warnings()[0]).into();
+    assert_eq!((warning.is_error(), warning.help.len()), (false, 1));
+}

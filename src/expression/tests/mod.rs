@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use super::*;
 
 mod compile_time;
+mod documented;
 mod functions;
 mod payload;
 mod precedence;
