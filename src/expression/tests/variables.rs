@@ -48,6 +48,15 @@ fn headers_are_selected_without_regard_to_case() {
 }
 
 #[test]
+fn a_repeated_set_cookie_is_an_array() {
+    let cookies = Value::from(vec![Value::from("a=1"), Value::from("b=2")]);
+    let response = Request { headers: vec![("set-cookie", cookies)], ..Request::default() };
+    let template = compile("attributes.headers.'Set-Cookie'[-1]");
+    assert_eq!(template.eval(&response), Ok(Value::from("b=2")));
+    assert_eq!(response.asked.take(), ["header set-cookie"]);
+}
+
+#[test]
 fn other_objects_are_selected_by_exact_keys() {
     assert_values(&[("payload.User", "null"), ("attributes.queryParams.Page", "null")]);
 }
