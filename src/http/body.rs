@@ -1,0 +1,236 @@
+//! Message bodies: streamed from a connection's buffer without a copy, or whole.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::Headers;
+
+/// How much of a body is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// Exactly this many bytes.
+    Known(u64),
+    /// Ends where the source says so.
+    Unknown,
+}
+
+/// What a source has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// At least one byte can be lent.
+    Data,
+    /// No more bytes; trailers can be taken.
+    End,
+}
+
+/// Why a body ended before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// The peer closed or reset the connection.
+    Disconnected,
+    /// The peer broke the framing (RFC 9112 section 7.1).
+    Malformed,
+    /// Nothing moved for the stream idle timeout.
+    IdleTimeout,
+    /// The body is larger than the configured limit.
+    TooLarge,
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disconnected => "the peer closed the connection inside the body",
+            Self::Malformed => "malformed chunked framing",
+            Self::IdleTimeout => "stream idle timeout",
+            Self::TooLarge => "body over the size limit",
+        })
+    }
+}
+
+impl std::error::Error for BodyError {}
+
+/// A connection that is receiving a body. The bytes stay in the connection's buffer until the
+/// consumer has taken them, which is the back-pressure: an unread body is not read from the socket.
+pub trait BodySource {
+    fn length(&self) -> Length;
+
+    /// Waits until bytes can be lent or the body has ended.
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<Step, BodyError>>;
+
+    /// Shows the bytes at hand to `take`, which answers how many it has taken.
+    fn lend(&self, take: &mut dyn FnMut(&[u8]) -> usize);
+
+    /// The trailer fields, once after [`Step::End`].
+    fn trailers(&self) -> Option<Headers>;
+
+    /// The consumer has dropped the body, finished or not.
+    fn release(&self);
+}
+
+/// A body on the wire; dropping it tells the connection.
+pub struct WireBody(Rc<dyn BodySource>);
+
+impl WireBody {
+    pub fn new(source: Rc<dyn BodySource>) -> Self {
+        Self(source)
+    }
+}
+
+impl Drop for WireBody {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+/// The body of a request or a response.
+#[derive(Default)]
+pub enum Body {
+    #[default]
+    Empty,
+    /// At hand in full.
+    Whole(Bytes),
+    /// Still arriving.
+    Wire(WireBody),
+    /// What has been read already, then the rest.
+    Resumed { read: Bytes, rest: WireBody },
+}
+
+/// Outcome of [`Body::collect`].
+pub enum Collected {
+    Whole(Bytes),
+    /// Over the limit. The body is as good as before: nothing of it is lost.
+    TooLarge(Body),
+}
+
+impl Body {
+    pub fn wire(source: Rc<dyn BodySource>) -> Self {
+        Self::Wire(WireBody::new(source))
+    }
+
+    pub fn length(&self) -> Length {
+        match self {
+            Self::Empty => Length::Known(0),
+            Self::Whole(bytes) => Length::Known(bytes.len() as u64),
+            Self::Wire(wire) => wire.0.length(),
+            Self::Resumed { read, rest } => match rest.0.length() {
+                Length::Known(more) => Length::Known(more + read.len() as u64),
+                Length::Unknown => Length::Unknown,
+            },
+        }
+    }
+
+    /// Whether it is known to have no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.length() == Length::Known(0)
+    }
+
+    /// Whether the whole body is at hand, so that it can be sent twice.
+    pub fn is_at_hand(&self) -> bool {
+        matches!(self, Self::Empty | Self::Whole(_)) || self.is_empty()
+    }
+
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, BodyError>> {
+        match self {
+            Self::Empty => Poll::Ready(Ok(Step::End)),
+            Self::Whole(bytes) | Self::Resumed { read: bytes, .. } if !bytes.is_empty() => {
+                Poll::Ready(Ok(Step::Data))
+            }
+            Self::Whole(_) => Poll::Ready(Ok(Step::End)),
+            Self::Wire(wire) | Self::Resumed { rest: wire, .. } => wire.0.poll_ready(cx),
+        }
+    }
+
+    pub fn lend(&mut self, take: &mut dyn FnMut(&[u8]) -> usize) {
+        match self {
+            Self::Empty => {}
+            Self::Whole(bytes) | Self::Resumed { read: bytes, .. } if !bytes.is_empty() => {
+                let taken = take(bytes);
+                bytes.advance(taken);
+            }
+            Self::Whole(_) => {}
+            Self::Wire(wire) | Self::Resumed { rest: wire, .. } => wire.0.lend(take),
+        }
+    }
+
+    pub fn trailers(&self) -> Option<Headers> {
+        match self {
+            Self::Empty | Self::Whole(_) => None,
+            Self::Wire(wire) | Self::Resumed { rest: wire, .. } => wire.0.trailers(),
+        }
+    }
+
+    /// Reads the body into memory, `limit` bytes at the most.
+    ///
+    /// # Errors
+    /// [`BodyError`] when the body breaks off.
+    pub async fn collect(mut self, limit: usize) -> Result<Collected, BodyError> {
+        match self {
+            Self::Empty => return Ok(Collected::Whole(Bytes::new())),
+            Self::Whole(bytes) if bytes.len() <= limit => return Ok(Collected::Whole(bytes)),
+            Self::Whole(_) => return Ok(Collected::TooLarge(self)),
+            Self::Wire(_) | Self::Resumed { .. } => {}
+        }
+        if matches!(self.length(), Length::Known(length) if length > limit as u64) {
+            return Ok(Collected::TooLarge(self));
+        }
+        let mut read = BytesMut::new();
+        loop {
+            if read.len() > limit {
+                let (Self::Wire(rest) | Self::Resumed { rest, .. }) = self else {
+                    return Ok(Collected::TooLarge(Self::Whole(read.freeze())));
+                };
+                return Ok(Collected::TooLarge(Self::Resumed { read: read.freeze(), rest }));
+            }
+            match poll_fn(|cx| self.poll_ready(cx)).await? {
+                Step::End => return Ok(Collected::Whole(read.freeze())),
+                Step::Data => self.lend(&mut |bytes| {
+                    read.extend_from_slice(bytes);
+                    bytes.len()
+                }),
+            }
+        }
+    }
+
+    /// Reads and drops the rest, `limit` bytes at the most; whether the end was reached.
+    pub fn poll_drain(&mut self, cx: &mut Context<'_>, limit: &mut u64) -> Poll<Result<bool, BodyError>> {
+        loop {
+            if ready!(self.poll_ready(cx))? == Step::End {
+                return Poll::Ready(Ok(true));
+            }
+            let mut dropped = 0;
+            self.lend(&mut |bytes| {
+                dropped = bytes.len() as u64;
+                bytes.len()
+            });
+            *limit = limit.saturating_sub(dropped);
+            if *limit == 0 {
+                return Poll::Ready(Ok(false));
+            }
+        }
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        if text.is_empty() { Self::Empty } else { Self::Whole(text.into()) }
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        if text.is_empty() { Self::Empty } else { Self::Whole(Bytes::from_static(text.as_bytes())) }
+    }
+}
+
+/// Never the content.
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body({:?})", self.length())
+    }
+}

@@ -1,0 +1,348 @@
+//! Header fields as spans in one text.
+//!
+//! A parser copies a head into the text once and notes where each field lies; fields that policies
+//! add are appended to the same text. Both vectors go back to a per-thread shelf when a head is
+//! dropped, so a request in steady state allocates nothing for its fields.
+
+use std::{borrow::Cow, cell::RefCell, fmt};
+
+/// A piece of the text of a [`Headers`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    len: u32,
+}
+
+impl Span {
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    pub fn len(self) -> usize {
+        self.len as usize
+    }
+
+    fn end(self) -> usize {
+        (self.start + self.len) as usize
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    name: Span,
+    value: Span,
+}
+
+/// The fields of a head, in order, names in their original case.
+#[derive(Default)]
+pub struct Headers {
+    text: Vec<u8>,
+    fields: Vec<Field>,
+}
+
+/// A field that must not be written: its name is no token or its value has CR, LF, NUL or another
+/// control character (RFC 9110 section 5.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidField;
+
+impl fmt::Display for InvalidField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a valid header field")
+    }
+}
+
+impl std::error::Error for InvalidField {}
+
+/// Heads kept for reuse by each thread, and the size above which one is not worth keeping.
+const SHELF_HEADS_MAX: usize = 256;
+const SHELF_TEXT_BYTES_MAX: usize = 16 * 1024;
+
+thread_local! {
+    static SHELF: RefCell<Vec<Headers>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Headers {
+    /// Empty fields, with the capacity of an earlier head where this thread has one.
+    pub fn new() -> Self {
+        SHELF.try_with(|shelf| shelf.borrow_mut().pop()).ok().flatten().unwrap_or_default()
+    }
+
+    /// Appends bytes to the text, without making them a field.
+    pub fn push_text(&mut self, bytes: &[u8]) -> Span {
+        let start = self.text.len() as u32;
+        self.text.extend_from_slice(bytes);
+        Span { start, len: bytes.len() as u32 }
+    }
+
+    /// The bytes of a span of this text.
+    pub fn bytes(&self, span: Span) -> &[u8] {
+        self.text.get(span.start as usize..span.end()).unwrap_or_default()
+    }
+
+    /// A span as text; empty if it is not UTF-8.
+    pub fn str(&self, span: Span) -> &str {
+        std::str::from_utf8(self.bytes(span)).unwrap_or_default()
+    }
+
+    /// The part of `whole` from `offset` on, `len` bytes long.
+    pub fn sub_span(whole: Span, offset: usize, len: usize) -> Span {
+        debug_assert!(offset + len <= whole.len());
+        Span { start: whole.start + offset as u32, len: len as u32 }
+    }
+
+    /// Makes a field of two spans of the text. For parsers, which have checked both.
+    pub fn push_spans(&mut self, name: Span, value: Span) {
+        self.fields.push(Field { name, value });
+    }
+
+    /// Adds a field at the end.
+    ///
+    /// # Errors
+    /// [`InvalidField`], so that nothing a policy computes can split a head.
+    pub fn append(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), InvalidField> {
+        let value = trim(value.as_ref());
+        if !is_token(name.as_bytes()) || !is_field_value(value) {
+            return Err(InvalidField);
+        }
+        let name = self.push_text(name.as_bytes());
+        self.text.extend_from_slice(b": ");
+        let value = self.push_text(value);
+        self.text.extend_from_slice(b"\r\n");
+        self.push_spans(name, value);
+        Ok(())
+    }
+
+    /// Replaces all fields of this name by one.
+    ///
+    /// # Errors
+    /// As [`Self::append`]; then nothing has changed.
+    pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), InvalidField> {
+        let before = self.fields.len();
+        self.append(name, value)?;
+        let mut index = 0;
+        let text = &self.text;
+        self.fields.retain(|field| {
+            let keep = index >= before || !field_is(text, field, name);
+            index += 1;
+            keep
+        });
+        Ok(())
+    }
+
+    /// The first value of this name, names compared without regard to case.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.fields.iter().find(|f| field_is(&self.text, f, name)).map(|f| self.bytes(f.value))
+    }
+
+    /// All values of this name, in order.
+    pub fn get_all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.fields.iter().filter(move |f| field_is(&self.text, f, name)).map(|f| self.bytes(f.value))
+    }
+
+    /// All values of this name joined with `, ` (RFC 9110 section 5.3), as text.
+    pub fn joined(&self, name: &str) -> Option<Cow<'_, str>> {
+        let mut values = self.get_all(name);
+        let first = String::from_utf8_lossy(values.next()?);
+        let Some(second) = values.next() else { return Some(first) };
+        let mut all = first.into_owned();
+        for value in std::iter::once(second).chain(values) {
+            all.push_str(", ");
+            all.push_str(&String::from_utf8_lossy(value));
+        }
+        Some(Cow::Owned(all))
+    }
+
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Removes all fields of this name; whether there was one.
+    pub fn remove(&mut self, name: &str) -> bool {
+        let before = self.fields.len();
+        let text = &self.text;
+        self.fields.retain(|field| !field_is(text, field, name));
+        self.fields.len() != before
+    }
+
+    /// Keeps the fields for which `keep(name, value)` holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, &[u8]) -> bool) {
+        let text = &self.text;
+        self.fields.retain(|field| {
+            let name = std::str::from_utf8(slice(text, field.name)).unwrap_or_default();
+            keep(name, slice(text, field.value))
+        });
+    }
+
+    /// Names and values in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.fields.iter().map(|field| (self.str(field.name), self.bytes(field.value)))
+    }
+
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// Writes `name: value CRLF` for each field. Runs of fields that still lie side by side in the
+    /// text as they came are copied at once.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        let mut fields = self.fields.iter().peekable();
+        while let Some(first) = fields.next() {
+            let mut last = first;
+            if !self.is_plain(first) {
+                out.extend_from_slice(self.bytes(first.name));
+                out.extend_from_slice(b": ");
+                out.extend_from_slice(self.bytes(first.value));
+                out.extend_from_slice(b"\r\n");
+                continue;
+            }
+            while let Some(next) =
+                fields.next_if(|next| next.name.start as usize == last.value.end() + 2 && self.is_plain(next))
+            {
+                last = next;
+            }
+            out.extend_from_slice(&self.text[first.name.start as usize..last.value.end() + 2]);
+        }
+    }
+
+    /// Whether the text around the field is exactly `name: value CRLF`.
+    fn is_plain(&self, field: &Field) -> bool {
+        field.value.start as usize == field.name.end() + 2
+            && self.text[field.name.end()..].starts_with(b": ")
+            && self.text[field.value.end()..].starts_with(b"\r\n")
+    }
+}
+
+impl Clone for Headers {
+    fn clone(&self) -> Self {
+        let mut copy = Self::new();
+        copy.text.extend_from_slice(&self.text);
+        copy.fields.extend_from_slice(&self.fields);
+        copy
+    }
+}
+
+impl Drop for Headers {
+    fn drop(&mut self) {
+        if self.text.capacity() == 0 || self.text.capacity() > SHELF_TEXT_BYTES_MAX {
+            return;
+        }
+        let mut text = std::mem::take(&mut self.text);
+        let mut fields = std::mem::take(&mut self.fields);
+        text.clear();
+        fields.clear();
+        // A thread that is ending has no shelf any more: then the vectors are just freed. What does
+        // not go on the shelf has lost its vectors, so dropping it ends at the test above.
+        let _ = SHELF.try_with(|shelf| {
+            if let Ok(mut shelf) = shelf.try_borrow_mut()
+                && shelf.len() < SHELF_HEADS_MAX
+            {
+                shelf.push(Self { text, fields });
+            }
+        });
+    }
+}
+
+/// Names and values may be personal or secret: only the names are shown.
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+fn slice(text: &[u8], span: Span) -> &[u8] {
+    text.get(span.start as usize..span.end()).unwrap_or_default()
+}
+
+fn field_is(text: &[u8], field: &Field, name: &str) -> bool {
+    field.name.len() == name.len() && slice(text, field.name).eq_ignore_ascii_case(name.as_bytes())
+}
+
+/// Without the optional white space around a field value.
+pub fn trim(value: &[u8]) -> &[u8] {
+    let start = value.iter().position(|b| !matches!(b, b' ' | b'\t')).unwrap_or(value.len());
+    let end = value.iter().rposition(|b| !matches!(b, b' ' | b'\t')).map_or(start, |last| last + 1);
+    &value[start..end]
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+pub fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
+}
+
+/// Visible characters, blanks, tabs and obs-text (RFC 9110 section 5.5).
+pub fn is_field_value(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&b| b == b'\t' || (b >= 0x20 && b != 0x7f))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Headers {
+        let mut headers = Headers::new();
+        headers.append("Accept", "a").unwrap();
+        headers.append("x-one", "1").unwrap();
+        headers.append("accept", "b").unwrap();
+        headers
+    }
+
+    #[test]
+    fn names_compare_without_regard_to_case_and_keep_their_spelling() {
+        let headers = sample();
+        assert_eq!(headers.get("ACCEPT"), Some(&b"a"[..]));
+        assert_eq!(headers.joined("accept").as_deref(), Some("a, b"));
+        let names: Vec<_> = headers.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["Accept", "x-one", "accept"]);
+    }
+
+    #[test]
+    fn set_replaces_all_fields_of_a_name() {
+        let mut headers = sample();
+        headers.set("accept", "c").unwrap();
+        let mut out = Vec::new();
+        headers.write_to(&mut out);
+        assert_eq!(out, b"x-one: 1\r\naccept: c\r\n");
+    }
+
+    #[test]
+    fn a_value_can_never_split_a_head() {
+        let mut headers = sample();
+        assert_eq!(headers.append("x", "a\r\nb: c"), Err(InvalidField));
+        assert_eq!(headers.append("x y", "a"), Err(InvalidField));
+        assert_eq!(headers.append("", "a"), Err(InvalidField));
+        assert_eq!(headers.append("x", "a\0"), Err(InvalidField));
+        assert_eq!(headers.len(), 3);
+    }
+
+    #[test]
+    fn odd_spacing_on_the_wire_is_written_anew() {
+        let mut headers = Headers::new();
+        let text = headers.push_text(b"a:1\r\nb: 2\r\nc:  3 \r\n");
+        let spans = [(0, 1, 2, 1), (5, 1, 8, 1), (11, 1, 15, 1)];
+        for (name, name_len, value, value_len) in spans {
+            headers.push_spans(
+                Headers::sub_span(text, name, name_len),
+                Headers::sub_span(text, value, value_len),
+            );
+        }
+        let mut out = Vec::new();
+        headers.write_to(&mut out);
+        assert_eq!(out, b"a: 1\r\nb: 2\r\nc: 3\r\n");
+    }
+
+    #[test]
+    fn a_recycled_head_remembers_nothing() {
+        drop(sample());
+        let headers = Headers::new();
+        assert!(headers.is_empty());
+        assert!(headers.get("accept").is_none());
+    }
+}

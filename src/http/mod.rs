@@ -1,0 +1,18 @@
+//! Floor 1: the exchange as policies see it, whatever the wire protocol was.
+//!
+//! Framing (`content-length`, `transfer-encoding`), the connection's own fields and `host` never
+//! enter [`Headers`]: parsers turn them into types, encoders write them anew. That removes a class
+//! of request smuggling by construction.
+
+pub mod body;
+pub mod headers;
+pub mod method;
+pub mod path;
+pub mod request;
+pub mod response;
+
+pub use body::{Body, BodyError, BodySource, Collected, Length, Step};
+pub use headers::{Headers, InvalidField, Span};
+pub use method::Method;
+pub use request::{Peer, Request, Scheme, Version};
+pub use response::{Origin, Response};

@@ -1,0 +1,205 @@
+//! One form of the path for every decision (decision 1).
+//!
+//! Before anything is matched, escapes of unreserved characters are decoded, dot segments are
+//! removed and repeated slashes are collapsed; policies and routes match on that form and it is the
+//! form that is forwarded, so no rule can be slipped past by another spelling of the same path.
+
+use std::borrow::Cow;
+
+/// Why a path is refused with 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathError {
+    /// Not `/…`.
+    NotAbsolute,
+    /// A character that RFC 3986 does not allow in a path, or `\`.
+    InvalidCharacter,
+    /// `%` without two hexadecimal digits.
+    MalformedEscape,
+    /// `%00`.
+    NulByte,
+}
+
+/// The normal form of a raw path (no query). Borrowed when the path is normal already.
+///
+/// # Errors
+/// [`PathError`] when the path has no single meaning.
+pub fn normalise(raw: &[u8], merge_slashes: bool) -> Result<Cow<'_, [u8]>, PathError> {
+    if raw.first() != Some(&b'/') {
+        return Err(PathError::NotAbsolute);
+    }
+    if is_normal(raw, merge_slashes)? {
+        return Ok(Cow::Borrowed(raw));
+    }
+    let decoded = decode_unreserved(raw);
+    Ok(Cow::Owned(resolve_segments(&decoded, merge_slashes)))
+}
+
+/// `pchar` and `/`, without `%` (RFC 3986 section 3.3).
+fn is_path_byte(byte: u8) -> bool {
+    is_unreserved(byte) || b"/:@!$&'()*+,;=".contains(&byte)
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+/// Bytes that browsers send in paths although RFC 3986 wants them escaped. They have one meaning
+/// only, so they are forwarded as they came.
+fn is_tolerated(byte: u8) -> bool {
+    b"\"<>[]^`{|}".contains(&byte)
+}
+
+/// Checks every byte and tells whether the path is in normal form.
+fn is_normal(raw: &[u8], merge_slashes: bool) -> Result<bool, PathError> {
+    let mut normal = true;
+    let mut i = 0;
+    while i < raw.len() {
+        match raw[i] {
+            b'%' => {
+                let value = escape_at(raw, i)?;
+                normal &= !is_unreserved(value);
+                i += 2;
+            }
+            b'/' => {
+                normal &= !(merge_slashes && raw.get(i + 1) == Some(&b'/'));
+                normal &= !is_dot_segment(&raw[i + 1..]);
+            }
+            byte if is_path_byte(byte) || is_tolerated(byte) => {}
+            _ => return Err(PathError::InvalidCharacter),
+        }
+        i += 1;
+    }
+    Ok(normal)
+}
+
+fn is_dot_segment(rest: &[u8]) -> bool {
+    let segment = rest.split(|&b| b == b'/').next().unwrap_or_default();
+    // A dot segment has at most two dots; not worth reading a long segment for.
+    rest.first() == Some(&b'.') && (segment == b"." || segment == b"..")
+}
+
+fn escape_at(raw: &[u8], at: usize) -> Result<u8, PathError> {
+    let digit = |offset: usize| {
+        raw.get(at + offset).and_then(|&b| char::from(b).to_digit(16)).ok_or(PathError::MalformedEscape)
+    };
+    let value = (digit(1)? * 16 + digit(2)?) as u8;
+    if value == 0 { Err(PathError::NulByte) } else { Ok(value) }
+}
+
+/// Decodes the escapes of unreserved characters only: `%2F` and the like keep their meaning.
+fn decode_unreserved(raw: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(raw.len());
+    let mut i = 0;
+    while i < raw.len() {
+        match escape_at(raw, i) {
+            Ok(value) if raw[i] == b'%' && is_unreserved(value) => {
+                out.push(value);
+                i += 3;
+            }
+            _ => {
+                out.push(raw[i]);
+                i += 1;
+            }
+        }
+    }
+    out
+}
+
+/// `remove_dot_segments` of RFC 3986 section 5.2.4, and repeated slashes.
+fn resolve_segments(path: &[u8], merge_slashes: bool) -> Vec<u8> {
+    let mut segments: Vec<&[u8]> = Vec::new();
+    let mut parts = path[1..].split(|&b| b == b'/').peekable();
+    while let Some(part) = parts.next() {
+        let last = parts.peek().is_none();
+        match part {
+            b"." | b".." => {
+                if part == b".." {
+                    segments.pop();
+                }
+                if last {
+                    segments.push(b"");
+                }
+            }
+            b"" if merge_slashes && !last => {}
+            _ => segments.push(part),
+        }
+    }
+    let mut out = Vec::with_capacity(path.len());
+    for segment in segments {
+        out.push(b'/');
+        out.extend_from_slice(segment);
+    }
+    if out.is_empty() {
+        out.push(b'/');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(raw: &str) -> Result<String, PathError> {
+        normalise(raw.as_bytes(), true).map(|path| String::from_utf8(path.into_owned()).unwrap())
+    }
+
+    #[test]
+    fn every_spelling_of_a_path_has_one_form() {
+        for raw in
+            ["/cart", "/c%61rt", "//cart", "/x/../cart", "/./cart", "/x/%2e%2e/cart", "/../cart", "/%2E/cart"]
+        {
+            assert_eq!(normal(raw).as_deref(), Ok("/cart"), "{raw}");
+        }
+    }
+
+    #[test]
+    fn reserved_escapes_keep_their_meaning() {
+        assert_eq!(normal("/a%2Fb%3f"), Ok("/a%2Fb%3f".into()));
+    }
+
+    #[test]
+    fn trailing_slashes_are_kept() {
+        assert_eq!(normal("/a/"), Ok("/a/".into()));
+        assert_eq!(normal("/a//"), Ok("/a/".into()));
+        assert_eq!(normal("/a/b/.."), Ok("/a/".into()));
+        assert_eq!(normal("/a/."), Ok("/a/".into()));
+        assert_eq!(normal("/.."), Ok("/".into()));
+        assert_eq!(normal("//"), Ok("/".into()));
+        assert_eq!(normal("/"), Ok("/".into()));
+    }
+
+    #[test]
+    fn what_has_no_single_meaning_is_refused() {
+        assert_eq!(normal("/a\\b"), Err(PathError::InvalidCharacter));
+        assert_eq!(normal("/a%00"), Err(PathError::NulByte));
+        assert_eq!(normal("/a%zz"), Err(PathError::MalformedEscape));
+        assert_eq!(normal("/a%4"), Err(PathError::MalformedEscape));
+        assert_eq!(normal("/a\u{e9}"), Err(PathError::InvalidCharacter));
+        assert_eq!(normal("/a b"), Err(PathError::InvalidCharacter));
+        assert_eq!(normal("a"), Err(PathError::NotAbsolute));
+        assert_eq!(normal(""), Err(PathError::NotAbsolute));
+    }
+
+    #[test]
+    fn slashes_stay_when_merging_is_off() {
+        assert_eq!(normalise(b"//a//b", false).as_deref(), Ok(&b"//a//b"[..]));
+    }
+
+    #[test]
+    fn normalising_twice_changes_nothing() {
+        let pieces = ["/", "//", ".", "..", "%2e", "%2E", "a", "%61", "%2F", "%41"];
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..20_000 {
+            let mut raw = String::from("/");
+            for _ in 0..random.usize(..8) {
+                raw.push_str(pieces[random.usize(..pieces.len())]);
+            }
+            let once = normal(&raw).unwrap();
+            assert_eq!(normal(&once).unwrap(), once, "{raw}");
+            assert!(
+                !once.contains("//") && !once.split('/').any(|s| s == "." || s == ".."),
+                "{raw} -> {once}"
+            );
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What a policy says of itself, and the one place where its configuration becomes an instance.
+
+use std::{cell::RefCell, sync::Arc, time::Duration};
+
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::Policy;
+use crate::{
+    base::ResourceName,
+    document::{Node, Place, Problem, deserialize},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Category {
+    Security,
+    Compliance,
+    #[serde(rename = "Quality of Service")]
+    QualityOfService,
+    Transformation,
+    Troubleshooting,
+    #[serde(rename = "Traffic Management")]
+    TrafficManagement,
+}
+
+/// What a policy is bound to: inbound ones to an `ApiInstance` (or a selector of them), outbound
+/// ones to a `Service`; routing policies to an `ApiInstance`, where they choose the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    Inbound,
+    Outbound,
+    Routing,
+}
+
+/// A policy's definition. One type in the policy's folder implements it; `policies/catalog.rs`
+/// lists them all, and help, schema and documentation derive from it.
+pub trait PolicyDefinition {
+    /// Exactly `policyRef.name`.
+    const NAME: &'static str;
+    const CATEGORY: Category;
+    const DIRECTION: Direction;
+    /// One sentence for `policies list`.
+    const SUMMARY: &'static str;
+    /// Always first and never limited by rules (only CORS).
+    const ALWAYS_FIRST: bool = false;
+
+    type Config: DeserializeOwned + JsonSchema;
+
+    /// # Errors
+    /// What is wrong with the configuration beyond its types. All problems, not the first.
+    fn build(config: Self::Config, services: &PolicyServices) -> Result<Built, Vec<ConfigProblem>>;
+}
+
+/// What a policy may use when it is built.
+#[derive(Clone, Debug)]
+pub struct PolicyServices {
+    /// The binding, as logs name it.
+    pub binding: ResourceName,
+    /// The instance, or the service of an outbound policy.
+    pub target: ResourceName,
+    /// Largest body that may be buffered, bytes (configuration reference 7.4).
+    pub buffered_body_bytes_max: usize,
+    /// Name of this replica (`FLEX_NAME`).
+    pub replica_name: Arc<str>,
+    advice: RefCell<Vec<ConfigProblem>>,
+}
+
+impl PolicyServices {
+    pub fn new(
+        binding: ResourceName,
+        target: ResourceName,
+        buffered_body_bytes_max: usize,
+        replica_name: Arc<str>,
+    ) -> Self {
+        Self { binding, target, buffered_body_bytes_max, replica_name, advice: RefCell::default() }
+    }
+
+    /// A warning about the configuration; the policy is built all the same.
+    pub fn warn(&self, problem: ConfigProblem) {
+        self.advice.borrow_mut().push(problem);
+    }
+}
+
+/// What a configuration makes.
+pub enum Built {
+    /// A step of the chain.
+    Step(Arc<dyn Policy>),
+    /// Settings of the upstream; nothing runs per request.
+    Upstream(UpstreamSettings),
+    /// A choice of upstream, which the router has taken from the same configuration.
+    Route,
+}
+
+/// What outbound policies set on an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamSettings {
+    /// How long a connection may idle between requests; zero is for ever.
+    pub idle_timeout: Option<Duration>,
+    pub limits: Option<CircuitLimits>,
+}
+
+/// Circuit breaker thresholds (configuration reference 7.2). `None` is the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CircuitLimits {
+    pub connections_max: Option<u32>,
+    pub pending_requests_max: Option<u32>,
+    pub requests_max: Option<u32>,
+    pub retries_max: Option<u32>,
+}
+
+/// Something wrong with a value of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// Path below `config`, such as `rateLimits[0].maximumRequests`; empty for all of it.
+    pub field: String,
+    pub message: String,
+    pub help: Vec<String>,
+}
+
+impl ConfigProblem {
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into(), help: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn help(mut self, text: impl Into<String>) -> Self {
+        self.help.push(text.into());
+        self
+    }
+}
+
+/// A definition without its type, as the catalog keeps it.
+#[derive(Clone, Copy)]
+pub struct PolicyEntry {
+    pub name: &'static str,
+    pub category: Category,
+    pub direction: Direction,
+    pub summary: &'static str,
+    pub always_first: bool,
+    schema: fn() -> Schema,
+    build: fn(&Node, &str, &PolicyServices) -> PolicyBuild,
+}
+
+/// What came of a configuration: the instance, unless there is an error among the problems.
+pub struct PolicyBuild {
+    pub built: Option<Built>,
+    pub problems: Vec<Problem>,
+}
+
+impl PolicyEntry {
+    pub const fn of<D: PolicyDefinition>() -> Self {
+        Self {
+            name: D::NAME,
+            category: D::CATEGORY,
+            direction: D::DIRECTION,
+            summary: D::SUMMARY,
+            always_first: D::ALWAYS_FIRST,
+            schema: || schema_for!(D::Config),
+            build: build::<D>,
+        }
+    }
+
+    /// JSON Schema of `config`.
+    pub fn schema(&self) -> Schema {
+        (self.schema)()
+    }
+
+    /// Makes an instance of `config`. `field` is the path of `config` inside its resource.
+    pub fn build(&self, config: &Node, field: &str, services: &PolicyServices) -> PolicyBuild {
+        (self.build)(config, field, services)
+    }
+}
+
+fn build<D: PolicyDefinition>(config: &Node, field: &str, services: &PolicyServices) -> PolicyBuild {
+    let typed = deserialize::<D::Config>(config, field);
+    let mut problems = typed.problems;
+    let Some(value) = typed.value else {
+        return PolicyBuild { built: None, problems };
+    };
+    let outcome = D::build(value, services);
+    let advice = services.advice.take();
+    problems.extend(advice.into_iter().map(|problem| place(config, field, problem, Problem::warning)));
+    match outcome {
+        Ok(built) => PolicyBuild { built: Some(built), problems },
+        Err(found) => {
+            problems.extend(found.into_iter().map(|problem| place(config, field, problem, Problem::error)));
+            PolicyBuild { built: None, problems }
+        }
+    }
+}
+
+/// Gives a problem the position of the value that it names, or of the closest one around it.
+fn place(
+    config: &Node,
+    field: &str,
+    problem: ConfigProblem,
+    make: fn(&Place, String, String) -> Problem,
+) -> Problem {
+    let mut node = config;
+    for part in problem.field.split(['.', '[', ']']).filter(|part| !part.is_empty()) {
+        let child = match part.parse::<usize>() {
+            Ok(index) => node.items().get(index),
+            Err(_) => node.get_ignore_case(part),
+        };
+        match child {
+            Some(child) => node = child,
+            None => break,
+        }
+    }
+    let path = match problem.field.as_str() {
+        "" => field.to_owned(),
+        inner if inner.starts_with('[') => format!("{field}{inner}"),
+        inner => format!("{field}.{inner}"),
+    };
+    let mut placed = make(&node.place, path, problem.message);
+    placed.help = problem.help;
+    placed
+}

@@ -1,0 +1,191 @@
+//! What is known of one request beyond its head; policies share it while the chain runs.
+
+use std::{
+    cell::{Cell, Ref, RefCell, RefMut},
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
+
+use serde_json::{Map, Value};
+
+use super::ViolationKind;
+use crate::http::{Peer, Request};
+
+/// The identity of the caller (policies reference 1.6), filled by policies that establish it and
+/// readable by every policy ordered after them.
+#[derive(Clone, Debug, Default)]
+pub struct Authentication {
+    pub principal: Option<String>,
+    pub client_id: Option<String>,
+    pub client_name: Option<String>,
+    /// `slaId`, `claims`, `jwt`, `userProperties`: merged over policies.
+    pub properties: Map<String, Value>,
+}
+
+/// The last refusal (policies reference 1.5). A later one overwrites.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    pub policy_name: String,
+    pub kind: ViolationKind,
+    pub client_id: Option<String>,
+    pub client_name: Option<String>,
+}
+
+/// A request id: 1 to 128 visible characters, kept in place so that having it costs no allocation.
+#[derive(Clone, Copy)]
+pub struct RequestId {
+    bytes: [u8; Self::LEN_MAX],
+    len: u8,
+}
+
+impl RequestId {
+    pub const LEN_MAX: usize = 128;
+
+    /// `None` for anything but 1 to 128 visible ASCII characters (decision 2).
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let fits = (1..=Self::LEN_MAX).contains(&value.len());
+        if !fits || !value.iter().all(u8::is_ascii_graphic) {
+            return None;
+        }
+        let mut bytes = [0; Self::LEN_MAX];
+        bytes[..value.len()].copy_from_slice(value);
+        Some(Self { bytes, len: value.len() as u8 })
+    }
+
+    /// A random (version 4) UUID.
+    pub fn random() -> Self {
+        let uuid = uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid();
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        let text = uuid.hyphenated().encode_lower(&mut text);
+        Self::parse(text.as_bytes()).expect("a UUID is 36 visible characters")
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
+}
+
+/// One request and its response.
+pub struct Exchange {
+    peer: Rc<Peer>,
+    request_id: RequestId,
+    received: SystemTime,
+    base_path_bytes: Cell<usize>,
+    step: Cell<usize>,
+    response_timeout: Cell<Duration>,
+    stream_idle_timeout: Cell<Duration>,
+    authentication: RefCell<Option<Box<Authentication>>>,
+    violation: RefCell<Option<Box<Violation>>>,
+}
+
+impl Exchange {
+    /// `response_timeout` and `stream_idle_timeout` are those of the gateway; zero is none.
+    pub fn new(
+        peer: Rc<Peer>,
+        request_id: RequestId,
+        received: SystemTime,
+        response_timeout: Duration,
+        stream_idle_timeout: Duration,
+    ) -> Self {
+        Self {
+            peer,
+            request_id,
+            received,
+            base_path_bytes: Cell::new(0),
+            step: Cell::new(0),
+            response_timeout: Cell::new(response_timeout),
+            stream_idle_timeout: Cell::new(stream_idle_timeout),
+            authentication: RefCell::default(),
+            violation: RefCell::default(),
+        }
+    }
+
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    pub fn request_id(&self) -> &str {
+        self.request_id.as_str()
+    }
+
+    /// When the head of the request was complete.
+    pub fn received(&self) -> SystemTime {
+        self.received
+    }
+
+    /// The router says how many bytes of the path are the base path of the instance.
+    pub fn set_base_path_bytes(&self, bytes: usize) {
+        self.base_path_bytes.set(bytes);
+    }
+
+    /// The path relative to the base path of the instance (configuration reference 3.6).
+    pub fn relative_path<'r>(&self, request: &'r Request) -> &'r str {
+        request.path().get(self.base_path_bytes.get()..).unwrap_or_default()
+    }
+
+    /// How long to wait for the head of the upstream's response; zero is for ever.
+    pub fn response_timeout(&self) -> Duration {
+        self.response_timeout.get()
+    }
+
+    pub fn set_response_timeout(&self, timeout: Duration) {
+        self.response_timeout.set(timeout);
+    }
+
+    /// How long nothing may move in either direction; zero is for ever.
+    pub fn stream_idle_timeout(&self) -> Duration {
+        self.stream_idle_timeout.get()
+    }
+
+    pub fn set_stream_idle_timeout(&self, timeout: Duration) {
+        self.stream_idle_timeout.set(timeout);
+    }
+
+    /// The caller's identity as far as it is established.
+    pub fn authentication(&self) -> Option<Ref<'_, Authentication>> {
+        Ref::filter_map(self.authentication.borrow(), |slot| slot.as_deref()).ok()
+    }
+
+    /// For policies that establish the identity.
+    pub fn authentication_mut(&self) -> RefMut<'_, Authentication> {
+        RefMut::map(self.authentication.borrow_mut(), |slot| &mut **slot.get_or_insert_default())
+    }
+
+    /// The last refusal of this request, if there was one.
+    pub fn violation(&self) -> Option<Ref<'_, Violation>> {
+        Ref::filter_map(self.violation.borrow(), |slot| slot.as_deref()).ok()
+    }
+
+    pub(super) fn record_violation(&self, policy: &str, kind: ViolationKind) {
+        let (client_id, client_name) = match self.authentication() {
+            Some(who) => (who.client_id.clone(), who.client_name.clone()),
+            None => (None, None),
+        };
+        let violation = Violation { policy_name: policy.to_owned(), kind, client_id, client_name };
+        *self.violation.borrow_mut() = Some(Box::new(violation));
+    }
+
+    /// 1-based index of the policy at work, 0 for the terminal: a refusal is its doing.
+    pub(super) fn enter_step(&self, step: usize) {
+        self.step.set(step);
+    }
+
+    pub(super) fn current_step(&self) -> usize {
+        self.step.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RequestId;
+
+    #[test]
+    fn a_request_id_is_1_to_128_visible_characters() {
+        assert!(RequestId::parse(b"").is_none());
+        assert!(RequestId::parse(&[b'a'; 129]).is_none());
+        assert!(RequestId::parse(b"a b").is_none());
+        assert_eq!(RequestId::parse(&[b'a'; 128]).map(|id| id.as_str().len()), Some(128));
+        assert_eq!(RequestId::random().as_str().len(), 36);
+        assert_ne!(RequestId::random().as_str(), RequestId::random().as_str());
+    }
+}

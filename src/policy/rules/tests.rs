@@ -1,0 +1,167 @@
+use super::*;
+
+fn rules(source: RuleSource<'_>) -> RuleSet {
+    RuleSet::compile(&[source]).expect("a valid rule")
+}
+
+fn path_rule(path: &str) -> RuleSet {
+    rules(RuleSource { path: Some(path), ..RuleSource::default() })
+}
+
+fn kept(rule: &str, path: &str) -> Option<String> {
+    let request = Request::for_test("GET", "/", &[]);
+    path_rule(rule).kept_path(path, &request).map(Cow::into_owned)
+}
+
+#[test]
+fn an_expression_matches_the_whole_path() {
+    for (rule, path, holds) in [
+        ("/a", "/a", true),
+        ("/a", "/a/b", false),
+        ("/a", "/x/a", false),
+        ("/a.*", "/abc", true),
+        ("/a/.*", "/a", false),
+        ("/a/.*", "/a/", true),
+        ("/a(/.*)?", "/a", true),
+        ("/a|/b", "/b", true),
+        ("/a|/b", "/bc", false),
+        (".*", "", true),
+        ("(?:/v1|/v2)/x", "/v2/x", true),
+        ("/[0-9]+", "/17", true),
+        ("/[0-9]+", "/17a", false),
+    ] {
+        let request = Request::for_test("GET", "/", &[]);
+        assert_eq!(path_rule(rule).holds(path, &request), holds, "{rule} on {path}");
+    }
+}
+
+#[test]
+fn capture_groups_select_what_is_kept() {
+    for (rule, path, expected) in [
+        ("/api/.*", "/api/foo/bar", "/api/foo/bar"),
+        ("/api(/.*)", "/api/foo/bar", "/foo/bar"),
+        ("/foo(/.*)/bar(/.*)", "/foo/abc/bar/def", "/abc/def"),
+        ("/foo(/[^/]+)/bar(/.*)", "/foo/abc/bar/def", "/abc/def"),
+        ("(.*)", "/9", "/9"),
+        ("/api/orders(/.*)?", "/api/orders", ""),
+        ("/v(1|2)/items(/.*)", "/v2/items/5", "2/5"),
+        ("/v(?:1|2)/items(/.*)", "/v2/items/5", "/5"),
+        ("/api(/users/.*)", "/api/users/7", "/users/7"),
+        ("/api(.*)", "/apix", "x"),
+    ] {
+        assert_eq!(kept(rule, path).as_deref(), Some(expected), "{rule} on {path}");
+    }
+}
+
+#[test]
+fn the_fast_forms_agree_with_the_regex_engine() {
+    let forms = ["/a", "/a.*", "/a(/.*)", "/a(.*)", ".*", "(.*)", "/a|/b", "/a(/b.*)"];
+    let paths = ["", "/", "/a", "/a/", "/a/b", "/ab", "/b", "/b/a", "/a/bc", "x/a"];
+    for form in forms {
+        assert!(!matches!(Pattern::compile(form), Ok(Pattern::Expression(_))), "{form} has a fast form");
+        let slow = Pattern::Expression(Regex::new(&format!(r"\A(?:{form})\z")).expect("valid"));
+        let fast = Pattern::compile(form).expect("valid");
+        for path in paths {
+            assert_eq!(fast.matches(path), slow.matches(path), "{form} on {path}");
+            if fast.matches(path) {
+                assert_eq!(fast.kept(path), slow.kept(path), "{form} on {path}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_list_of_rules_is_or_and_the_fields_of_a_rule_are_and() {
+    let both = RuleSet::compile(&[
+        RuleSource { path: Some("/a"), methods: Some("GET|HEAD"), ..RuleSource::default() },
+        RuleSource { path: Some("/b"), ..RuleSource::default() },
+    ])
+    .expect("valid");
+    let get = Request::for_test("GET", "/a", &[]);
+    let post = Request::for_test("POST", "/a", &[]);
+    assert!(both.holds("/a", &get));
+    assert!(!both.holds("/a", &post));
+    assert!(both.holds("/b", &post));
+    assert!(!both.holds("/c", &get));
+}
+
+#[test]
+fn an_empty_list_and_a_rule_without_fields_match_every_request() {
+    let request = Request::for_test("BREW", "/pot", &[]);
+    assert!(RuleSet::default().holds("/pot", &request));
+    assert!(rules(RuleSource::default()).holds("/pot", &request));
+    assert_eq!(RuleSet::default().kept_path("/pot", &request).as_deref(), Some("/pot"));
+}
+
+#[test]
+fn methods_are_case_sensitive() {
+    let set = rules(RuleSource { methods: Some("get"), ..RuleSource::default() });
+    assert!(!set.holds("/", &Request::for_test("GET", "/", &[])));
+}
+
+#[test]
+fn the_host_is_compared_without_and_with_port() {
+    let request = Request::for_test("GET", "/", &[("host", "api.example.com:8080")]);
+    for (host, holds) in [
+        ("api\\.example\\.com", true),
+        ("api\\.example\\.com:8080", true),
+        ("api\\.example\\.com:81", false),
+        ("example\\.com", false),
+        ("(api|www)\\.example\\.com", true),
+    ] {
+        let set = rules(RuleSource { host: Some(host), ..RuleSource::default() });
+        assert_eq!(set.holds("/", &request), holds, "{host}");
+    }
+}
+
+#[test]
+fn every_listed_header_must_be_present_and_match() {
+    let set = rules(RuleSource {
+        headers: vec![("X-Channel", "web|mobile"), ("x-beta", "true")],
+        ..RuleSource::default()
+    });
+    let with = |headers: &[(&str, &str)]| set.holds("/", &Request::for_test("GET", "/", headers));
+    assert!(with(&[("x-channel", "web"), ("X-Beta", "true"), ("other", "x")]));
+    assert!(!with(&[("x-channel", "web")]));
+    assert!(!with(&[("x-channel", "webx"), ("x-beta", "true")]));
+}
+
+#[test]
+fn several_values_of_one_header_match_as_their_comma_joined_value() {
+    let set = rules(RuleSource { headers: vec![("x-tag", "a, b")], ..RuleSource::default() });
+    assert!(set.holds("/", &Request::for_test("GET", "/", &[("x-tag", "a"), ("x-tag", "b")])));
+    assert!(!set.holds("/", &Request::for_test("GET", "/", &[("x-tag", "a")])));
+}
+
+#[test]
+fn a_leading_negative_look_ahead_is_a_negated_condition() {
+    let request = Request::for_test("GET", "/", &[]);
+    let set = path_rule("(?!/admin)(/.*)");
+    assert!(set.holds("/shop/1", &request));
+    assert!(!set.holds("/admin/1", &request));
+    assert_eq!(set.kept_path("/shop/1", &request).as_deref(), Some("/shop/1"));
+}
+
+#[test]
+fn what_re2_does_not_have_is_refused_with_a_remedy() {
+    for (source, cause) in [
+        ("/a(?=b)", "look-around"),
+        ("/a(?!b)", "look-around"),
+        (r"(a)\1", "back-reference"),
+        ("(", "unclosed group"),
+        ("[", "unclosed character class"),
+    ] {
+        let source = RuleSource { path: Some(source), ..RuleSource::default() };
+        let (index, error) = RuleSet::compile(std::slice::from_ref(&source)).expect_err("refused");
+        assert_eq!((index, error.field.as_str()), (0, "path"));
+        assert!(error.message.contains(cause), "{}", error.message);
+        assert!(!error.help.is_empty());
+    }
+}
+
+#[test]
+fn groups_inside_groups_are_noticed() {
+    assert!(RuleSet::has_nested_groups("/(a(b))"));
+    assert!(!RuleSet::has_nested_groups("/(a)(b)"));
+    assert!(!RuleSet::has_nested_groups("/(a(?:b))"));
+}

@@ -1,0 +1,122 @@
+//! Runs one policy, or a chain, against a stub upstream, without sockets.
+
+use std::{
+    cell::RefCell,
+    future::Future,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::{Duration, SystemTime},
+};
+
+use super::{Chain, Exchange, Handling, Policy, RequestId, RuleSet, Step, Terminal, chain::Unobserved};
+use crate::{
+    base::ResourceName,
+    http::{Body, Collected, Request, Response},
+};
+
+/// A chain in front of an upstream that answers what the test says.
+pub struct Bench {
+    chain: Chain,
+    answer: Box<dyn Fn(&Request) -> Response>,
+    /// Requests as they reached the upstream, oldest first.
+    pub seen: RefCell<Vec<Request>>,
+    pub exchange: Exchange,
+}
+
+impl Bench {
+    pub fn new(policy: Arc<dyn Policy>) -> Self {
+        Self::chain(vec![policy])
+    }
+
+    pub fn chain(policies: Vec<Arc<dyn Policy>>) -> Self {
+        let steps = policies
+            .into_iter()
+            .enumerate()
+            .map(|(index, policy)| Step {
+                policy,
+                rules: RuleSet::default(),
+                binding: ResourceName::new("default", format!("binding-{index}")),
+                name: format!("policy-{index}").into(),
+                refusals: Arc::new(Unobserved),
+            })
+            .collect();
+        let request = Request::for_test("GET", "/", &[]);
+        let exchange = Exchange::new(
+            Rc::clone(&request.peer),
+            RequestId::parse(b"3e1f6a0c-test").expect("visible"),
+            SystemTime::UNIX_EPOCH,
+            Duration::from_secs(15),
+            Duration::from_secs(300),
+        );
+        Self {
+            chain: Chain::new(steps),
+            answer: Box::new(|_| Response::empty(200)),
+            seen: RefCell::default(),
+            exchange,
+        }
+    }
+
+    /// What the upstream answers.
+    #[must_use]
+    pub fn answering(mut self, answer: impl Fn(&Request) -> Response + 'static) -> Self {
+        self.answer = Box::new(answer);
+        self
+    }
+
+    /// Sends a request. For policies that never wait.
+    pub fn send(&self, request: Request) -> Response {
+        block_on_ready(self.send_async(request))
+    }
+
+    pub async fn send_async(&self, request: Request) -> Response {
+        self.chain.run(request, &self.exchange, self).await
+    }
+
+    pub fn get(&self, target: &str, headers: &[(&str, &str)]) -> Response {
+        self.send(Request::for_test("GET", target, headers))
+    }
+
+    /// How many requests reached the upstream.
+    pub fn upstream_calls(&self) -> usize {
+        self.seen.borrow().len()
+    }
+
+    /// A field of the last request that reached the upstream.
+    pub fn upstream_header(&self, name: &str) -> Option<String> {
+        self.seen.borrow().last().and_then(|request| request.headers.joined(name).map(Into::into))
+    }
+}
+
+impl Terminal for Bench {
+    fn finish<'a>(&'a self, request: Request, _: &'a Exchange) -> Handling<'a> {
+        let response = (self.answer)(&request);
+        self.seen.borrow_mut().push(request);
+        Handling::answer(response)
+    }
+}
+
+/// The body of a response of the gateway as text.
+pub fn body_text(response: Response) -> String {
+    match block_on_ready(response.body.collect(1 << 20)) {
+        Ok(Collected::Whole(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+        Ok(Collected::TooLarge(Body::Whole(_) | _)) | Err(_) => panic!("a test body is small and whole"),
+    }
+}
+
+/// A field of a response as text.
+pub fn header(response: &Response, name: &str) -> Option<String> {
+    response.headers.joined(name).map(Into::into)
+}
+
+/// Drives a future that needs nothing from outside.
+///
+/// # Panics
+/// If it has to wait.
+pub fn block_on_ready<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("the future had to wait"),
+    }
+}
