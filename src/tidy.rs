@@ -9,7 +9,7 @@ mod shape;
 mod tests;
 mod text;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A file of the repository. `path` is relative to its root, with `/`.
 struct File {
@@ -31,9 +31,11 @@ impl File {
 
 /// Every text file under the root but what git ignores and git itself.
 fn read_repository() -> Vec<File> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Cargo sets it at run time too; so a test binary can be pointed at another checkout.
+    let root = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     let mut files = Vec::new();
-    read_folder(root, root, &mut files);
+    read_folder(&root, &root, &mut files);
     assert!(
         files.iter().any(|file| file.path == "src/lib.rs"),
         "the repository was not found at {}",
