@@ -9,6 +9,7 @@ pub mod document;
 pub mod expression;
 pub mod http;
 pub mod outbound;
+pub mod policies;
 pub mod policy;
 pub mod settings;
 pub mod telemetry;
