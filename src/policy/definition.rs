@@ -44,6 +44,10 @@ pub trait PolicyDefinition {
     const SUMMARY: &'static str;
     /// Always first and never limited by rules (only CORS).
     const ALWAYS_FIRST: bool = false;
+    /// The policy's `README.md`, for `policies show`.
+    const README: &'static str;
+    /// The policy's `example.yaml`: a complete set of resources.
+    const EXAMPLE: &'static str;
 
     type Config: DeserializeOwned + JsonSchema;
 
@@ -138,6 +142,8 @@ pub struct PolicyEntry {
     pub direction: Direction,
     pub summary: &'static str,
     pub always_first: bool,
+    pub readme: &'static str,
+    pub example: &'static str,
     schema: fn() -> Schema,
     build: fn(&Node, &str, &PolicyServices) -> PolicyBuild,
 }
@@ -156,6 +162,8 @@ impl PolicyEntry {
             direction: D::DIRECTION,
             summary: D::SUMMARY,
             always_first: D::ALWAYS_FIRST,
+            readme: D::README,
+            example: D::EXAMPLE,
             schema: || schema_for!(D::Config),
             build: build::<D>,
         }
