@@ -171,6 +171,21 @@ pub enum LogLevel {
     Fatal,
 }
 
+impl LogLevel {
+    /// By their numbers, most verbose first.
+    pub const ALL: [Self; 5] = [Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Fatal];
+
+    /// As configuration and log lines have it.
+    pub fn name(self) -> &'static str {
+        ["debug", "info", "warn", "error", "fatal"][self as usize]
+    }
+
+    /// Reads the word of a configuration, in any case: Message Logging writes `INFO`.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.name().eq_ignore_ascii_case(word))
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     Text,

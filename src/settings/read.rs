@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
             },
             dns: Dns { refresh: self.duration("dns.refresh"), hosts: self.hosts("dns.hosts") },
             log: Log {
-                level: self.level("log.level"),
+                level: LogLevel::parse(&self.text("log.level")).unwrap_or(LogLevel::Info),
                 format: match self.text("log.format").as_str() {
                     "json" => LogFormat::Json,
                     _ => LogFormat::Text,
@@ -111,16 +111,6 @@ impl<'a> Reader<'a> {
             )));
         }
         details
-    }
-
-    fn level(&mut self, key: &str) -> LogLevel {
-        match self.text(key).as_str() {
-            "debug" => LogLevel::Debug,
-            "warn" => LogLevel::Warn,
-            "error" => LogLevel::Error,
-            "fatal" => LogLevel::Fatal,
-            _ => LogLevel::Info,
-        }
     }
 
     fn dynamic_port(&mut self) -> Option<DynamicPort> {

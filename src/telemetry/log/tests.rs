@@ -1,0 +1,684 @@
+//! Configuration reference 9, sentence by sentence.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    output::{Failure, Output, Sink},
+    queue::Work,
+    record::DateFormat,
+    template::Template,
+    *,
+};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn settings() -> settings::Log {
+    settings::Log { level: Level::Info, format: LogFormat::Text, buffer: 8 << 20 }
+}
+
+fn names() -> (ResourceName, ResourceName) {
+    (ResourceName::new("default", "audit"), ResourceName::new("shop", "orders"))
+}
+
+fn say(log: &Log, level: Level, message: &str) {
+    let (binding, api) = names();
+    log.access(&AccessLine {
+        binding: &binding,
+        api: &api,
+        request_id: "r-1",
+        level,
+        category: None,
+        message,
+    });
+}
+
+fn output(name: &str, kind: &str, parameters: &[(&str, &str)]) -> OutputPlan {
+    let mut map: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (key, value) in parameters {
+        map.entry((*key).to_owned()).or_default().push((*value).to_owned());
+    }
+    OutputPlan { name: name.into(), kind: kind.into(), parameters: map }
+}
+
+/// A plan whose outputs all take access logs.
+fn access_plan(outputs: Vec<OutputPlan>) -> LogPlan {
+    let access = outputs.iter().map(|output| output.name.clone()).collect();
+    LogPlan { outputs, access, ..LogPlan::default() }
+}
+
+fn applied(log: &Log, plan: &LogPlan) {
+    let found = log.apply(plan);
+    assert!(found.is_empty(), "{found:?}");
+}
+
+fn record(message: &str) -> Record<'_> {
+    Record {
+        time: "2022-11-17T09:48:27.25Z".parse().expect("a time"),
+        logger: "flex-gateway-envoy",
+        level: Level::Warn,
+        kind: Kind::Access,
+        message,
+        request_id: Some("r-1"),
+        policy: Some("audit.default"),
+        api: Some("orders.shop.svc"),
+    }
+}
+
+#[test]
+fn runtime_lines_have_the_logger_the_level_and_the_message() {
+    let (log, out) = Log::captured(&settings());
+    tracing::subscriber::with_default(log.subscriber(), || {
+        tracing::info!(target: "portcullis::actors::gateway", "Creating gateway");
+        tracing::info!(target: "flex-gateway-envoy", "all dependencies initialized. starting workers");
+        tracing::warn!(target: "portcullis::data_plane::forward", count = 3, host = "a", "odd");
+        tracing::info!(target: "some_library", "chatter");
+        tracing::error!(target: "some_library", "broken");
+    });
+    assert!(log.flush(SOON));
+    let expected = "[flex-gateway-agent][info] Creating gateway\n\
+        [flex-gateway-envoy][info] all dependencies initialized. starting workers\n\
+        [flex-gateway-envoy][warn] odd count=3 host=a\n\
+        [flex-gateway-agent][error] broken\n";
+    assert_eq!(out.text(), expected);
+}
+
+#[test]
+fn a_line_of_a_policy_names_binding_api_and_request() {
+    let (log, out) = Log::captured(&settings());
+    let (binding, api) = names();
+    let line = AccessLine {
+        binding: &binding,
+        api: &api,
+        request_id: "8b1c",
+        level: Level::Warn,
+        category: None,
+        message: "expression failed",
+    };
+    log.policy(&line);
+    assert!(log.flush(SOON));
+    let expected = "[flex-gateway-envoy][warn] wasm log audit.default.orders.shop.svc main: \
+        [policy: audit.default][api: orders.shop.svc][req: 8b1c] expression failed\n";
+    assert_eq!(out.text(), expected);
+}
+
+#[test]
+fn an_access_line_has_date_binding_api_request_and_marker() {
+    let line = Form::Text.line(&record("GET /orders"));
+    let expected = "17/11/2022-09:48:27AM [flex-gateway-envoy][warn] wasm log \
+        audit.default.orders.shop.svc main: [req: r-1] [accessLog] GET /orders\n";
+    assert_eq!(line, expected);
+    let mut evening = record("x");
+    evening.time = "2022-11-17T21:48:27Z".parse().expect("a time");
+    assert!(Form::Text.line(&evening).starts_with("17/11/2022-09:48:27PM "));
+}
+
+#[test]
+fn a_category_is_a_prefix_of_the_message() {
+    let (log, out) = Log::captured(&settings());
+    let (binding, api) = names();
+    let category = Some("audit");
+    log.access(&AccessLine {
+        binding: &binding,
+        api: &api,
+        request_id: "r",
+        level: Level::Info,
+        category,
+        message: "m",
+    });
+    assert!(log.flush(SOON));
+    assert!(out.text().ends_with(" [req: r] [accessLog] [audit] m\n"), "{}", out.text());
+}
+
+#[test]
+fn a_json_line_has_date_logger_level_kind_message_request_policy_and_api() {
+    let line = Form::json().line(&record("say \"hi\"\n"));
+    let expected = concat!(
+        r#"{"date":"2022-11-17T09:48:27.250000Z","logger":"flex-gateway-envoy","level":"warn","#,
+        r#""kind":"accessLog","message":"say \"hi\"\n","request_id":"r-1","policy":"audit.default","#,
+        r#""api":"orders.shop.svc"}"#,
+        "\n"
+    );
+    assert_eq!(line, expected);
+    let (log, out) = Log::captured(&settings::Log { format: LogFormat::Json, ..settings() });
+    tracing::subscriber::with_default(log.subscriber(), || {
+        tracing::info!(target: "portcullis::cli", request_id = "r-9", "x");
+    });
+    assert!(log.flush(SOON));
+    let read: serde_json::Value = serde_json::from_str(&out.text()).expect("one object");
+    assert_eq!((&read["kind"], &read["request_id"]), (&"runtimeLog".into(), &"r-9".into()));
+}
+
+#[test]
+fn newlines_and_control_characters_are_escaped_so_that_one_record_is_one_line() {
+    let message = "a\nb\r\tc\u{1b}[31m\u{9b}x\u{7f}\u{2028}é";
+    let escaped = "a\\nb\\r\\tc\\u001b[31m\\u009bx\\u007f\\u2028é\n";
+    assert!(Form::Text.line(&record(message)).ends_with(escaped));
+    let (template, _) = Template::parse("{message}");
+    assert_eq!(Form::Template(template).line(&record(message)), escaped);
+    assert_eq!(Form::json().line(&record(message)).matches('\n').count(), 1);
+}
+
+#[test]
+fn records_over_32_kib_are_truncated_and_marked() {
+    let forms = [Form::Text, Form::json(), Form::Template(Template::parse("{message} {message}").0)];
+    for text in ["x", "\n", "é", "\"", "\u{9b}"] {
+        for form in &forms {
+            let line = form.line(&record(&text.repeat(200_000)));
+            assert!(line.len() <= RECORD_BYTES_MAX + 1, "{form:?} {text:?}: {}", line.len());
+            assert!(line.contains(" [truncated]") && line.ends_with('\n'));
+            assert!(line.len() > RECORD_BYTES_MAX / 8, "{form:?} {text:?}: {}", line.len());
+        }
+    }
+    let whole = "x".repeat(32_000);
+    assert!(!Form::Text.line(&record(&whole)).contains("[truncated]"));
+}
+
+#[test]
+fn both_kinds_always_go_to_standard_output_as_well() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.log");
+    let (log, out) = Log::captured(&settings());
+    let disk = output(
+        "disk",
+        "file",
+        &[("file", path.to_str().expect("UTF-8")), ("format", "template"), ("template", "{kind} {message}")],
+    );
+    applied(
+        &log,
+        &LogPlan {
+            outputs: vec![disk],
+            runtime: vec!["disk".into()],
+            access: vec!["disk".into()],
+            level: None,
+        },
+    );
+    say(&log, Level::Info, "one");
+    tracing::subscriber::with_default(log.subscriber(), || tracing::info!(target: "portcullis", "two"));
+    assert!(log.flush(SOON));
+    assert!(out.text().contains("[accessLog] one\n") && out.text().contains("[info] two\n"));
+    assert_eq!(fs::read_to_string(&path).expect("written"), "accessLog one\nruntimeLog two\n");
+}
+
+#[test]
+fn empty_lists_leave_only_standard_output() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.log");
+    let (log, out) = Log::captured(&settings());
+    let disk = output("disk", "file", &[("file", path.to_str().expect("UTF-8"))]);
+    applied(&log, &LogPlan { outputs: vec![disk], ..LogPlan::default() });
+    say(&log, Level::Info, "one");
+    assert!(log.flush(SOON));
+    assert!(out.text().contains("one") && !path.exists());
+}
+
+#[test]
+fn a_line_is_emitted_only_if_the_gateways_own_level_lets_it_through() {
+    let words = ["debug", "info", "warn", "error", "fatal"];
+    for (index, own) in Level::ALL.into_iter().enumerate() {
+        let (log, out) = Log::captured(&settings::Log { level: own, ..settings() });
+        for level in Level::ALL {
+            say(&log, level, "m");
+            assert_eq!(log.enabled(level), level >= own);
+        }
+        assert!(log.flush(SOON));
+        let seen: Vec<String> = out
+            .text()
+            .lines()
+            .map(|line| line.split(['[', ']']).nth(3).expect("a level").to_owned())
+            .collect();
+        assert_eq!(seen, words[index..], "{own:?}");
+    }
+}
+
+#[test]
+fn the_level_changes_without_a_restart_by_hand_and_by_configuration() {
+    let (log, out) = Log::captured(&settings());
+    let plan = |level| LogPlan { level, ..LogPlan::default() };
+    let shows = |level, message: &str| {
+        tracing::subscriber::with_default(log.subscriber(), || match level {
+            Level::Debug => tracing::debug!(target: "portcullis", "{message}"),
+            _ => tracing::info!(target: "portcullis", "{message}"),
+        });
+        assert!(log.flush(SOON));
+        out.text().contains(message)
+    };
+    assert!(!shows(Level::Debug, "d-1"));
+    log.set_level(Level::Debug);
+    assert!(shows(Level::Debug, "d-2"));
+    applied(&log, &plan(None));
+    assert!(shows(Level::Debug, "d-3"), "a plan that says nothing new about levels leaves it");
+    applied(&log, &plan(Some(Level::Warn)));
+    assert!(!shows(Level::Info, "i-1"));
+    applied(&log, &plan(None));
+    assert!(shows(Level::Info, "i-2"), "back to the setting");
+}
+
+#[test]
+fn a_level_that_is_off_costs_one_load_and_nothing_is_on_before_the_installation() {
+    let (log, out) = Log::captured(&settings());
+    assert!(!log_enabled(Level::Fatal));
+    log.install().expect("the only test that installs");
+    assert_eq!(log.install(), Err(AlreadyInstalled));
+    assert!(log_enabled(Level::Info) && !log_enabled(Level::Debug));
+    log.set_level(Level::Error);
+    assert!(!log_enabled(Level::Warn) && log_enabled(Level::Error));
+    let (binding, api) = names();
+    access(&AccessLine {
+        binding: &binding,
+        api: &api,
+        request_id: "r",
+        level: Level::Error,
+        category: None,
+        message: "via the process",
+    });
+    assert!(log.flush(SOON));
+    assert!(out.text().contains("via the process"));
+}
+
+#[test]
+fn the_file_output_of_example_20_5_writes_its_template() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (log, _) = Log::captured(&settings());
+    let disk = output(
+        "disk",
+        "file",
+        &[
+            ("path", folder.path().to_str().expect("UTF-8")),
+            ("file", "gateway.log"),
+            ("format", "template"),
+            ("template", "[{date}][{logger}][{level}][{kind}] {message}\n"),
+        ],
+    );
+    applied(&log, &access_plan(vec![disk]));
+    say(&log, Level::Error, "hello");
+    assert!(log.flush(SOON));
+    let text = fs::read_to_string(folder.path().join("gateway.log")).expect("written");
+    let (date, rest) = text.strip_prefix('[').and_then(|text| text.split_once(']')).expect("a date");
+    assert_eq!(rest, "[flex-gateway-envoy][error][accessLog] hello\n");
+    assert!(
+        date.len() == "17/11/2022-09:48:27AM".len() && (date.ends_with("AM") || date.ends_with("PM")),
+        "{date}"
+    );
+}
+
+#[test]
+fn a_file_output_takes_path_and_file_or_an_absolute_file_and_writes_lines_of_json() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (log, _) = Log::captured(&settings());
+    let absolute = folder.path().join("b.log");
+    let outputs = vec![
+        output(
+            "a",
+            "FILE",
+            &[
+                ("Path", folder.path().to_str().expect("UTF-8")),
+                ("File", "a.log"),
+                ("json_date_key", "ts"),
+                ("json_date_format", "epoch"),
+            ],
+        ),
+        output(
+            "b",
+            "file",
+            &[("path", "/nowhere"), ("file", absolute.to_str().expect("UTF-8")), ("json_date_key", "false")],
+        ),
+    ];
+    applied(&log, &access_plan(outputs));
+    say(&log, Level::Info, "hello");
+    assert!(log.flush(SOON));
+    let read = |path: &Path| -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(path).expect("written")).expect("one object")
+    };
+    let (a, b) = (read(&folder.path().join("a.log")), read(&absolute));
+    assert!(a["ts"].is_i64() && a["message"] == "hello");
+    assert!(b.get("date").is_none() && b["message"] == "hello");
+}
+
+#[test]
+fn json_date_formats_are_those_of_fluent_bit() {
+    let date = |date| {
+        let form = Form::Json { date_key: Some("d".into()), date };
+        let line: serde_json::Value = serde_json::from_str(&form.line(&record("m"))).expect("JSON");
+        line["d"].to_string()
+    };
+    assert_eq!(date(DateFormat::Double), "1668678507.25");
+    assert_eq!(date(DateFormat::Epoch), "1668678507");
+    assert_eq!(date(DateFormat::EpochMs), "1668678507250");
+    assert_eq!(date(DateFormat::Iso8601), "\"2022-11-17T09:48:27.250000Z\"");
+    assert_eq!(date(DateFormat::JavaSqlTimestamp), "\"2022-11-17 09:48:27.250000\"");
+}
+
+#[test]
+fn a_template_keeps_braces_that_are_no_variables() {
+    let (template, unknown) = Template::parse("{ {message} {nope} {}} {request_id}|{policy}|{api}{");
+    assert_eq!(unknown, ["nope"]);
+    assert_eq!(
+        Form::Template(template).line(&record("m{level}")),
+        "{ m{level} {nope} {}} r-1|audit.default|orders.shop.svc{\n"
+    );
+}
+
+#[test]
+fn files_are_reopened_after_a_rotation() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, moved) = (folder.path().join("a.log"), folder.path().join("a.log.1"));
+    let (log, _) = Log::captured(&settings());
+    applied(
+        &log,
+        &access_plan(vec![output(
+            "a",
+            "file",
+            &[("file", path.to_str().expect("UTF-8")), ("format", "template"), ("template", "{message}")],
+        )]),
+    );
+    say(&log, Level::Info, "before");
+    assert!(log.flush(SOON));
+    fs::rename(&path, &moved).expect("moved");
+    say(&log, Level::Info, "between");
+    assert!(log.flush(SOON));
+    log.reopen();
+    assert!(log.flush(SOON));
+    assert!(path.exists(), "opened at once");
+    say(&log, Level::Info, "after");
+    assert!(log.flush(SOON));
+    assert_eq!(fs::read_to_string(&moved).expect("there"), "before\nbetween\n");
+    assert_eq!(fs::read_to_string(&path).expect("there"), "after\n");
+}
+
+#[test]
+fn an_unwritable_folder_is_reported_and_lines_wait_until_it_can_be_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let late = folder.path().join("late");
+    let (log, out) = Log::captured(&settings());
+    let path = late.join("a.log");
+    applied(
+        &log,
+        &access_plan(vec![output(
+            "disk",
+            "file",
+            &[("file", path.to_str().expect("UTF-8")), ("format", "template"), ("template", "{message}")],
+        )]),
+    );
+    say(&log, Level::Info, "patient");
+    assert!(!log.flush(Duration::from_millis(300)), "nothing can be delivered");
+    assert!(
+        out.text().contains("[flex-gateway-fluent][warn] log output `disk` does not work, trying again"),
+        "{}",
+        out.text()
+    );
+    fs::create_dir(&late).expect("made");
+    assert!(log.flush(SOON));
+    assert_eq!(fs::read_to_string(&path).expect("there"), "patient\n");
+    assert!(log.flush(SOON));
+    assert!(out.text().contains("`disk` works again"), "{}", out.text());
+}
+
+#[test]
+fn a_name_that_no_output_defines_is_an_error() {
+    let plan = LogPlan {
+        outputs: vec![output("collector", "stdout", &[])],
+        runtime: vec!["colector".into()],
+        access: vec!["collector".into(), "elsewhere".into()],
+        level: None,
+    };
+    let found: Vec<_> = plan.check().into_iter().collect();
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0].message, "no log output is named `colector`");
+    assert_eq!(found[0].field.as_deref(), Some("runtimeLogs.outputs[0]"));
+    assert_eq!(found[0].help, ["did you mean `collector`?"]);
+    assert_eq!(found[1].field.as_deref(), Some("accessLogs.outputs[1]"));
+}
+
+#[test]
+fn other_outputs_of_fluent_bit_are_not_supported_yet_and_others_unknown() {
+    let check = |kind: &str| {
+        let found: Vec<_> = access_plan(vec![output("x", kind, &[])]).check().into_iter().collect();
+        assert_eq!(found.len(), 1, "{kind}");
+        (found[0].is_error(), format!("{} {:?}", found[0].message, found[0].help))
+    };
+    for kind in ["splunk", "cloudwatch_logs", "kafka", "ES"] {
+        let (is_error, text) = check(kind);
+        assert!(!is_error && text.contains("are not supported yet"), "{text}");
+    }
+    let (is_error, text) = check("spunk");
+    assert!(is_error && text.contains("did you mean `splunk`?"), "{text}");
+    assert!(check("pigeon").0);
+}
+
+#[test]
+fn parameters_that_do_not_fit_are_named_without_their_values() {
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+    let cases: [Case<'_>; 12] = [
+        ("file", &[("path", "d")], "outputs[0].parameters.file"),
+        ("file", &[("file", "f"), ("format", "csv")], "outputs[0].parameters.format"),
+        ("file", &[("file", "f"), ("format", "template")], "outputs[0].parameters.template"),
+        ("file", &[("file", "f"), ("json_date_format", "hunter2")], "outputs[0].parameters.json_date_format"),
+        ("http", &[("host", "http://hunter2")], "outputs[0].parameters.host"),
+        ("http", &[("port", "0")], "outputs[0].parameters.port"),
+        ("http", &[("URI", "/a b")], "outputs[0].parameters.uri"),
+        ("http", &[("format", "msgpack")], "outputs[0].parameters.format"),
+        ("http", &[("header", "hunter2")], "outputs[0].parameters.header"),
+        ("http", &[("header", "x-a hunter2\nx-b: c")], "outputs[0].parameters.header"),
+        ("http", &[("tls", "perhaps")], "outputs[0].parameters.tls"),
+        ("http", &[("compress", "gzip")], "outputs[0].parameters.compress"),
+    ];
+    for (kind, parameters, field) in cases {
+        let found: Vec<_> = access_plan(vec![output("x", kind, parameters)]).check().into_iter().collect();
+        assert_eq!(found.len(), 1, "{parameters:?}: {found:?}");
+        assert_eq!(found[0].field.as_deref(), Some(field));
+        assert!(!format!("{found:?}").contains("hunter2"));
+    }
+}
+
+/// One request of a collector: head and body.
+type Received = (String, String);
+
+/// A collector on a raw socket; `statuses` answer in turn, then 200.
+fn collector(statuses: &'static [u16]) -> (u16, mpsc::Receiver<Received>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let (sent, seen) = mpsc::channel();
+    thread::spawn(move || {
+        for (index, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.expect("accepted");
+            let _ = sent.send(read_request(&mut stream));
+            let status = statuses.get(index).copied().unwrap_or(200);
+            let _ = write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    (port, seen)
+}
+
+fn read_request(stream: &mut TcpStream) -> Received {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).expect("a head");
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).expect("ASCII").to_lowercase();
+    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+    let mut body = vec![0; length.map_or(0, |length| length.parse().expect("a number"))];
+    stream.read_exact(&mut body).expect("a body");
+    (head, String::from_utf8(body).expect("UTF-8"))
+}
+
+#[test]
+fn an_http_output_sends_lines_of_json_with_its_headers_in_batches() {
+    let (port, seen) = collector(&[]);
+    let (log, _) = Log::captured(&settings());
+    let port = port.to_string();
+    applied(
+        &log,
+        &access_plan(vec![output(
+            "c",
+            "http",
+            &[
+                ("host", "127.0.0.1"),
+                ("port", &port),
+                ("URI", "/ingest"),
+                ("format", "json_lines"),
+                ("tls", "off"),
+                ("header", "X-Token abc"),
+                ("header", "X-Other: d e"),
+                ("http_User", "u"),
+                ("http_Passwd", "p"),
+            ],
+        )]),
+    );
+    for n in 0..3 {
+        say(&log, Level::Info, &format!("m{n}"));
+    }
+    assert!(log.flush(SOON));
+    let mut lines = Vec::new();
+    while lines.len() < 3 {
+        let (head, body) = seen.recv_timeout(SOON).expect("a request");
+        assert!(head.starts_with("post /ingest http/1.1\r\n"), "{head}");
+        for header in [
+            "x-token: abc\r\n",
+            "x-other: d e\r\n",
+            "authorization: basic dtpw\r\n",
+            "content-type: application/x-ndjson\r\n",
+        ] {
+            assert!(head.contains(header), "{header} in {head}");
+        }
+        lines.extend(body.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")));
+    }
+    let messages: Vec<_> = lines.iter().map(|line| line["message"].as_str().expect("text")).collect();
+    assert_eq!(messages, ["m0", "m1", "m2"]);
+    assert!(lines[0]["date"].is_f64());
+}
+
+#[test]
+fn an_http_output_tries_again_after_a_failure_of_the_collector_and_not_after_a_refusal() {
+    let (port, seen) = collector(&[503, 200, 400]);
+    let (log, out) = Log::captured(&settings());
+    let port = port.to_string();
+    applied(&log, &access_plan(vec![output("c", "http", &[("port", &port), ("format", "json")])]));
+    say(&log, Level::Info, "kept");
+    assert!(log.flush(SOON));
+    let (first, second) = (seen.recv_timeout(SOON).expect("one"), seen.recv_timeout(SOON).expect("again"));
+    assert_eq!(first.1, second.1);
+    let array: serde_json::Value = serde_json::from_str(&second.1).expect("JSON");
+    assert_eq!(array[0]["message"], "kept");
+    say(&log, Level::Info, "refused");
+    assert!(log.flush(SOON));
+    assert!(seen.recv_timeout(SOON).expect("once").1.contains("refused"));
+    assert!(log.flush(SOON));
+    assert!(
+        out.text().contains("log output `c` refused lines, which are lost: status 400"),
+        "{}",
+        out.text()
+    );
+    let mut page = Exposition::default();
+    log.expose(&mut page);
+    let page = page.finish();
+    assert!(page.contains("portcullis_log_lines_total{output=\"c\"} 1\n"), "{page}");
+    assert!(page.contains("portcullis_log_dropped_lines_total{output=\"c\"} 1\n"), "{page}");
+}
+
+/// Takes nothing until the other end of its channel goes.
+struct Stuck(mpsc::Receiver<()>);
+
+impl Sink for Stuck {
+    fn deliver(&mut self, batch: &mut Vec<u8>) -> Result<(), Failure> {
+        let _ = self.0.recv();
+        batch.clear();
+        Ok(())
+    }
+}
+
+#[test]
+fn an_output_that_hangs_never_blocks_a_writer_and_drops_are_counted() {
+    for (limits, fits) in
+        [(QueueLimits { bytes: 1000, lines: 1_000_000 }, 10), (QueueLimits { bytes: 1 << 30, lines: 7 }, 7)]
+    {
+        let (release, gate) = mpsc::channel();
+        let form = Form::Template(Template::parse("{message}").0);
+        let output = Output::start("hung", form, limits, Box::new(Stuck(gate)), Arc::new(|_| {}));
+        let output = output.expect("a thread");
+        let message = "x".repeat(99);
+        for _ in 0..500 {
+            output.write(&record(&message));
+        }
+        let (written, dropped, held) = output.queue().totals();
+        assert_eq!((written, dropped, held), (0, 500 - fits, fits * 100), "what the thread holds counts too");
+        assert!(!output.queue().flush(Instant::now() + Duration::from_millis(20)), "the deadline is kept");
+        drop(release);
+        assert!(output.queue().flush(Instant::now() + SOON));
+        assert_eq!(output.queue().totals(), (fits, 500 - fits, 0));
+    }
+}
+
+#[test]
+fn a_change_of_outputs_loses_no_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (log, _) = Log::captured(&settings());
+    let plan = |file: &str| {
+        let path = folder.path().join(file);
+        access_plan(vec![output(
+            "disk",
+            "file",
+            &[("file", path.to_str().expect("UTF-8")), ("format", "template"), ("template", "{message}")],
+        )])
+    };
+    applied(&log, &plan("0"));
+    let writers: Vec<_> = (0..2)
+        .map(|writer| {
+            let log = log.clone();
+            thread::spawn(move || (0..5_000).for_each(|n| say(&log, Level::Info, &format!("{writer}-{n}"))))
+        })
+        .collect();
+    for change in 1..40 {
+        applied(&log, &plan(&(change % 3).to_string()));
+    }
+    writers.into_iter().for_each(|writer| writer.join().expect("no panic"));
+    assert!(log.flush(SOON));
+    let mut lines: Vec<String> = Vec::new();
+    for file in 0..3 {
+        let text = fs::read_to_string(folder.path().join(file.to_string())).unwrap_or_default();
+        lines.extend(text.lines().map(str::to_owned));
+    }
+    lines.sort();
+    lines.dedup();
+    assert_eq!(lines.len(), 10_000);
+}
+
+#[test]
+fn an_unchanged_output_goes_on_undisturbed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.log");
+    let (log, _) = Log::captured(&settings());
+    let mut plan = access_plan(vec![output("disk", "file", &[("file", path.to_str().expect("UTF-8"))])]);
+    applied(&log, &plan);
+    let before = log.0.routes.load().access[0].clone();
+    plan.level = Some(Level::Debug);
+    plan.outputs.push(output("more", "stdout", &[]));
+    applied(&log, &plan);
+    assert!(Arc::ptr_eq(&before, &log.0.routes.load().access[0]));
+}
+
+#[test]
+fn batches_end_with_whole_lines() {
+    let queue = queue::Queue::new(QueueLimits { bytes: 1000, lines: 100 });
+    for line in ["aaaa\n", "bbbb\n", "cccc\n"] {
+        queue.push(line);
+    }
+    let take = || queue.take(7, Duration::ZERO);
+    assert_eq!(take(), Some(Work { batch: b"aaaa\nbbbb\n".to_vec(), reopen: false }));
+    queue.done(true);
+    assert_eq!(take(), Some(Work { batch: b"cccc\n".to_vec(), reopen: false }));
+    queue.done(false);
+    queue.close();
+    assert_eq!(take(), None);
+    assert_eq!(queue.totals(), (2, 1, 0));
+}
