@@ -11,6 +11,7 @@ pub mod http;
 pub mod outbound;
 pub mod policies;
 pub mod policy;
+pub mod resources;
 pub mod settings;
 pub mod telemetry;
 

@@ -122,6 +122,18 @@ impl<T> Spanned<T> {
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Spanned<U> {
         Spanned { value: change(self.value), place: self.place, field: self.field }
     }
+
+    /// The place alone.
+    pub fn map_ref(&self) -> Spanned<()> {
+        Spanned { value: (), place: self.place.clone(), field: self.field.clone() }
+    }
+}
+
+impl<T> Spanned<Option<T>> {
+    pub fn transpose(self) -> Option<Spanned<T>> {
+        let Self { value, place, field } = self;
+        value.map(|value| Spanned { value, place, field })
+    }
 }
 
 impl<T> Deref for Spanned<T> {

@@ -1,0 +1,213 @@
+//! `spec.logging` of a `Configuration` (configuration reference 9.2).
+
+use serde::Deserialize;
+
+use super::{Ordered, typed};
+use crate::{
+    base::{Secret, suggest::closest},
+    document::{Node, NodeValue, OneOrMany, Problem, RawNode, Spanned},
+};
+
+/// Where log lines go, standard output always included.
+#[derive(Clone, Debug, Default)]
+pub struct Logging {
+    pub outputs: Vec<LogOutput>,
+    pub level: Option<LogLevel>,
+    /// Names of outputs.
+    pub runtime_outputs: Vec<String>,
+    /// Names of outputs.
+    pub access_outputs: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct LogOutput {
+    pub name: String,
+    pub kind: OutputKind,
+    /// Keys in lower case; a key may have several values (`header`). Values may be credentials.
+    pub parameters: Vec<(String, Vec<Secret>)>,
+}
+
+impl LogOutput {
+    /// The first value of a parameter.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(key, _)| key == name)?.1.first().map(|value| value.expose().as_str())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputKind {
+    File,
+    Http,
+    Stdout,
+    /// Any other Fluent Bit output: accepted with a warning, receives nothing.
+    Unsupported,
+}
+
+/// From most to least verbose.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+    Fatal,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct WrittenLogging {
+    /// A list, or a map by name.
+    outputs: Option<Spanned<RawNode>>,
+    runtime_logs: WrittenLogs,
+    access_logs: WrittenLogs,
+    /// Whether the vendor's platform receives logs.
+    anypoint: Anypoint,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WrittenLogs {
+    log_level: Option<LogLevel>,
+    /// A list of names, or a map such as `{anypoint: disabled}`.
+    outputs: Option<Spanned<RawNode>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Anypoint {
+    forward_logs: Option<Spanned<bool>>,
+}
+
+#[derive(Deserialize)]
+struct ListedOutput {
+    name: Spanned<String>,
+    r#type: Spanned<String>,
+    parameters: Ordered<OneOrMany<Secret>>,
+}
+
+#[derive(Deserialize)]
+struct MappedOutput {
+    r#type: Spanned<String>,
+    parameters: Ordered<OneOrMany<Secret>>,
+}
+
+impl WrittenLogging {
+    pub(super) fn read(self, problems: &mut Vec<Problem>) -> Logging {
+        let outputs = self.outputs.map(|outputs| read_outputs(&outputs, problems)).unwrap_or_default();
+        if let Some(forward) = self.anypoint.forward_logs.filter(|forward| forward.value) {
+            problems.push(
+                forward
+                    .warning("forwarding logs to the vendor's platform is not supported yet")
+                    .help("remove it, or set it to `false`"),
+            );
+        }
+        let mut names = |logs: Option<Spanned<RawNode>>| {
+            logs.map(|logs| read_names(&logs, &outputs, problems)).unwrap_or_default()
+        };
+        let runtime_outputs = names(self.runtime_logs.outputs);
+        let access_outputs = names(self.access_logs.outputs);
+        // The vendor documents the level under `runtimeLogs` only; it governs both kinds.
+        let level = self.runtime_logs.log_level.or(self.access_logs.log_level);
+        Logging { outputs, level, runtime_outputs, access_outputs }
+    }
+}
+
+fn read_outputs(written: &Spanned<RawNode>, problems: &mut Vec<Problem>) -> Vec<LogOutput> {
+    let node: &Node = &written.value;
+    let mut outputs: Vec<LogOutput> = Vec::new();
+    if !matches!(node.value, NodeValue::Mapping(_)) {
+        let list: Option<Vec<ListedOutput>> = typed(node, &written.field, problems);
+        for output in list.unwrap_or_default() {
+            if outputs.iter().any(|other| other.name == output.name.value) {
+                problems
+                    .push(output.name.error(format!("the output `{}` is given twice", output.name.value)));
+                continue;
+            }
+            outputs.push(read_output(&output.name, &output.r#type, output.parameters, problems));
+        }
+    } else {
+        let map: Option<Ordered<MappedOutput>> = typed(node, &written.field, problems);
+        for (name, output) in map.unwrap_or_default().0 {
+            outputs.push(read_output(&name, &output.r#type, output.parameters, problems));
+        }
+    }
+    outputs
+}
+
+fn read_output(
+    name: &Spanned<String>,
+    kind: &Spanned<String>,
+    parameters: Ordered<OneOrMany<Secret>>,
+    problems: &mut Vec<Problem>,
+) -> LogOutput {
+    let lower = kind.to_ascii_lowercase();
+    let kind = match lower.as_str() {
+        "file" => OutputKind::File,
+        "http" => OutputKind::Http,
+        "stdout" => OutputKind::Stdout,
+        _ => {
+            let mut problem = kind.warning(format!(
+                "outputs of type `{}` are not supported yet; nothing is sent there",
+                kind.value
+            ));
+            if let Some(close) = closest(&lower, ["file", "http", "stdout"]) {
+                problem = problem.help(format!("did you mean `{close}`?"));
+            }
+            problems.push(problem.help("supported: `file`, `http`, `stdout`"));
+            OutputKind::Unsupported
+        }
+    };
+    let parameters: Vec<(String, Vec<Secret>)> =
+        parameters.0.into_iter().map(|(key, values)| (key.to_ascii_lowercase(), values.0)).collect();
+    let output = LogOutput { name: name.value.clone(), kind, parameters };
+    let missing = match kind {
+        OutputKind::File if output.parameter("file").is_none() && output.parameter("path").is_none() => {
+            Some("file")
+        }
+        OutputKind::Http if output.parameter("host").is_none() => Some("host"),
+        _ => None,
+    };
+    if let Some(missing) = missing {
+        problems.push(
+            name.error(format!("the output `{}` needs the parameter `{missing}`", name.value))
+                .help(format!("add `{missing}` to its `parameters`")),
+        );
+    }
+    output
+}
+
+/// The outputs that one kind of log is sent to.
+fn read_names(written: &Spanned<RawNode>, outputs: &[LogOutput], problems: &mut Vec<Problem>) -> Vec<String> {
+    let node: &Node = &written.value;
+    let mut names: Vec<Spanned<String>> = Vec::new();
+    if !matches!(node.value, NodeValue::Mapping(_)) {
+        let list: Option<OneOrMany<Spanned<String>>> = typed(node, &written.field, problems);
+        names.extend(list.unwrap_or_default().0);
+    } else {
+        let map: Option<Ordered<Spanned<String>>> = typed(node, &written.field, problems);
+        for (name, state) in map.unwrap_or_default().0 {
+            match state.to_ascii_lowercase().as_str() {
+                // The platform gets nothing from this gateway in either state.
+                "disabled" | "false" => {}
+                "enabled" | "true" if name.value == "anypoint" => problems.push(
+                    state
+                        .warning("forwarding logs to the vendor's platform is not supported yet")
+                        .help("write `disabled`"),
+                ),
+                "enabled" | "true" => names.push(name),
+                _ => problems
+                    .push(state.error(format!("`{}` is neither `enabled` nor `disabled`", state.value))),
+            }
+        }
+    }
+    let known: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
+    for name in names.iter().filter(|name| !known.contains(&name.as_str())) {
+        let mut problem = name.error(format!("there is no output `{}`", name.value));
+        if let Some(close) = closest(name, known.iter().copied()) {
+            problem = problem.help(format!("did you mean `{close}`?"));
+        }
+        problems.push(problem.help("define it under `logging.outputs`"));
+    }
+    names.into_iter().map(|name| name.value).collect()
+}

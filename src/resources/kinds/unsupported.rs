@@ -1,0 +1,273 @@
+//! Keys of a `Configuration` for features that do not exist yet: their fields are checked, so that a
+//! file written today is right when they come, and a warning says that they have no effect
+//! (decision 19).
+
+use serde::Deserialize;
+
+use super::Ordered;
+use crate::{
+    base::Secret,
+    document::{OneOrMany, Problem, RawNode, Spanned},
+};
+
+pub(super) trait Unsupported {
+    /// Checks that need more than types.
+    fn check(&self, problems: &mut Vec<Problem>);
+
+    /// Whether the absence of the feature makes a difference.
+    fn effective(&self) -> bool {
+        true
+    }
+}
+
+/// Section 8.1.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct SharedStorage {
+    redis: Option<Spanned<Redis>>,
+    local: Option<Local>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Redis {
+    address: Option<Spanned<String>>,
+    #[serde(rename = "username")]
+    _username: Option<String>,
+    #[serde(rename = "password")]
+    _password: Option<Secret>,
+    #[serde(rename = "db")]
+    _db: Option<u32>,
+    sentinel: Option<Sentinel>,
+    cluster: Option<Cluster>,
+    #[serde(rename = "tls")]
+    _tls: Option<RedisTls>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Sentinel {
+    addresses: OneOrMany<Spanned<String>>,
+    #[serde(rename = "masterName")]
+    _master_name: String,
+    #[serde(rename = "password")]
+    _password: Option<Secret>,
+}
+
+/// Ours (decision 32).
+#[derive(Deserialize)]
+struct Cluster {
+    addresses: OneOrMany<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RedisTls {
+    #[serde(rename = "trustedCA")]
+    _trusted_ca: Option<String>,
+    #[serde(rename = "skipValidation")]
+    _skip_validation: Option<bool>,
+    #[serde(rename = "certificate")]
+    _certificate: Option<Certificate>,
+    /// One table of the vendor prints it here instead of in `certificate`.
+    #[serde(rename = "keyPassphrase")]
+    _key_passphrase: Option<Secret>,
+    #[serde(rename = "minversion")]
+    _min: Option<TlsVersion>,
+    #[serde(rename = "maxversion")]
+    _max: Option<TlsVersion>,
+    #[serde(rename = "alpn")]
+    _alpn: Option<OneOrMany<String>>,
+    #[serde(rename = "ciphers")]
+    _ciphers: Option<OneOrMany<String>>,
+}
+
+#[derive(Deserialize)]
+struct Certificate {
+    #[serde(rename = "key")]
+    _key: Secret,
+    #[serde(rename = "crt")]
+    _crt: String,
+    #[serde(rename = "keyPassphrase")]
+    _key_passphrase: Option<Secret>,
+}
+
+#[derive(Deserialize)]
+enum TlsVersion {
+    #[serde(rename = "1.1")]
+    V1_1,
+    #[serde(rename = "1.2")]
+    V1_2,
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Local {
+    enabled: bool,
+}
+
+impl Unsupported for SharedStorage {
+    fn check(&self, problems: &mut Vec<Problem>) {
+        let Some(redis) = &self.redis else { return };
+        if redis.address.is_none() && redis.sentinel.is_none() && redis.cluster.is_none() {
+            problems.push(
+                redis.error("`redis` needs an `address`").help("write `address: HOST:6379`, or `sentinel`"),
+            );
+        }
+        let sentinels = redis.sentinel.iter().flat_map(|sentinel| sentinel.addresses.iter());
+        let nodes = redis.cluster.iter().flat_map(|cluster| cluster.addresses.iter());
+        for address in redis.address.iter().chain(sentinels).chain(nodes) {
+            let port = address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
+            if !port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port != 0)) {
+                problems.push(address.error(format!("`{}` is not `HOST:PORT`", address.value)));
+            }
+        }
+    }
+
+    /// Local storage is what there is.
+    fn effective(&self) -> bool {
+        self.redis.is_some() || self.local.as_ref().is_none_or(|local| !local.enabled)
+    }
+}
+
+/// Section 11.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ForwardProxy {
+    https: Option<Spanned<ProxyTarget>>,
+    #[serde(rename = "noProxy")]
+    _no_proxy: OneOrMany<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ProxyTarget {
+    address: Spanned<String>,
+    #[serde(rename = "basicAuth")]
+    _basic_auth: Option<BasicAuth>,
+}
+
+#[derive(Deserialize)]
+struct BasicAuth {
+    #[serde(rename = "username")]
+    _username: String,
+    #[serde(rename = "password")]
+    _password: Secret,
+}
+
+impl Unsupported for ForwardProxy {
+    fn check(&self, problems: &mut Vec<Problem>) {
+        if let Some(https) = &self.https
+            && !https.address.starts_with("http://")
+            && !https.address.starts_with("https://")
+        {
+            let message = format!("`{}` is no proxy address", https.address.value);
+            problems.push(https.address.error(message).help("write `http://proxy.example.com:3128`"));
+        }
+    }
+}
+
+/// Section 11.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ProxyProtocol {
+    enabled: bool,
+}
+
+impl Unsupported for ProxyProtocol {
+    fn check(&self, _: &mut Vec<Problem>) {}
+
+    fn effective(&self) -> bool {
+        self.enabled
+    }
+}
+
+/// Section 12.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Tracing {
+    enabled: Option<bool>,
+    #[serde(rename = "provider")]
+    _provider: Option<Provider>,
+    sampling: Option<Sampling>,
+    #[serde(rename = "labels")]
+    _labels: OneOrMany<TraceLabel>,
+}
+
+#[derive(Deserialize)]
+struct Provider {
+    #[serde(rename = "type")]
+    _type: ProviderType,
+    #[serde(rename = "properties", default)]
+    _properties: Ordered<RawNode>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ProviderType {
+    Opentelemetry,
+    Anypoint,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Sampling {
+    client: Option<Spanned<f64>>,
+    random: Option<Spanned<f64>>,
+    overall: Option<Spanned<f64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TraceLabel {
+    #[serde(rename = "name")]
+    _name: String,
+    #[serde(rename = "type")]
+    _type: TraceLabelType,
+    #[serde(rename = "keyName")]
+    _key_name: Option<String>,
+    #[serde(rename = "defaultValue")]
+    _default_value: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum TraceLabelType {
+    Environment,
+    RequestHeader,
+    Literal,
+}
+
+impl Unsupported for Sampling {
+    fn check(&self, problems: &mut Vec<Problem>) {
+        for share in [&self.client, &self.random, &self.overall].into_iter().flatten() {
+            if !(0.0..=100.0).contains(&share.value) {
+                problems.push(share.error(format!("{} is out of range: expected 0 to 100", share.value)));
+            }
+        }
+    }
+}
+
+impl Unsupported for Tracing {
+    fn check(&self, problems: &mut Vec<Problem>) {
+        self.sampling.iter().for_each(|sampling| sampling.check(problems));
+    }
+
+    fn effective(&self) -> bool {
+        self.enabled != Some(false)
+    }
+}
+
+/// Section 6.4.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct DefaultTls {
+    #[serde(rename = "outboundPolicyCalls")]
+    _outbound_policy_calls: Option<RedisTls>,
+}
+
+impl Unsupported for DefaultTls {
+    fn check(&self, _: &mut Vec<Problem>) {}
+}

@@ -1,0 +1,190 @@
+//! Which files belong to a configuration, and what one of them holds.
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use super::{
+    envelope::{self, Read, Resource},
+    store::{ResourceSet, ResourceStore},
+};
+use crate::{
+    base::Diagnostic,
+    document::{Limits, SourceFile, parse},
+};
+
+/// The value of an environment variable.
+pub type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Folders inside folders, at most.
+const FOLDER_DEPTH_MAX: usize = 32;
+
+/// Reads files and folders once, for `validate`: nothing is kept back, nothing is waited for.
+pub fn load(paths: &[PathBuf], environment: Lookup) -> ResourceSet {
+    ResourceStore::new(environment).rescan(paths, Instant::now()).set
+}
+
+/// What tells that a file has changed without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    /// Cannot be set back by a program.
+    status_changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            status_changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Changed so shortly before `now` that a second change could leave the same stamp (clocks of
+    /// file systems tick every few milliseconds).
+    pub(super) fn is_fresh(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(i64::MAX, |since| since.as_secs() as i64);
+        now.saturating_sub(self.status_changed.0) <= 1
+    }
+}
+
+/// A file to read.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub path: PathBuf,
+    pub stamp: Stamp,
+}
+
+/// All files of a configuration in the order of their paths, each once.
+pub(super) fn find(paths: &[PathBuf], diagnostics: &mut Vec<Diagnostic>) -> Vec<Found> {
+    let mut walk = Walk { found: Vec::new(), seen: HashSet::new(), diagnostics };
+    for path in paths {
+        match fs::metadata(path) {
+            // What is named by the user is read whatever it is called.
+            Ok(metadata) if metadata.is_dir() => walk.folder(path, &metadata, 0),
+            Ok(metadata) => walk.file(path, &metadata),
+            Err(error) => walk.unreadable(path, &error),
+        }
+    }
+    walk.found.sort_by(|a, b| a.path.cmp(&b.path));
+    walk.found
+}
+
+struct Walk<'a> {
+    found: Vec<Found>,
+    /// Device and inode of files and folders: symbolic links may lead to the same one twice.
+    seen: HashSet<(u64, u64)>,
+    diagnostics: &'a mut Vec<Diagnostic>,
+}
+
+impl Walk<'_> {
+    fn folder(&mut self, path: &Path, metadata: &fs::Metadata, depth: usize) {
+        if depth > FOLDER_DEPTH_MAX || !self.seen.insert((metadata.dev(), metadata.ino())) {
+            return;
+        }
+        let entries = match fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(error) => return self.unreadable(path, &error),
+        };
+        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.sort();
+        for path in paths {
+            // Kubernetes mounts a file as a link through `..data`; its targets are hidden, so each
+            // file is read once, under its own name.
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(".");
+            if name.starts_with('.') {
+                continue;
+            }
+            match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => self.folder(&path, &metadata, depth + 1),
+                Ok(metadata) if metadata.is_file() && is_resource_file(&path) => self.file(&path, &metadata),
+                Ok(_) => {}
+                Err(error) if is_resource_file(&path) => self.unreadable(&path, &error),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn file(&mut self, path: &Path, metadata: &fs::Metadata) {
+        if self.seen.insert((metadata.dev(), metadata.ino())) {
+            self.found.push(Found { path: path.to_owned(), stamp: Stamp::of(metadata) });
+        }
+    }
+
+    fn unreadable(&mut self, path: &Path, error: &io::Error) {
+        self.diagnostics.push(unreadable(path, error));
+    }
+}
+
+fn is_resource_file(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
+    ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
+    let cause = match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file or folder".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    };
+    Diagnostic::error(format!("cannot read `{}`: {cause}", path.display()))
+}
+
+/// The content of one file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Content {
+    pub resources: Vec<Arc<Resource>>,
+    pub diagnostics: Vec<Diagnostic>,
+    /// Not even the documents could be told apart, or one does not say which resource it is: what
+    /// was here before may still be meant (configuration reference 15, Do 1).
+    pub broken: Option<String>,
+    /// Nothing in it but white space and comments.
+    pub empty: bool,
+}
+
+/// Reads the bytes of a file.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, Box<Diagnostic>> {
+    fs::read(path).map_err(|error| Box::new(unreadable(path, &error)))
+}
+
+/// Parses a file that was read.
+pub(super) fn parse_file(path: &Path, bytes: Vec<u8>, environment: &Lookup) -> Content {
+    let shown = path.display().to_string();
+    let mut content = Content::default();
+    let file = match SourceFile::from_bytes(&shown, bytes) {
+        Ok(file) => file,
+        Err(problem) => {
+            content.broken = Some(problem.message.clone());
+            content.diagnostics.push((*problem).into());
+            return content;
+        }
+    };
+    let parsed = parse(&file, Limits::default());
+    if let Some(error) = parsed.error {
+        content.broken = Some(error.message.clone());
+        content.diagnostics.push(error.into());
+        return content;
+    }
+    content.empty = parsed.documents.is_empty();
+    for document in &parsed.documents {
+        match envelope::read(document, &**environment, &mut content.diagnostics) {
+            Read::Resource(resource) => content.resources.push(resource),
+            Read::Ignored => {}
+            Read::Unidentified => {
+                content.broken = Some("a document in the file does not say which resource it is".to_owned());
+            }
+        }
+    }
+    content
+}

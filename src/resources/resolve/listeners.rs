@@ -1,0 +1,220 @@
+//! Which instances may listen: ports from variables, TLS, clashes of base paths (configuration
+//! reference 4.1, 4.2).
+
+use std::collections::HashMap;
+
+use super::{InstanceDraft, Resolver};
+use crate::{
+    base::ResourceName,
+    document::Problem,
+    resources::{
+        kinds::GatewaySettings,
+        model::{Instance, ListenAddress, ListenScheme},
+    },
+};
+
+/// Who holds which base paths of a port, in terms of segments.
+#[derive(Default)]
+struct Claims {
+    /// Each prefix of an accepted path, itself included, with one instance that needs it.
+    prefixes: HashMap<(u16, String), ResourceName>,
+    /// Accepted paths.
+    whole: HashMap<(u16, String), ResourceName>,
+}
+
+impl Claims {
+    /// Takes the base path, or names the instance in its way.
+    fn claim(&mut self, name: &ResourceName, address: &ListenAddress) -> Result<(), ResourceName> {
+        let port = address.port;
+        let prefixes = prefixes(&address.base_path);
+        let own = prefixes.last().cloned().unwrap_or_default();
+        let above = prefixes.iter().find_map(|prefix| self.whole.get(&(port, prefix.clone())));
+        if let Some(owner) = above.or_else(|| self.prefixes.get(&(port, own.clone()))) {
+            return Err(owner.clone());
+        }
+        for prefix in prefixes {
+            self.prefixes.entry((port, prefix)).or_insert_with(|| name.clone());
+        }
+        self.whole.insert((port, own), name.clone());
+        Ok(())
+    }
+}
+
+/// `/a/b` and `/a/b/` give ``, `/a`, `/a/b`.
+fn prefixes(base_path: &str) -> Vec<String> {
+    let mut prefix = String::new();
+    let mut all = vec![prefix.clone()];
+    for segment in base_path.split('/').filter(|segment| !segment.is_empty()) {
+        prefix.push('/');
+        prefix.push_str(segment);
+        all.push(prefix.clone());
+    }
+    all
+}
+
+impl Resolver<'_> {
+    /// The instances that are opened, by name.
+    pub(super) fn open_instances(&mut self, settings: &GatewaySettings) -> Vec<Instance> {
+        self.replace_dynamic_port();
+        self.keep_tls_ports_closed();
+        self.advise_on_inline_routes();
+        let mut drafts: Vec<InstanceDraft> = std::mem::take(&mut self.instances).into_values().collect();
+        drafts.retain(|draft| !self.instance_outages.closed.contains_key(&draft.name));
+        // The active ones first, then by name; the sort is stable.
+        drafts.sort_by_key(|draft| !self.is_active(draft));
+        let mut claims = Claims::default();
+        let mut instances = Vec::new();
+        for draft in drafts {
+            match claims.claim(&draft.name, &draft.address) {
+                Ok(()) => {
+                    let instance = self.finish_instance(draft);
+                    instances.push(instance);
+                }
+                Err(owner) => {
+                    self.report_clash(&draft, &owner);
+                    instances.extend(self.last_good(&draft, &mut claims));
+                }
+            }
+        }
+        self.check_probe_port(settings, &instances);
+        instances.sort_by(|a, b| a.name.cmp(&b.name));
+        instances
+    }
+
+    fn is_active(&self, draft: &InstanceDraft) -> bool {
+        let previous = self.inputs.previous.and_then(|model| model.instance(&draft.name));
+        previous.is_some_and(|active| {
+            active.address.port == draft.address.port
+                && prefixes(&active.address.base_path) == prefixes(&draft.address.base_path)
+        })
+    }
+
+    fn report_clash(&mut self, draft: &InstanceDraft, owner: &ResourceName) {
+        let path = |base: &str| if base.is_empty() { "/".to_owned() } else { base.to_owned() };
+        let message = format!(
+            "the base path `{}` on port {} clashes with the ApiInstance {owner}",
+            path(&draft.address.base_path),
+            draft.address.port
+        );
+        let problem =
+            draft.address.error(message).help(format!("{} is not served; {owner} is", draft.name)).help(
+                "on one port no base path may start with another's segments; choose another path or port",
+            );
+        self.report.add(&draft.subject, problem);
+    }
+
+    /// An update that clashes keeps the version that is served (configuration reference 15, Do 2).
+    fn last_good(&self, draft: &InstanceDraft, claims: &mut Claims) -> Option<Instance> {
+        let active = self.inputs.previous?.instance(&draft.name)?;
+        claims.claim(&active.name, &active.address).ok()?;
+        Some(active.clone())
+    }
+
+    /// `FLEX_DYNAMIC_PORT_ENABLE`, `_VALUE` (the port written), `_ENVAR` (the variable with the port
+    /// to use instead).
+    fn replace_dynamic_port(&mut self) {
+        let variable = |name: &str| (self.inputs.environment)(name).filter(|value| !value.is_empty());
+        let enabled = variable("FLEX_DYNAMIC_PORT_ENABLE");
+        if !enabled
+            .is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on"))
+        {
+            return;
+        }
+        let port = |name: &str| {
+            variable(name)?.trim().parse::<u16>().ok().filter(|port| *port != 0 && *port != 9998)
+        };
+        let source = variable("FLEX_DYNAMIC_PORT_ENVAR");
+        match (port("FLEX_DYNAMIC_PORT_VALUE"), source.as_deref().and_then(port)) {
+            (Some(written), Some(actual)) => {
+                let drafts = self.instances.values_mut();
+                drafts
+                    .filter(|draft| draft.address.port == written)
+                    .for_each(|draft| draft.address.value.port = actual);
+            }
+            (written, _) => {
+                let cause = match (written, source) {
+                    (None, _) => "`FLEX_DYNAMIC_PORT_VALUE` is not a port".to_owned(),
+                    (_, None) => "`FLEX_DYNAMIC_PORT_ENVAR` is not set".to_owned(),
+                    (_, Some(name)) => format!("the variable `{name}` holds no port"),
+                };
+                let diagnostic = crate::base::Diagnostic::error(format!("no dynamic port: {cause}"))
+                    .help("unset `FLEX_DYNAMIC_PORT_ENABLE` to use the ports as written");
+                self.report.diagnostics.push(diagnostic);
+            }
+        }
+    }
+
+    /// TLS belongs to the port: one binding closes it for all; `https://` without a binding stays
+    /// closed too, alone (decision 12).
+    fn keep_tls_ports_closed(&mut self) {
+        let mut tls_ports: HashMap<u16, ResourceName> = HashMap::new();
+        for draft in self.instances.values() {
+            if self.instance_outages.closed.contains_key(&draft.name) {
+                tls_ports.entry(draft.address.port).or_insert_with(|| draft.name.clone());
+            }
+        }
+        let mut closing: Vec<(ResourceName, String)> = Vec::new();
+        for draft in self.instances.values() {
+            if self.instance_outages.closed.contains_key(&draft.name) {
+                continue;
+            }
+            if let Some(bound) = tls_ports.get(&draft.address.port) {
+                let reason = format!(
+                    "port {} has TLS through a binding of {bound}, which is not supported yet",
+                    draft.address.port
+                );
+                let problem = draft
+                    .address
+                    .warning(&reason)
+                    .help("the port is not opened: it must not answer in plain text");
+                self.report.add(&draft.subject, problem);
+                closing.push((draft.name.clone(), reason));
+            } else if draft.address.scheme == ListenScheme::Https {
+                let reason = format!("`https://` needs a `tls` policy on port {}", draft.address.port);
+                let problem: Problem = draft
+                    .address
+                    .error(&reason)
+                    .help("the API is not opened: it must not answer in plain text")
+                    .help("bind a `tls` policy to it, or write `http://`");
+                self.report.add(&draft.subject, problem);
+                closing.push((draft.name.clone(), reason));
+            }
+        }
+        for (name, reason) in closing {
+            self.close_instance(&name, &reason);
+        }
+    }
+
+    fn advise_on_inline_routes(&mut self) {
+        let mut advice = Vec::new();
+        for draft in self.instances.values() {
+            for route in
+                draft.routes.iter().filter(|route| route.index != crate::resources::normalise::NOT_INLINE)
+            {
+                advice.push((
+                    draft.subject.clone(),
+                    route.route.rules.clone(),
+                    draft.address.base_path.clone(),
+                ));
+            }
+        }
+        for (subject, rules, base) in advice {
+            self.advise_on_rules(&subject, &rules, &base);
+        }
+    }
+
+    fn check_probe_port(&mut self, settings: &GatewaySettings, instances: &[Instance]) {
+        let Some(probe) = settings.probe.as_ref().filter(|probe| probe.enabled) else { return };
+        let Some(port) = &probe.port else { return };
+        if let Some(instance) = instances.iter().find(|instance| instance.address.port == port.value) {
+            let message =
+                format!("port {} of the probe is used by the ApiInstance {}", port.value, instance.name);
+            let problem = port.error(message).help("choose another port for one of them");
+            let configuration = self.probe_subject(port);
+            match configuration {
+                Some(subject) => self.report.add(&subject, problem),
+                None => self.report.diagnostics.push(problem.into()),
+            }
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Follows every reference and decides what is served, what answers 503 and what stays closed.
+//!
+//! One rule above all: an API is never served without a policy that was meant for it. A binding that
+//! cannot be built takes its target out (configuration reference 15, Do 3; decision 12).
+
+mod digests;
+mod listeners;
+mod policies;
+mod routes;
+mod settings;
+mod targets;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::{
+    envelope::Resource,
+    kinds::Spec,
+    model::{Extension, Instance, ResolvedModel, ResourceState, Service, ServiceScheme},
+    names::PolicyNames,
+    normalise::{self, Binding, InstanceDraft, RouteDraft, ServiceDraft},
+    store::ResourceSet,
+};
+use crate::{
+    base::{Diagnostic, Diagnostics, ResourceName, Subject},
+    document::Problem,
+};
+
+/// What resolving depends on besides the resources.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    pub policies: &'a dyn PolicyNames,
+    /// Environment variables: for `$NAME` in policies and for `FLEX_DYNAMIC_PORT_*`.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// What is served now: on a clash of base paths the active instance wins (4.2).
+    pub previous: Option<&'a ResolvedModel>,
+}
+
+/// Resolves a generation of resources.
+pub fn resolve(set: &ResourceSet, inputs: Inputs<'_>) -> ResolvedModel {
+    let mut resolver = Resolver::new(set, inputs);
+    resolver.collect();
+    resolver.bind_inline();
+    resolver.bind_separate();
+    resolver.check_services();
+    let settings = resolver.settings();
+    let instances = resolver.open_instances(&settings);
+    let services = resolver.finish_services();
+    let resources = resolver.states();
+    let mut found: Vec<Diagnostic> =
+        set.diagnostics.iter().cloned().chain(resolver.report.diagnostics).collect();
+    found.sort_by(|a, b| {
+        let place = |d: &Diagnostic| d.location.as_ref().map(|l| (l.file.clone(), l.line, l.column));
+        place(a).cmp(&place(b))
+    });
+    let mut diagnostics = Diagnostics::default();
+    diagnostics.extend(found);
+    ResolvedModel { instances, services, settings, extensions: resolver.extensions, resources, diagnostics }
+}
+
+/// Findings, and what they mean for single resources.
+#[derive(Default)]
+struct Report {
+    diagnostics: Vec<Diagnostic>,
+    not_ready: HashMap<Subject, String>,
+}
+
+impl Report {
+    /// Reports a finding; an error makes its resource not ready.
+    fn add(&mut self, subject: &Subject, problem: Problem) {
+        if problem.is_error() {
+            self.not_ready(subject, &problem.message);
+        }
+        self.diagnostics.push(problem.about(subject));
+    }
+
+    fn add_all(&mut self, subject: &Subject, problems: Vec<Problem>) {
+        problems.into_iter().for_each(|problem| self.add(subject, problem));
+    }
+
+    /// The first reason stays.
+    fn not_ready(&mut self, subject: &Subject, reason: &str) {
+        self.not_ready.entry(subject.clone()).or_insert_with(|| reason.to_owned());
+    }
+}
+
+/// How far a part is out of service.
+#[derive(Default)]
+struct Outages {
+    /// Answers 503.
+    blocked: HashMap<ResourceName, String>,
+    /// Its port is not opened for it.
+    closed: HashMap<ResourceName, String>,
+}
+
+struct Resolver<'a> {
+    set: &'a ResourceSet,
+    inputs: Inputs<'a>,
+    report: Report,
+    instances: BTreeMap<ResourceName, InstanceDraft>,
+    services: BTreeMap<ResourceName, ServiceDraft>,
+    instance_outages: Outages,
+    service_outages: Outages,
+    extensions: Vec<Extension>,
+    /// Names of instances and services that exist, but not in a valid form.
+    invalid: HashSet<Subject>,
+}
+
+impl<'a> Resolver<'a> {
+    fn new(set: &'a ResourceSet, inputs: Inputs<'a>) -> Self {
+        Self {
+            set,
+            inputs,
+            report: Report::default(),
+            instances: BTreeMap::new(),
+            services: BTreeMap::new(),
+            instance_outages: Outages::default(),
+            service_outages: Outages::default(),
+            extensions: Vec::new(),
+            invalid: HashSet::new(),
+        }
+    }
+
+    /// Everything that can be referred to.
+    fn collect(&mut self) {
+        let set = self.set;
+        for entry in &set.entries {
+            let resource = &*entry.resource;
+            let name = resource.subject.name.clone();
+            match &resource.spec {
+                Some(Spec::ApiInstance(spec)) => {
+                    let (draft, services) = normalise::instance(resource, spec);
+                    self.instances.insert(name, draft);
+                    services.into_iter().for_each(|service| self.add_service(service));
+                }
+                Some(Spec::Service(spec)) => self.add_service(ServiceDraft {
+                    name,
+                    subject: resource.subject.clone(),
+                    address: spec.address.clone(),
+                    policies: Vec::new(),
+                }),
+                Some(Spec::Extension(spec)) => self.extensions.push(Extension {
+                    name,
+                    extends: spec.extends.clone(),
+                    implementation: spec.implementation,
+                    location: resource.place.location(),
+                }),
+                Some(Spec::PolicyBinding(_) | Spec::Configuration(_) | Spec::Secret | Spec::Contract) => {}
+                None => {
+                    self.invalid.insert(resource.subject.clone());
+                }
+            }
+        }
+    }
+
+    /// A generated name may meet a written one: the first in order stays.
+    fn add_service(&mut self, service: ServiceDraft) {
+        if let Some(first) = self.services.get(&service.name) {
+            let message = format!("the Service {} exists twice; this one is left out", service.name);
+            let problem = Problem::error(&service.address.place, &*service.address.field, message)
+                .help(format!("the first is in {}, at {}", first.subject, first.address.location()))
+                .help("an inline service is named `<ApiInstance>-<service>`; rename one of them");
+            self.report.add(&service.subject, problem);
+            return;
+        }
+        self.services.insert(service.name.clone(), service);
+    }
+
+    fn bind_inline(&mut self) {
+        let names: Vec<ResourceName> = self.instances.keys().cloned().collect();
+        for name in names {
+            let inline = self.instances.get_mut(&name).map(|draft| std::mem::take(&mut draft.policies));
+            for binding in inline.unwrap_or_default() {
+                self.bind(binding, targets::Targets::Instances(vec![name.clone()]));
+            }
+        }
+        let names: Vec<ResourceName> = self.services.keys().cloned().collect();
+        for name in names {
+            let inline = self.services.get_mut(&name).map(|draft| std::mem::take(&mut draft.policies));
+            for binding in inline.unwrap_or_default() {
+                self.bind(binding, targets::Targets::Service(name.clone()));
+            }
+        }
+    }
+
+    fn bind_separate(&mut self) {
+        let set = self.set;
+        for entry in &set.entries {
+            let resource: &Resource = &entry.resource;
+            match &resource.spec {
+                Some(Spec::PolicyBinding(spec)) => {
+                    let automated =
+                        matches!(spec.target, Some(super::kinds::policy_binding::Target::Selector { .. }));
+                    let Some(binding) = normalise::binding(resource, automated) else { continue };
+                    if let Some(targets) = self.targets(resource, spec.target.as_ref(), &spec.policy) {
+                        self.bind(binding, targets);
+                    }
+                }
+                None if resource.kind == super::Kind::PolicyBinding => self.refuse_invalid(resource, entry),
+                _ => {}
+            }
+        }
+    }
+
+    /// `h2://` is understood, but not spoken yet.
+    fn check_services(&mut self) {
+        for draft in self.services.values().filter(|draft| draft.address.scheme == ServiceScheme::H2) {
+            let reason = "`h2://` upstreams are not supported yet";
+            let problem =
+                draft.address.warning(reason).help(format!("requests to {} answer 503", draft.name));
+            self.report.add(&draft.subject, problem);
+            self.report.not_ready(&draft.subject, reason);
+            self.service_outages.blocked.entry(draft.name.clone()).or_insert_with(|| reason.to_owned());
+        }
+    }
+
+    fn finish_services(&mut self) -> Vec<Service> {
+        let mut services = Vec::new();
+        for (name, mut draft) in std::mem::take(&mut self.services) {
+            let blocked = self.service_outages.blocked.remove(&name);
+            let policies = policies::in_order(std::mem::take(&mut draft.policies), &self.inputs);
+            let location = draft.address.location();
+            let mut service = Service {
+                name,
+                address: draft.address.value,
+                policies,
+                location,
+                digest: crate::base::Digest::of(""),
+                blocked,
+            };
+            service.digest = digests::service(&service);
+            services.push(service);
+        }
+        services
+    }
+
+    fn finish_instance(&mut self, mut draft: InstanceDraft) -> Instance {
+        let blocked = self.instance_outages.blocked.remove(&draft.name);
+        let policies = policies::in_order(std::mem::take(&mut draft.policies), &self.inputs);
+        let mut routes = draft.routes;
+        let key =
+            |draft: &RouteDraft| (draft.route.order, !draft.automated, draft.index, draft.route.name.clone());
+        routes.sort_by_key(key);
+        let location = draft.address.location();
+        let mut instance = Instance {
+            name: draft.name,
+            labels: draft.labels,
+            address: draft.address.value,
+            policies,
+            routes: routes.into_iter().map(|draft| draft.route).collect(),
+            location,
+            digest: crate::base::Digest::of(""),
+            blocked,
+        };
+        instance.digest = digests::instance(&instance);
+        instance
+    }
+
+    fn states(&mut self) -> Vec<ResourceState> {
+        let set = self.set;
+        let state = |entry: &super::store::Entry| {
+            let resource = &entry.resource;
+            let found = self.report.not_ready.get(&resource.subject);
+            let reason = entry.not_ready.clone().or_else(|| found.cloned());
+            ResourceState {
+                subject: resource.subject.clone(),
+                api_version: resource.api_version.clone(),
+                labels: resource.labels.clone(),
+                origin: resource.origin.location(),
+                spec: resource.written.clone(),
+                ready: reason.map_or(Ok(()), Err),
+            }
+        };
+        set.entries.iter().map(state).collect()
+    }
+
+    /// Takes an instance out of service: 503 on every path.
+    fn block_instance(&mut self, name: &ResourceName, reason: &str) {
+        let Some(draft) = self.instances.get(name) else { return };
+        self.report.not_ready(&draft.subject, reason);
+        self.instance_outages.blocked.entry(name.clone()).or_insert_with(|| reason.to_owned());
+    }
+
+    fn block_service(&mut self, name: &ResourceName, reason: &str) {
+        let Some(draft) = self.services.get(name) else { return };
+        self.report.not_ready(&draft.subject, reason);
+        self.service_outages.blocked.entry(name.clone()).or_insert_with(|| reason.to_owned());
+    }
+
+    fn close_instance(&mut self, name: &ResourceName, reason: &str) {
+        let Some(draft) = self.instances.get(name) else { return };
+        self.report.not_ready(&draft.subject, reason);
+        self.instance_outages.closed.entry(name.clone()).or_insert_with(|| reason.to_owned());
+    }
+
+    fn attach(&mut self, binding: &Binding, targets: &targets::Targets) {
+        match targets {
+            targets::Targets::Instances(names) => {
+                for name in names {
+                    if let Some(draft) = self.instances.get_mut(name) {
+                        draft.policies.push(binding.clone());
+                    }
+                }
+            }
+            targets::Targets::Service(name) => {
+                if let Some(draft) = self.services.get_mut(name) {
+                    draft.policies.push(binding.clone());
+                }
+            }
+        }
+    }
+}

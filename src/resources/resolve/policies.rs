@@ -1,0 +1,264 @@
+//! Which policy a binding means, whether it may be bound there, and its place in the chain.
+
+use super::{Inputs, Resolver, digests, targets::Targets};
+use crate::{
+    base::{ResourceName, suggest::closest},
+    document::{Node, Problem, substitute_environment},
+    resources::{
+        kinds::policy_binding::LIST_POLICIES,
+        model::BoundPolicy,
+        names::{Direction, PolicyFacts},
+        normalise::Binding,
+    },
+};
+
+pub(super) const TLS: &str = "tls";
+pub(super) const TLS_OUTBOUND: &str = "tls-outbound";
+
+/// What `policyRef` refers to.
+enum Referred {
+    BuiltIn { facts: PolicyFacts, spelled: Option<String> },
+    Custom(ResourceName),
+    Unknown,
+}
+
+impl Resolver<'_> {
+    /// Binds a policy to its targets, or takes them out of service.
+    pub(super) fn bind(&mut self, binding: Binding, targets: Targets) {
+        let written = &binding.policy.name;
+        match self.referred(&binding) {
+            Referred::Unknown => {
+                let message = format!("unknown policy `{}`", written.value);
+                let mut problem = written.error(&message);
+                let names = self.inputs.policies.names();
+                if let Some(close) = closest(written, names.iter().copied()) {
+                    problem = problem.help(format!("did you mean `{close}`?"));
+                }
+                problem = problem.help(LIST_POLICIES);
+                self.refuse(&binding, &targets, problem, &message);
+            }
+            Referred::Custom(name) => {
+                let message = format!("`{name}` is a custom policy; custom policies are not supported yet");
+                let problem = written.warning(&message);
+                self.refuse(&binding, &targets, problem, &message);
+            }
+            Referred::BuiltIn { facts, spelled } => {
+                if let Some(spelled) = spelled {
+                    let problem = written.warning(format!("`{}` is read as `{spelled}`", written.value));
+                    self.report.add(&binding.subject, problem.help(format!("write `{spelled}`")));
+                }
+                self.bind_known(binding, targets, facts);
+            }
+        }
+    }
+
+    fn bind_known(&mut self, mut binding: Binding, targets: Targets, facts: PolicyFacts) {
+        let service = matches!(targets, Targets::Service(_));
+        if let Some(problem) = misplaced(&binding, facts, service) {
+            let message = problem.message.clone();
+            // A policy for upstreams protects nothing from clients, so nothing is lost without it.
+            if facts.direction == Direction::Outbound {
+                self.report.add(&binding.subject, problem);
+            } else {
+                self.refuse(&binding, &targets, problem, &message);
+            }
+            return;
+        }
+        if facts.direction == Direction::Tls {
+            self.refuse_tls(&binding, &targets, facts);
+            return;
+        }
+        if !facts.supported {
+            let message = format!("the policy `{}` is not supported yet", facts.name);
+            let problem = binding.policy.name.warning(&message);
+            self.refuse(&binding, &targets, problem, &message);
+            return;
+        }
+        if facts.cors_first && !binding.rules.is_empty() {
+            let message = format!("`{}` cannot be limited by rules; they are ignored", facts.name);
+            let problem = binding.policy.name.warning(message).help("it applies to the whole API");
+            self.report.add(&binding.subject, problem);
+            binding.rules.clear();
+        }
+        self.advise_on_paths(&binding, &targets);
+        let (config, problems) =
+            substitute_environment(&binding.config, &binding.config_field, self.inputs.environment);
+        self.report.add_all(&binding.subject, problems);
+        binding.config.0 = if config.is_null() {
+            Node::mapping(binding.policy.name.place.clone(), Vec::new())
+        } else {
+            config
+        };
+        binding.policy.name.value = facts.name.to_owned();
+        if facts.direction == Direction::Routing {
+            self.bind_route(&binding, &targets, facts.name);
+        } else {
+            self.attach(&binding, &targets);
+        }
+    }
+
+    /// Exact name first, then with `-flex`, then without; the namespace given or its own first, then
+    /// `default`, where the built-in policies are (configuration reference 5.1, policies 1.1).
+    fn referred(&self, binding: &Binding) -> Referred {
+        let written: &str = &binding.policy.name;
+        let own = binding.policy.namespace.as_deref().unwrap_or(&binding.name.namespace);
+        let spellings = [
+            Some(written.to_owned()),
+            Some(format!("{written}-flex")),
+            written.strip_suffix("-flex").map(str::to_owned),
+        ];
+        for spelling in spellings.into_iter().flatten() {
+            let custom = |namespace: &str| {
+                let name = ResourceName::new(namespace, &spelling);
+                self.extensions.iter().any(|extension| extension.name == name).then_some(name)
+            };
+            if own != crate::base::ids::DEFAULT_NAMESPACE
+                && let Some(name) = custom(own)
+            {
+                return Referred::Custom(name);
+            }
+            if let Some(facts) = self.inputs.policies.find(&spelling) {
+                let spelled = (spelling != written).then_some(spelling);
+                return Referred::BuiltIn { facts, spelled };
+            }
+            if let Some(name) = custom(crate::base::ids::DEFAULT_NAMESPACE) {
+                return Referred::Custom(name);
+            }
+        }
+        Referred::Unknown
+    }
+
+    /// Reports why a policy is not in force; its targets answer 503.
+    pub(super) fn refuse(&mut self, binding: &Binding, targets: &Targets, problem: Problem, reason: &str) {
+        let (count, first) = match targets {
+            Targets::Instances(names) => (names.len(), names.first()),
+            Targets::Service(name) => (1, Some(name)),
+        };
+        let problem = match (count, first) {
+            (1, Some(name)) => {
+                let kind = if matches!(targets, Targets::Service(_)) { "Service" } else { "ApiInstance" };
+                problem.help(format!("the {kind} {name} answers 503 until this is solved"))
+            }
+            (0, _) => problem,
+            _ => problem.help(format!("{count} instances answer 503 until this is solved")),
+        };
+        self.report.add(&binding.subject, problem);
+        self.report.not_ready(&binding.subject, reason);
+        let outage = format!(
+            "the policy `{}` of {} cannot be applied: {reason}",
+            binding.policy.name.value, binding.name
+        );
+        match targets {
+            Targets::Instances(names) => names.iter().for_each(|name| self.block_instance(name, &outage)),
+            Targets::Service(name) => self.block_service(name, &outage),
+        }
+    }
+
+    /// TLS that cannot be had is never replaced by plain text (decision 12).
+    fn refuse_tls(&mut self, binding: &Binding, targets: &Targets, facts: PolicyFacts) {
+        let reason = format!("the policy `{}` is not supported yet", facts.name);
+        let mut problem = binding.policy.name.warning(&reason);
+        match targets {
+            Targets::Instances(names) => {
+                for name in names {
+                    self.close_instance(name, &reason);
+                }
+                problem = problem.help("the port is not opened: it must not answer in plain text");
+            }
+            Targets::Service(name) => {
+                self.block_service(name, &reason);
+                problem = problem.help(format!("requests to the Service {name} answer 503"));
+            }
+        }
+        self.report.add(&binding.subject, problem);
+        self.report.not_ready(&binding.subject, &reason);
+    }
+
+    /// The base path must not be repeated in a rule (configuration reference 4.1).
+    fn advise_on_paths(&mut self, binding: &Binding, targets: &Targets) {
+        let Targets::Instances(names) = targets else { return };
+        let [name] = names.as_slice() else { return };
+        let Some(base) = self.instances.get(name).map(|draft| draft.address.base_path.clone()) else {
+            return;
+        };
+        self.advise_on_rules(&binding.subject, &binding.rules, &base);
+    }
+
+    pub(super) fn advise_on_rules(
+        &mut self,
+        subject: &crate::base::Subject,
+        rules: &[crate::resources::model::Rule],
+        base: &str,
+    ) {
+        let base = base.trim_end_matches('/');
+        for path in rules.iter().filter_map(|rule| rule.path.as_ref()) {
+            let repeated = path.strip_prefix(base).is_some_and(|rest| rest.starts_with(['/', '(']));
+            if !base.is_empty() && repeated {
+                let message = format!("the rule repeats the base path: it matches `{base}{}`", path.value);
+                let help =
+                    format!("paths in rules are relative to `{base}`: write `{}`", &path[base.len()..]);
+                self.report.add(subject, path.warning(message).help(help));
+            }
+        }
+    }
+}
+
+/// Why a policy cannot be bound to this kind of target.
+fn misplaced(binding: &Binding, facts: PolicyFacts, service: bool) -> Option<Problem> {
+    let name = &binding.policy.name;
+    let wants_service = match facts.direction {
+        Direction::Outbound => true,
+        Direction::Inbound | Direction::Routing => false,
+        Direction::Tls => facts.name == TLS_OUTBOUND,
+    };
+    if wants_service == service {
+        return None;
+    }
+    Some(if wants_service {
+        let problem = name
+            .error(format!("`{}` acts on upstreams: it can be bound to a Service only", facts.name))
+            .help("write `targetRef: {kind: Service, name: …}`; inline, put it under `spec.services.<name>.policies`");
+        if facts.name == TLS_OUTBOUND {
+            problem.help(format!("for the port of an API use `{TLS}`"))
+        } else {
+            problem
+        }
+    } else {
+        let problem = name
+            .error(format!("`{}` acts on APIs: it can be bound to an ApiInstance only", facts.name))
+            .help("write `targetRef: {kind: ApiInstance, name: …}`; inline, put it under `spec.policies`");
+        if facts.name == TLS {
+            problem.help(format!("for an upstream use `{TLS_OUTBOUND}`"))
+        } else {
+            problem
+        }
+    })
+}
+
+/// The chain in the order of decision 10: CORS; `order`; automated before others; list position;
+/// namespace, name.
+pub(super) fn in_order(mut bindings: Vec<Binding>, inputs: &Inputs<'_>) -> Vec<BoundPolicy> {
+    let first =
+        |binding: &Binding| inputs.policies.find(&binding.policy.name).is_some_and(|facts| facts.cors_first);
+    bindings.sort_by_cached_key(|binding| {
+        (!first(binding), binding.order, !binding.automated, binding.index, binding.name.clone())
+    });
+    bindings.into_iter().map(bound).collect()
+}
+
+fn bound(binding: Binding) -> BoundPolicy {
+    let location = binding.policy.name.location();
+    let digest = digests::policy(&binding.policy.name, &binding.config, &binding.rules);
+    BoundPolicy {
+        binding: binding.name,
+        subject: binding.subject,
+        policy: binding.policy.name.value,
+        config: binding.config.0,
+        config_field: binding.config_field,
+        rules: binding.rules,
+        order: binding.order,
+        automated: binding.automated,
+        location,
+        digest,
+    }
+}

@@ -1,0 +1,76 @@
+//! Merges the `Configuration` resources key by key (configuration reference 3.4).
+
+use std::collections::HashMap;
+
+use super::Resolver;
+use crate::{
+    base::{Digest, Subject},
+    document::{Place, Spanned},
+    resources::{
+        envelope::Resource,
+        kinds::{GatewaySettings, Spec},
+    },
+};
+
+impl Resolver<'_> {
+    /// The settings in force. If two resources set one key, the first by (namespace, name) counts.
+    pub(super) fn settings(&mut self) -> GatewaySettings {
+        let set = self.set;
+        let mut resources: Vec<&Resource> = set
+            .entries
+            .iter()
+            .map(|entry| &*entry.resource)
+            .filter(|r| matches!(r.spec, Some(Spec::Configuration(_))))
+            .collect();
+        resources.sort_by(|a, b| a.subject.name.cmp(&b.subject.name));
+        let mut merged = GatewaySettings::default();
+        let mut owners: HashMap<&'static str, (&Subject, &Place)> = HashMap::new();
+        let mut digest = Digest::builder();
+        for resource in resources {
+            let Some(Spec::Configuration(configuration)) = &resource.spec else { continue };
+            for key in &configuration.keys {
+                if let Some((owner, place)) = owners.get(key.value) {
+                    let message = format!("`{}` is already set by {owner}; this is ignored", key.value);
+                    let problem = key.warning(message).help(format!("the first is at {}", place.location()));
+                    self.report.add(&resource.subject, problem);
+                    continue;
+                }
+                owners.insert(key.value, (&resource.subject, &key.place));
+                take(&mut merged, &configuration.settings, key.value);
+                digest.add(key.value);
+                if let Some(node) = resource.written.get_ignore_case(key.value) {
+                    digest.add(node.canonical_digest().to_string());
+                }
+            }
+        }
+        merged.digest = Some(digest.finish());
+        merged
+    }
+
+    /// The `Configuration` in which the port of the probe is written.
+    pub(super) fn probe_subject(&self, port: &Spanned<u16>) -> Option<Subject> {
+        let written_here = |resource: &&Resource| {
+            matches!(&resource.spec, Some(Spec::Configuration(configuration))
+            if configuration.settings.probe.as_ref().and_then(|probe| probe.port.as_ref()).is_some_and(|other| {
+                other.place.file.path == port.place.file.path
+                    && (other.place.line, other.place.column) == (port.place.line, port.place.column)
+            }))
+        };
+        let mut resources = self.set.entries.iter().map(|entry| &*entry.resource);
+        resources.find(written_here).map(|resource| resource.subject.clone())
+    }
+}
+
+fn take(merged: &mut GatewaySettings, from: &GatewaySettings, key: &str) {
+    match key {
+        "logging" => merged.logging.clone_from(&from.logging),
+        "probe" => merged.probe.clone_from(&from.probe),
+        "timeouts" => merged.timeouts.clone_from(&from.timeouts),
+        "circuitBreaker" => merged.circuit_breaker.clone_from(&from.circuit_breaker),
+        "connectionBufferLimits" => merged.buffer_limit_bytes = from.buffer_limit_bytes,
+        "routing" => merged.rewrite_host_header = from.rewrite_host_header,
+        "resourceLimits" => merged.resource_limits.clone_from(&from.resource_limits),
+        // Not supported yet: reported where it is written.
+        _ => {}
+    }
+}

@@ -1,0 +1,147 @@
+//! What a `PolicyBinding` applies to (configuration reference 3.3, 5.4).
+
+use super::Resolver;
+use crate::{
+    base::{ResourceName, Subject, suggest::closest},
+    document::{Problem, Spanned},
+    resources::{
+        envelope::Resource,
+        kinds::policy_binding::{PolicyRef, Target, TargetKind, lenient_target},
+        names::Direction,
+        store::Entry,
+    },
+};
+
+/// Targets that exist.
+pub(super) enum Targets {
+    Instances(Vec<ResourceName>),
+    Service(ResourceName),
+}
+
+impl Resolver<'_> {
+    /// The targets of a binding; `None` if there are none, which is reported.
+    pub(super) fn targets(
+        &mut self,
+        resource: &Resource,
+        target: Option<&Target>,
+        policy: &PolicyRef,
+    ) -> Option<Targets> {
+        let subject = &resource.subject;
+        match target {
+            None => {
+                let reason = "the binding has no `targetRef`; it applies to nothing";
+                let problem = Problem::warning(&resource.written.place, "spec.targetRef", reason);
+                self.report
+                    .add(subject, problem.help("name an ApiInstance or a Service under `spec.targetRef`"));
+                self.report.not_ready(subject, reason);
+                None
+            }
+            Some(Target::Selector { labels }) => Some(Targets::Instances(self.selected(labels))),
+            Some(Target::Named { kind, name, namespace }) => {
+                let wanted = self.full_name(resource, name, namespace.as_deref());
+                let found = self.named(*kind, &wanted, policy);
+                if found.is_none() {
+                    self.report_missing(subject, *kind, name, &wanted);
+                }
+                found
+            }
+        }
+    }
+
+    fn full_name(&self, resource: &Resource, name: &str, namespace: Option<&str>) -> ResourceName {
+        ResourceName::new(namespace.unwrap_or(&resource.subject.name.namespace), name)
+    }
+
+    /// Every instance that carries all the labels; selectors see all namespaces.
+    fn selected(&self, labels: &[(String, String)]) -> Vec<ResourceName> {
+        let matches = |draft: &&super::InstanceDraft| {
+            labels.iter().all(|(name, value)| draft.labels.get(name) == Some(value))
+        };
+        self.instances.values().filter(matches).map(|draft| draft.name.clone()).collect()
+    }
+
+    fn named(&self, kind: Option<TargetKind>, name: &ResourceName, policy: &PolicyRef) -> Option<Targets> {
+        let instance = self.instances.contains_key(name).then(|| Targets::Instances(vec![name.clone()]));
+        let service = self.services.contains_key(name).then(|| Targets::Service(name.clone()));
+        match kind {
+            Some(TargetKind::ApiInstance) => instance,
+            Some(TargetKind::Service) => service,
+            // A policy for upstreams can only mean the Service.
+            None if self.is_outbound(&policy.name) => service.or(instance),
+            None => instance.or(service),
+        }
+    }
+
+    fn is_outbound(&self, policy: &str) -> bool {
+        self.inputs.policies.find(policy).is_some_and(|facts| {
+            facts.direction == Direction::Outbound || facts.name == super::policies::TLS_OUTBOUND
+        })
+    }
+
+    fn report_missing(
+        &mut self,
+        subject: &Subject,
+        kind: Option<TargetKind>,
+        written: &Spanned<String>,
+        wanted: &ResourceName,
+    ) {
+        let kind_name = if kind == Some(TargetKind::Service) { "Service" } else { "ApiInstance" };
+        let invalid = |kind: &str| self.invalid.contains(&Subject::new(kind, wanted.clone()));
+        let reason = if invalid(kind_name) || (kind.is_none() && invalid("Service")) {
+            format!("the target {kind_name} {wanted} is not valid; the binding is not applied")
+        } else {
+            format!("there is no {kind_name} {wanted}; the binding is not applied")
+        };
+        let mut problem = written.warning(&reason);
+        let other = match kind {
+            Some(TargetKind::ApiInstance) if self.services.contains_key(wanted) => Some("Service"),
+            Some(TargetKind::Service) if self.instances.contains_key(wanted) => Some("ApiInstance"),
+            _ => None,
+        };
+        if let Some(other) = other {
+            problem = problem.help(format!("there is a {other} of that name: write `kind: {other}`"));
+        }
+        let names: Vec<&ResourceName> = match kind {
+            Some(TargetKind::Service) => self.services.keys().collect(),
+            Some(TargetKind::ApiInstance) => self.instances.keys().collect(),
+            None => self.instances.keys().chain(self.services.keys()).collect(),
+        };
+        if let Some(help) = similar(wanted, &names) {
+            problem = problem.help(help);
+        }
+        self.report.add(subject, problem);
+        self.report.not_ready(subject, &reason);
+    }
+
+    /// An invalid binding without a good version: what it was meant for is not served without it.
+    pub(super) fn refuse_invalid(&mut self, resource: &Resource, entry: &Entry) {
+        let cause = entry.not_ready.as_deref().unwrap_or("invalid");
+        let reason = format!("{} is not valid: {cause}", resource.subject);
+        match lenient_target(&resource.written) {
+            Some(Target::Selector { labels }) => {
+                for name in self.selected(&labels) {
+                    self.block_instance(&name, &reason);
+                }
+            }
+            Some(Target::Named { kind, name, namespace }) => {
+                let wanted = self.full_name(resource, &name, namespace.as_deref());
+                if kind != Some(TargetKind::Service) && self.instances.contains_key(&wanted) {
+                    self.block_instance(&wanted, &reason);
+                } else if kind != Some(TargetKind::ApiInstance) {
+                    self.block_service(&wanted, &reason);
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+/// "did you mean": the same name in another namespace, or a similar one.
+pub(super) fn similar(wanted: &ResourceName, names: &[&ResourceName]) -> Option<String> {
+    if let Some(elsewhere) = names.iter().find(|name| name.name == wanted.name) {
+        let namespace = &elsewhere.namespace;
+        return Some(format!("there is one in namespace `{namespace}`: write `namespace: {namespace}`"));
+    }
+    let same = names.iter().filter(|name| name.namespace == wanted.namespace).map(|name| &*name.name);
+    closest(&wanted.name, same).map(|close| format!("did you mean `{close}`?"))
+}

@@ -1,0 +1,259 @@
+//! The resources in force, over reloads: the last good version of everything that is broken at the
+//! moment (configuration reference 15, Do 1 and 2; decision 16).
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{
+    envelope::Resource,
+    load::{Content, Lookup, Stamp, find, parse_file, read_file},
+};
+use crate::base::{Diagnostic, Digest, Subject};
+
+/// How long resources outlive a file that became empty or vanished: editors truncate, then write
+/// (decision 16).
+pub const HOLD: Duration = Duration::from_secs(1);
+
+/// A resource of a generation.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What is in force; without a `spec` nothing is.
+    pub resource: Arc<Resource>,
+    /// Why the resource is not, or not in its newest version, in force.
+    pub not_ready: Option<String>,
+}
+
+/// The resources of a generation in (path, document) order, each identity once.
+#[derive(Clone, Debug, Default)]
+pub struct ResourceSet {
+    pub entries: Vec<Entry>,
+    /// Everything found in files and single resources.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// The outcome of [`ResourceStore::rescan`].
+#[derive(Clone, Debug)]
+pub struct Rescan {
+    /// Resources or diagnostics differ from those of the scan before. True for the first.
+    pub changed: bool,
+    /// Rescan again at this time: until then the resources of an empty or missing file are held.
+    pub hold_until: Option<Instant>,
+    pub set: ResourceSet,
+}
+
+/// What is known of the files of a configuration.
+pub struct ResourceStore {
+    environment: Lookup,
+    files: BTreeMap<PathBuf, FileState>,
+    set: ResourceSet,
+    scanned: bool,
+    /// Of files, in their order, and of what was kept back: changes whenever the set does.
+    fingerprint: Option<Digest>,
+}
+
+struct FileState {
+    /// `None` while the file is missing or cannot be read.
+    stamp: Option<Stamp>,
+    /// Read again even if the stamp is the same.
+    doubtful: bool,
+    bytes: Digest,
+    content: Content,
+    /// The newest version of each resource that was valid, while it may still be meant.
+    good: HashMap<Subject, Arc<Resource>>,
+    /// Empty or missing: its resources go at this time.
+    gone_at: Option<Instant>,
+}
+
+impl ResourceStore {
+    pub fn new(environment: Lookup) -> Self {
+        Self {
+            environment,
+            files: BTreeMap::new(),
+            set: ResourceSet::default(),
+            scanned: false,
+            fingerprint: None,
+        }
+    }
+
+    /// Looks at all files below `paths`, reads those that changed, and gives the resources in force.
+    /// `now` drives the holding back of resources whose file became empty or vanished.
+    pub fn rescan(&mut self, paths: &[PathBuf], now: Instant) -> Rescan {
+        let mut diagnostics = Vec::new();
+        let found = find(paths, &mut diagnostics);
+        let clock = SystemTime::now();
+        let mut missing: Vec<PathBuf> = self.files.keys().cloned().collect();
+        for file in found {
+            if let Ok(at) = missing.binary_search(&file.path) {
+                missing.remove(at);
+            }
+            self.look_at(&file.path, file.stamp, clock, now, &mut diagnostics);
+        }
+        for path in missing {
+            if let Some(state) = self.files.get_mut(&path) {
+                state.stamp = None;
+                state.content = Content { empty: true, ..Content::default() };
+                state.bytes = Digest::of("");
+                state.gone_at.get_or_insert(now + HOLD);
+            }
+        }
+        for state in self.files.values_mut().filter(|state| state.gone_at.is_some_and(|at| at <= now)) {
+            state.gone_at = None;
+            state.good.clear();
+        }
+        self.files.retain(|_, state| state.stamp.is_some() || !state.good.is_empty());
+        let hold_until = self.files.values().filter_map(|state| state.gone_at).min();
+        let fingerprint = self.fingerprint(&diagnostics);
+        let changed = !self.scanned || self.fingerprint != Some(fingerprint);
+        if changed {
+            self.set = self.merge(diagnostics);
+        }
+        self.fingerprint = Some(fingerprint);
+        self.scanned = true;
+        Rescan { changed, hold_until, set: self.set.clone() }
+    }
+
+    fn look_at(
+        &mut self,
+        path: &Path,
+        stamp: Stamp,
+        clock: SystemTime,
+        now: Instant,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) {
+        let known = self.files.get_mut(path);
+        if known.as_ref().is_some_and(|state| state.stamp == Some(stamp) && !state.doubtful) {
+            return;
+        }
+        let bytes = match read_file(path) {
+            Ok(bytes) => bytes,
+            Err(diagnostic) => {
+                diagnostics.push(*diagnostic);
+                if let Some(state) = known {
+                    state.stamp = None;
+                    state.bytes = Digest::of("");
+                    state.content =
+                        Content { broken: Some("the file cannot be read".to_owned()), ..Content::default() };
+                    // It is still there, so what it says still counts.
+                    state.gone_at = None;
+                }
+                return;
+            }
+        };
+        let digest = Digest::of(&bytes);
+        let doubtful = stamp.is_fresh(clock);
+        if let Some(state) = known
+            && state.bytes == digest
+            && state.stamp.is_some()
+        {
+            state.stamp = Some(stamp);
+            state.doubtful = doubtful;
+            return;
+        }
+        let content = parse_file(path, bytes, &self.environment);
+        let state = self.files.entry(path.to_owned()).or_insert_with(|| FileState {
+            stamp: None,
+            doubtful: false,
+            bytes: digest,
+            content: Content::default(),
+            good: HashMap::new(),
+            gone_at: None,
+        });
+        state.stamp = Some(stamp);
+        state.doubtful = doubtful;
+        state.bytes = digest;
+        state.take(content, now);
+    }
+
+    /// The parts of the state that decide the outcome.
+    fn fingerprint(&self, diagnostics: &[Diagnostic]) -> Digest {
+        let mut digest = Digest::builder();
+        for (path, state) in &self.files {
+            digest.add(path.as_os_str().as_encoded_bytes());
+            digest.add(state.bytes.to_string());
+            digest.add(format!("{} {}", state.good.len(), state.stamp.is_some()));
+        }
+        diagnostics.iter().for_each(|diagnostic| digest.add(&diagnostic.message));
+        digest.finish()
+    }
+
+    /// One entry for each identity: what files say now, in order, then what they said before.
+    fn merge(&self, mut diagnostics: Vec<Diagnostic>) -> ResourceSet {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut index: HashMap<Subject, usize> = HashMap::new();
+        for state in self.files.values() {
+            diagnostics.extend(state.content.diagnostics.iter().cloned());
+            for resource in &state.content.resources {
+                if let Some(&first) = index.get(&resource.subject) {
+                    diagnostics.push(duplicate(resource, &entries[first].resource));
+                    continue;
+                }
+                index.insert(resource.subject.clone(), entries.len());
+                entries.push(state.entry(resource));
+            }
+        }
+        for state in self.files.values() {
+            let mut kept: Vec<_> =
+                state.good.values().filter(|good| !index.contains_key(&good.subject)).collect();
+            kept.sort_by_key(|good| good.document);
+            for good in kept {
+                // The same words in every scan, so that holding changes nothing.
+                let reason = state
+                    .content
+                    .broken
+                    .clone()
+                    .map(|cause| format!("the last good version is in force: {cause}"));
+                index.insert(good.subject.clone(), entries.len());
+                entries.push(Entry { resource: good.clone(), not_ready: reason });
+            }
+        }
+        ResourceSet { entries, diagnostics }
+    }
+}
+
+impl FileState {
+    fn take(&mut self, content: Content, now: Instant) {
+        if content.empty && content.broken.is_none() && !self.good.is_empty() {
+            self.gone_at.get_or_insert(now + HOLD);
+            self.content = content;
+            return;
+        }
+        self.gone_at = None;
+        if content.broken.is_none() {
+            // The file is sound: what it does not mention any more is gone.
+            self.good.retain(|subject, _| content.resources.iter().any(|r| r.subject == *subject));
+        }
+        // Of two documents with one identity the first counts.
+        for resource in content.resources.iter().rev().filter(|resource| resource.spec.is_some()) {
+            self.good.insert(resource.subject.clone(), resource.clone());
+        }
+        self.content = content;
+    }
+
+    /// The resource, or its last good version.
+    fn entry(&self, resource: &Arc<Resource>) -> Entry {
+        if resource.spec.is_some() {
+            return Entry { resource: resource.clone(), not_ready: None };
+        }
+        let cause = resource.error.clone().unwrap_or_default();
+        match self.good.get(&resource.subject) {
+            Some(good) => Entry {
+                resource: good.clone(),
+                not_ready: Some(format!("the last good version is in force: {cause}")),
+            },
+            None => Entry { resource: resource.clone(), not_ready: Some(cause) },
+        }
+    }
+}
+
+fn duplicate(resource: &Resource, first: &Resource) -> Diagnostic {
+    let location = first.place.location();
+    Diagnostic::error(format!("{} is defined twice; this definition is left out", resource.subject))
+        .about(&resource.subject)
+        .at(resource.place.location())
+        .field("metadata.name")
+        .help(format!("the first is at {location}; remove or rename one"))
+}

@@ -1,0 +1,155 @@
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use super::*;
+use crate::resources::{Rescan, ResourceStore, store::HOLD};
+
+fn service(name: &str, address: &str) -> String {
+    format!(
+        "---\napiVersion: gateway.mulesoft.com/v1alpha1\nkind: Service\nmetadata: {{name: {name}}}\n\
+         spec: {{address: \"{address}\"}}\n"
+    )
+}
+
+struct Bench {
+    folder: tempfile::TempDir,
+    store: ResourceStore,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { folder, store: ResourceStore::new(environment()), now: Instant::now() }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.folder.path().join(name), text).expect("a writable folder");
+    }
+
+    fn scan(&mut self) -> Rescan {
+        self.store.rescan(&[self.folder.path().to_owned()], self.now)
+    }
+
+    fn later(&mut self, time: Duration) -> Rescan {
+        self.now += time;
+        self.scan()
+    }
+}
+
+/// `name=address` of what is in force, with `!` when it is not ready.
+fn shown(rescan: &Rescan) -> Vec<String> {
+    let entry = |entry: &crate::resources::Entry| {
+        let address =
+            entry.resource.written.get_ignore_case("address").and_then(|node| node.as_text().cloned());
+        let mark = if entry.not_ready.is_some() { "!" } else { "" };
+        let state = if entry.resource.spec.is_some() { "" } else { " off" };
+        format!("{}={}{mark}{state}", entry.resource.subject.name.name, address.unwrap_or_default())
+    };
+    rescan.set.entries.iter().map(entry).collect()
+}
+
+#[test]
+fn an_unparsable_file_keeps_its_last_good_resources() {
+    let mut bench = Bench::new();
+    bench.write("a.yaml", &(service("x", "http://x") + &service("y", "http://y")));
+    assert_eq!(shown(&bench.scan()), ["x=http://x", "y=http://y"]);
+    bench.write("a.yaml", "spec: {unclosed");
+    let rescan = bench.later(HOLD * 10);
+    assert!(rescan.changed);
+    assert_eq!(shown(&rescan), ["x=http://x!", "y=http://y!"]);
+    assert_eq!(rescan.set.diagnostics.len(), 1);
+    bench.write("a.yaml", &service("y", "http://y2"));
+    assert_eq!(shown(&bench.scan()), ["y=http://y2"]);
+}
+
+#[test]
+fn an_invalid_update_keeps_the_old_version_and_an_invalid_new_resource_is_left_out() {
+    let mut bench = Bench::new();
+    bench.write("a.yaml", &service("x", "http://x"));
+    bench.scan();
+    bench.write("a.yaml", &(service("x", "nonsense") + &service("new", "nonsense")));
+    let rescan = bench.scan();
+    assert_eq!(shown(&rescan), ["x=http://x!", "new=nonsense! off"]);
+    assert_eq!(
+        rescan.set.entries[0].not_ready.as_deref(),
+        Some("the last good version is in force: `nonsense` is no address")
+    );
+    bench.write("a.yaml", &service("x", "nonsense again"));
+    assert_eq!(shown(&bench.scan()), ["x=http://x!"]);
+}
+
+#[test]
+fn a_document_without_identity_keeps_what_the_file_held() {
+    let mut bench = Bench::new();
+    bench.write("a.yaml", &service("x", "http://x"));
+    bench.scan();
+    bench.write("a.yaml", &service("x", "http://x").replace("name: x", "nam: x"));
+    assert_eq!(shown(&bench.scan()), ["x=http://x!"]);
+}
+
+#[test]
+fn a_file_that_becomes_empty_or_vanishes_is_held_for_a_second() {
+    let mut bench = Bench::new();
+    bench.write("a.yaml", &service("x", "http://x"));
+    bench.write("b.yaml", &service("y", "http://y"));
+    assert_eq!(bench.scan().hold_until, None);
+    bench.write("a.yaml", "");
+    let rescan = bench.scan();
+    assert_eq!(rescan.hold_until, Some(bench.now + HOLD));
+    assert_eq!(shown(&rescan), ["y=http://y", "x=http://x"]);
+    fs::remove_file(bench.folder.path().join("b.yaml")).expect("removed");
+    assert_eq!(shown(&bench.later(HOLD / 2)).len(), 2);
+    let rescan = bench.later(HOLD / 2);
+    assert!(rescan.changed);
+    assert_eq!(shown(&rescan), ["y=http://y"]);
+    assert_eq!(rescan.hold_until, Some(bench.now + HOLD / 2));
+    let rescan = bench.later(HOLD / 2);
+    assert!(rescan.changed && rescan.set.entries.is_empty() && rescan.hold_until.is_none());
+    assert!(!bench.later(HOLD).changed);
+}
+
+#[test]
+fn a_file_that_is_truncated_and_written_again_never_loses_its_resources() {
+    let mut bench = Bench::new();
+    bench.write("a.yaml", &service("x", "http://x"));
+    bench.scan();
+    bench.write("a.yaml", "");
+    bench.scan();
+    bench.write("a.yaml", &service("x", "http://x2"));
+    let rescan = bench.later(HOLD / 2);
+    assert_eq!(shown(&rescan), ["x=http://x2"]);
+    assert_eq!(rescan.hold_until, None);
+    assert_eq!(shown(&bench.later(HOLD * 2)), ["x=http://x2"]);
+}
+
+#[test]
+fn a_resource_that_moves_to_another_file_is_no_duplicate() {
+    let mut bench = Bench::new();
+    bench.write("a.yaml", &service("x", "http://x"));
+    bench.scan();
+    fs::rename(bench.folder.path().join("a.yaml"), bench.folder.path().join("z.yaml")).expect("renamed");
+    let rescan = bench.scan();
+    assert_eq!(rescan.set.diagnostics, []);
+    assert_eq!(shown(&rescan), ["x=http://x"]);
+}
+
+#[test]
+fn a_rescan_reads_only_what_changed() {
+    let mut bench = Bench::new();
+    for number in 0..1000 {
+        bench.write(&format!("{number:04}.yaml"), &service(&format!("s{number}"), "http://x"));
+    }
+    assert!(bench.scan().changed);
+    assert!(!bench.scan().changed);
+    bench.write("0500.yaml", &service("s500", "http://changed"));
+    let rescan = bench.scan();
+    assert!(rescan.changed);
+    assert_eq!(rescan.set.entries.len(), 1000);
+    assert_eq!(shown(&rescan)[500], "s500=http://changed");
+    // A comment changes the text and nothing else.
+    bench.write("0500.yaml", &("# comment\n".to_owned() + &service("s500", "http://changed")));
+    assert_eq!(shown(&bench.scan())[500], "s500=http://changed");
+}
