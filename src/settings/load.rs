@@ -10,7 +10,7 @@ use super::{
     Settings,
     read::Reader,
     source::Sources,
-    table::{FILE_VARIABLE, NOT_SUPPORTED_YET, PREFIX, SETTINGS, Setting},
+    table::{FILE_VARIABLE, NOT_SUPPORTED_YET, PREFIX, SETTINGS, Setting, TEST_VARIABLES},
 };
 
 /// Settings, and what the user should know about how they were given.
@@ -167,7 +167,7 @@ impl Layer {
     fn variables(sources: &Sources, problems: &mut Diagnostics) -> Self {
         let mut layer = Self::default();
         for (name, value) in &sources.environment {
-            if !name.starts_with(PREFIX) || name == FILE_VARIABLE {
+            if !name.starts_with(PREFIX) || name == FILE_VARIABLE || TEST_VARIABLES.contains(&name.as_str()) {
                 continue;
             }
             if let Some(setting) = SETTINGS.iter().find(|setting| setting.variable() == *name) {

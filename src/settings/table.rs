@@ -39,6 +39,8 @@ impl Setting {
 
 /// What our variables begin with.
 pub const PREFIX: &str = "PORTCULLIS_";
+/// Of the test suite, whose processes may start a gateway.
+pub const TEST_VARIABLES: &[&str] = &["PORTCULLIS_BIN", "PORTCULLIS_TEST_SEED"];
 /// Names the settings file; not a setting itself.
 pub const FILE_VARIABLE: &str = "PORTCULLIS_SETTINGS";
 

@@ -266,7 +266,7 @@ fn an_unknown_variable_or_flag_is_an_error_with_a_suggestion_and_without_its_val
 }
 
 #[test]
-fn variables_that_kubernetes_makes_for_a_service_of_our_name_are_no_mistake() {
+fn variables_of_kubernetes_for_a_service_of_our_name_and_of_the_test_suite_are_no_mistake() {
     env(&[
         ("PORTCULLIS_SERVICE_HOST", "10.0.0.1"),
         ("PORTCULLIS_SERVICE_PORT", "80"),
@@ -275,6 +275,7 @@ fn variables_that_kubernetes_makes_for_a_service_of_our_name_are_no_mistake() {
         ("PORTCULLIS_PORT_80_TCP", "tcp://10.0.0.1:80"),
         ("PORTCULLIS_PORT_80_TCP_ADDR", "10.0.0.1"),
         ("PORTCULLIS_ADMIN_SERVICE_HOST", "10.0.0.2"),
+        ("PORTCULLIS_TEST_SEED", "7"),
     ]);
 }
 

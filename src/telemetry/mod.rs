@@ -3,4 +3,4 @@
 pub mod log;
 pub mod metrics;
 
-pub use log::{AccessLine, Level, Log, LogPlan, OutputPlan, log_enabled};
+pub use log::{AccessLine, Level, Log, LogPlan, OutputPlan, RequestLine, log_enabled};

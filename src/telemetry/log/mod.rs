@@ -19,6 +19,7 @@ mod tests;
 
 use std::{
     fmt, io,
+    net::IpAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU8, Ordering::Relaxed},
@@ -72,6 +73,23 @@ pub struct AccessLine<'a> {
     pub message: &'a str,
 }
 
+/// A line of the built-in access log (decision 8), which the setting `access_log` switches on.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLine<'a> {
+    /// `None` when no API was chosen.
+    pub api: Option<&'a ResourceName>,
+    pub request_id: &'a str,
+    pub peer: IpAddr,
+    pub method: &'a str,
+    /// The target as it was received. Its query is left out: tokens travel there.
+    pub target: &'a str,
+    /// 0 when no response was sent.
+    pub status: u16,
+    pub elapsed: Duration,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+}
+
 /// Whether the installed log takes lines of this level. Ask before making a message.
 pub fn log_enabled(level: Level) -> bool {
     // No level is as high as NOTHING.
@@ -89,6 +107,13 @@ pub fn access(line: &AccessLine<'_>) {
 pub fn policy(line: &AccessLine<'_>) {
     if let Some(log) = INSTALLED.get() {
         log.policy(line);
+    }
+}
+
+/// Writes to the installed log; see [`Log::request`].
+pub fn request(line: &RequestLine<'_>) {
+    if let Some(log) = INSTALLED.get() {
+        log.request(line);
     }
 }
 
@@ -191,6 +216,34 @@ impl Log {
     /// Writes what a policy says about itself, of kind `runtimeLog`, if its level is on.
     pub fn policy(&self, line: &AccessLine<'_>) {
         self.policy_line(line, Kind::Runtime);
+    }
+
+    /// Writes one line for a request, of kind `accessLog` and level `info`, if that level is on.
+    pub fn request(&self, line: &RequestLine<'_>) {
+        if !self.enabled(Level::Info) {
+            return;
+        }
+        let path = line.target.split(['?', '#']).next().unwrap_or_default();
+        let message = format!(
+            "{} {} {path} {} {:.3}ms in={} out={}",
+            line.peer,
+            line.method,
+            line.status,
+            line.elapsed.as_secs_f64() * 1e3,
+            line.request_bytes,
+            line.response_bytes
+        );
+        let api = line.api.map(|api| format!("{}.{}.svc", api.name, api.namespace));
+        self.write(&Record {
+            time: Timestamp::now(),
+            logger: "flex-gateway-envoy",
+            level: Level::Info,
+            kind: Kind::Access,
+            message: &message,
+            request_id: Some(line.request_id),
+            policy: None,
+            api: api.as_deref(),
+        });
     }
 
     fn policy_line(&self, line: &AccessLine<'_>, kind: Kind) {

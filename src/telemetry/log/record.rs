@@ -116,13 +116,15 @@ fn text(record: &Record<'_>, message: &str) -> String {
         if record.kind == Kind::Runtime {
             let _ = write!(line, "[policy: {policy}][api: {api}]");
         }
+    } else if let Some(api) = record.api {
+        let _ = write!(line, "[api: {api}]");
     }
     if let Some(id) = record.request_id {
         line.push_str("[req: ");
         escape(id, &mut line);
         line.push(']');
-        line.push(' ');
-    } else if record.policy.is_some() && record.kind == Kind::Runtime {
+    }
+    if line.ends_with(']') && (record.request_id.is_some() || record.api.is_some()) {
         line.push(' ');
     }
     if record.kind == Kind::Access {

@@ -122,6 +122,39 @@ fn an_access_line_has_date_binding_api_request_and_marker() {
 }
 
 #[test]
+fn the_built_in_access_log_has_one_line_for_each_request_without_its_query() {
+    let (log, out) = Log::captured(&settings());
+    let (_, api) = names();
+    let mut line = RequestLine {
+        api: Some(&api),
+        request_id: "r-1",
+        peer: "10.0.0.7".parse().expect("an address"),
+        method: "GET",
+        target: "/orders/7?token=hunter2",
+        status: 200,
+        elapsed: Duration::from_micros(1_250),
+        request_bytes: 0,
+        response_bytes: 17,
+    };
+    log.request(&line);
+    line.api = None;
+    log.request(&line);
+    log.set_level(Level::Warn);
+    log.request(&line);
+    assert!(log.flush(SOON));
+    let text = out.text();
+    let lines: Vec<&str> = text.lines().map(|line| line.split_once(' ').expect("a date").1).collect();
+    let rest = "[req: r-1] [accessLog] 10.0.0.7 GET /orders/7 200 1.250ms in=0 out=17";
+    assert_eq!(
+        lines,
+        [
+            format!("[flex-gateway-envoy][info] [api: orders.shop.svc]{rest}"),
+            format!("[flex-gateway-envoy][info] {rest}"),
+        ]
+    );
+}
+
+#[test]
 fn a_category_is_a_prefix_of_the_message() {
     let (log, out) = Log::captured(&settings());
     let (binding, api) = names();
