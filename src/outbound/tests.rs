@@ -9,6 +9,11 @@ use std::{
 };
 
 use awc::http::Method;
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 
 use super::{Call, Limits, OutboundClient, OutboundError};
 
@@ -221,4 +226,57 @@ fn a_peer_that_does_not_speak_tls_is_a_tls_or_connection_error() {
     call.tls = super::any_server();
     let error = client(|_| {}).call_blocking(call).expect_err("no TLS there");
     assert!(matches!(error, OutboundError::Tls(_)), "{error:?}");
+}
+
+/// Self-signed, for `localhost` and 127.0.0.1; made with `openssl req -x509` for this test only.
+fn certificate() -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(include_bytes!("fixtures/self-signed.crt")).expect("a certificate")
+}
+
+/// Answers one request on each TLS connection.
+fn tls_peer() -> SocketAddr {
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("fixtures/self-signed.key")).expect("a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("TLS 1.2 and 1.3")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate()], key)
+        .expect("they belong together");
+    let config = Arc::new(config);
+    peer(move |_, stream| {
+        let connection = ServerConnection::new(config.clone()).expect("a connection");
+        let mut stream = StreamOwned::new(connection, stream);
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            if !stream.read(&mut byte).is_ok_and(|n| n == 1) {
+                return;
+            }
+            head.push(byte[0]);
+        }
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret");
+        let _ = stream.flush();
+    })
+}
+
+#[test]
+fn a_server_is_verified_against_the_systems_roots_or_the_given_configuration() {
+    let address = tls_peer();
+    let client = client(|_| {});
+    let call = |tls| {
+        let mut call = Call::new(Method::GET, format!("https://{address}/"));
+        call.tls = tls;
+        client.call_blocking(call)
+    };
+    let error = call(None).expect_err("nobody vouches for it");
+    assert!(matches!(error, OutboundError::Tls(_) | OutboundError::NoRoots), "{error:?}");
+    assert_eq!(call(super::any_server()).expect("whoever it is").body, "secret");
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate()).expect("an anchor");
+    let pinned = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    assert_eq!(call(Some(Arc::new(pinned))).expect("the very certificate").body, "secret");
 }
