@@ -6,14 +6,17 @@
 //! local variable.
 
 pub mod chain;
+pub mod clock;
 pub mod definition;
 pub mod exchange;
 pub mod rejection;
 pub mod rules;
+pub mod seconds;
 #[cfg(test)]
 pub mod testkit;
 
 pub use chain::{Chain, Handling, Next, Policy, Step, Terminal};
+pub use clock::Clock;
 pub use definition::{
     Built, Category, CircuitLimits, ConfigProblem, Direction, PolicyDefinition, PolicyEntry, PolicyServices,
     UpstreamSettings,
@@ -21,3 +24,4 @@ pub use definition::{
 pub use exchange::{Authentication, Exchange, RequestId, Violation};
 pub use rejection::{Rejection, ViolationKind};
 pub use rules::{RuleError, RuleSet, RuleSource};
+pub use seconds::Seconds;

@@ -9,9 +9,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Chain, Exchange, Handling, Policy, RequestId, RuleSet, Step, Terminal, chain::Unobserved};
+use super::{
+    Built, Chain, Exchange, Handling, Policy, PolicyDefinition, PolicyEntry, PolicyServices, RequestId,
+    RuleSet, Step, Terminal, chain::Unobserved,
+};
 use crate::{
     base::ResourceName,
+    document::{Limits, Node, SourceFile, parse},
     http::{Body, Collected, Request, Response},
 };
 
@@ -118,5 +122,38 @@ pub fn block_on_ready<T>(future: impl Future<Output = T>) -> T {
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => panic!("the future had to wait"),
+    }
+}
+
+/// The value of a YAML text.
+pub fn yaml(text: &str) -> Node {
+    let parsed = parse(&SourceFile::new("test.yaml", text), Limits::default());
+    assert!(parsed.error.is_none(), "{:?}", parsed.error);
+    parsed.documents.into_iter().next().expect("one document").root
+}
+
+/// Builds a policy from the YAML text of its `config`. Problems as `E field: message` and
+/// `W field: message`, in the order of the text.
+pub fn build<D: PolicyDefinition>(config: &str) -> (Option<Built>, Vec<String>) {
+    let (binding, target) = (ResourceName::new("default", "binding"), ResourceName::new("default", "api"));
+    let services = PolicyServices::new(binding, target, 1 << 20, "replica".into());
+    let made = PolicyEntry::of::<D>().build(&yaml(config), "config", &services);
+    let problems = made.problems.into_iter().map(|problem| {
+        let severity = if problem.is_error() { 'E' } else { 'W' };
+        format!("{severity} {}: {}", problem.field, problem.message)
+    });
+    (made.built, problems.collect())
+}
+
+/// What is wrong with a `config`.
+pub fn problems<D: PolicyDefinition>(config: &str) -> Vec<String> {
+    build::<D>(config).1
+}
+
+/// The policy that a `config` without problems makes.
+pub fn step<D: PolicyDefinition>(config: &str) -> Arc<dyn Policy> {
+    match build::<D>(config) {
+        (Some(Built::Step(policy)), problems) if problems.is_empty() => policy,
+        (_, problems) => panic!("no step: {problems:?}"),
     }
 }

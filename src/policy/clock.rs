@@ -1,0 +1,97 @@
+//! Time for policies that count or wait: a value, so that tests are instant and repeatable.
+
+use std::time::{Duration, Instant};
+#[cfg(test)]
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Poll,
+};
+
+/// A clock that never goes back. Its readings compare only with each other.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System(Instant),
+    #[cfg(test)]
+    Manual(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// The clock of the machine, from zero.
+    pub fn system() -> Self {
+        Self(Source::System(Instant::now()))
+    }
+
+    /// A clock that stands still until [`Clock::advance`] moves it.
+    #[cfg(test)]
+    pub fn manual() -> Self {
+        Self(Source::Manual(Arc::default()))
+    }
+
+    /// Microseconds since the clock was made.
+    pub fn micros(&self) -> u64 {
+        match &self.0 {
+            Source::System(start) => micros(start.elapsed()),
+            #[cfg(test)]
+            Source::Manual(now) => now.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Waits. The wait on a manual clock ends when the clock has been moved and it is polled again.
+    pub async fn sleep(&self, duration: Duration) {
+        match &self.0 {
+            Source::System(_) => tokio::time::sleep(duration).await,
+            #[cfg(test)]
+            Source::Manual(now) => {
+                let end = self.micros() + micros(duration);
+                poll_fn(|_| match now.load(Ordering::SeqCst) >= end {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
+                })
+                .await;
+            }
+        }
+    }
+
+    /// Moves a manual clock.
+    #[cfg(test)]
+    pub fn advance(&self, duration: Duration) {
+        if let Source::Manual(now) = &self.0 {
+            now.fetch_add(micros(duration), Ordering::SeqCst);
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testkit::block_on_ready;
+
+    #[test]
+    fn a_manual_clock_moves_only_when_told() {
+        let clock = Clock::manual();
+        let twin = clock.clone();
+        assert_eq!(clock.micros(), 0);
+        twin.advance(Duration::from_millis(3));
+        assert_eq!(clock.micros(), 3000);
+        block_on_ready(clock.sleep(Duration::ZERO));
+    }
+
+    #[test]
+    fn the_system_clock_never_goes_back() {
+        let clock = Clock::system();
+        let first = clock.micros();
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(clock.micros() >= first + 1000);
+    }
+}
