@@ -58,13 +58,17 @@ pub fn parse(file: &Arc<SourceFile>, limits: Limits) -> Parsed {
     while let Some(event) = parser.next_event() {
         let step = match event {
             Ok((event, span)) => builder.step(event, span),
-            Err(error) => Err(Box::new(syntax_problem(file, &error))),
+            Err(error) => Err(Box::new(syntax_problem(file, &error, builder.innermost()))),
         };
         if let Err(error) = step {
             return Parsed { documents: builder.documents, error: Some(*error) };
         }
     }
     Parsed { documents: builder.documents, error: None }
+}
+
+fn is_json(file: &SourceFile) -> bool {
+    file.path.to_ascii_lowercase().ends_with(".json")
 }
 
 fn zero_width(c: char) -> bool {
@@ -75,8 +79,7 @@ fn zero_width(c: char) -> bool {
 /// contain by accident, and with JSON's own liberties (tabs, surrogate pairs) made YAML.
 fn readable(file: &SourceFile) -> Cow<'_, str> {
     let text = &file.text;
-    let json = file.path.to_ascii_lowercase().ends_with(".json");
-    if json && (text.contains('\t') || text.contains("\\u")) {
+    if is_json(file) && (text.contains('\t') || text.contains("\\u")) {
         return Cow::Owned(join_surrogates(&text.replace('\t', " ")));
     }
     if !text.contains(zero_width) {
@@ -117,15 +120,18 @@ fn join_surrogates(text: &str) -> String {
 }
 
 /// A syntax error in words that say what to change.
-fn syntax_problem(file: &Arc<SourceFile>, error: &ScanError) -> Problem {
+fn syntax_problem(file: &Arc<SourceFile>, error: &ScanError, open: Option<&Place>) -> Problem {
     let mark = error.marker();
+    let json = is_json(file);
     let place = Place::new(file.clone(), mark.line(), mark.col() + 1);
     let lines = file.text.lines().count();
     // The parser may notice on the next line that the indentation of one is a tab.
-    let with_tab = (mark.line().saturating_sub(1)..=mark.line().min(lines)).rev().find_map(|line| {
-        let text = file.line(line);
-        let indent = text.len() - text.trim_start_matches([' ', '\t']).len();
-        text[..indent].find('\t').map(|column| Place::new(file.clone(), line, column + 1))
+    let with_tab = (!json).then_some(()).and_then(|()| {
+        (mark.line().saturating_sub(1)..=mark.line().min(lines)).rev().find_map(|line| {
+            let text = file.line(line);
+            let indent = text.len() - text.trim_start_matches([' ', '\t']).len();
+            text[..indent].find('\t').map(|column| Place::new(file.clone(), line, column + 1))
+        })
     });
     if let Some(place) = with_tab {
         return Problem::error(&place, "", "a tab is used for indentation")
@@ -136,7 +142,7 @@ fn syntax_problem(file: &Arc<SourceFile>, error: &ScanError) -> Problem {
         (
             "mapping values are not allowed",
             "a `key: value` pair is not possible here",
-            "check the indentation of this line; a value that contains `: ` must be quoted",
+            "check the indentation of this line, and the `: ` of the line above; a value that contains `: ` must be quoted",
         ),
         (
             "simple key expect",
@@ -146,12 +152,12 @@ fn syntax_problem(file: &Arc<SourceFile>, error: &ScanError) -> Problem {
         (
             "did not find expected ',' or '}'",
             "`,` or `}` is missing",
-            "a `{` opened before is not closed; a value that contains `{`, `}`, `[`, `]`, `,` or `: ` must be quoted",
+            "a value that contains `{`, `}`, `[`, `]`, `,` or `: ` must be quoted",
         ),
         (
             "expected ',' or ']'",
             "`,` or `]` is missing",
-            "a `[` opened before is not closed; a value that contains `{`, `}`, `[`, `]`, `,` or `: ` must be quoted",
+            "a value that contains `{`, `}`, `[`, `]`, `,` or `: ` must be quoted",
         ),
         (
             "did not find expected '-' indicator",
@@ -177,9 +183,18 @@ fn syntax_problem(file: &Arc<SourceFile>, error: &ScanError) -> Problem {
         ),
         ("unexpected character", "a value cannot start with this character", "put the value in quotes"),
     ];
-    match known.iter().find(|(part, ..)| info.contains(part)) {
-        Some((_, message, help)) => Problem::error(&place, "", format!("YAML syntax: {message}")).help(*help),
-        None => Problem::error(&place, "", format!("YAML syntax: {info}")),
+    let syntax = if json { "JSON" } else { "YAML" };
+    let Some((part, message, help)) = known.iter().find(|(part, ..)| info.contains(part)) else {
+        return Problem::error(&place, "", format!("{syntax} syntax: {info}"));
+    };
+    let mut problem = Problem::error(&place, "", format!("{syntax} syntax: {message}"));
+    if let Some(open) = open.filter(|_| part.contains(" or '")) {
+        problem = problem.help(format!("it would close what was opened at {}:{}", open.line, open.column));
+    }
+    if json {
+        problem.help("a comma between two items, or a quote, may be missing above")
+    } else {
+        problem.help(*help)
     }
 }
 
@@ -237,6 +252,11 @@ impl<'a> Builder<'a> {
             anchors: HashMap::new(),
             nodes: 0,
         }
+    }
+
+    /// Where the collection that is being read starts.
+    fn innermost(&self) -> Option<&Place> {
+        self.open.last().map(|open| &open.place)
     }
 
     fn step(&mut self, event: Event<'_>, span: Span) -> Step {

@@ -40,6 +40,12 @@ impl Problem {
         self
     }
 
+    /// Whether it is about something that is written in a file, and not about a stand-in (see
+    /// [`Deserialized::partial`](super::Deserialized)).
+    pub fn is_somewhere(&self) -> bool {
+        !self.location.file.is_empty()
+    }
+
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }

@@ -166,6 +166,13 @@ impl<'a> Parts<'a> {
         if authority.contains('@') {
             return error("an address has no user and password".to_owned(), example);
         }
+        let bracketed = authority.starts_with('[') && (authority.ends_with(']') || authority.contains("]:"));
+        if !bracketed && (authority.contains(['[', ']']) || authority.matches(':').count() > 1) {
+            return error(
+                format!("`{authority}` is no host and port"),
+                "write an IPv6 address in brackets: `[::1]:8080`",
+            );
+        }
         // The colon after the bracket of an IPv6 address, or the only colon.
         let (host, port) = match authority.rfind(']') {
             Some(end) => {

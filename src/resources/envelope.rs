@@ -13,6 +13,18 @@ use crate::{
 /// Both are accepted for every kind.
 const API_VERSIONS: [&str; 2] = ["gateway.mulesoft.com/v1alpha1", "gateway.mulesoft.com/v1beta1"];
 
+/// What Kubernetes adds to the metadata of an exported resource: ignored without a word.
+const KUBERNETES_FIELDS: [&str; 8] = [
+    "metadata.annotations",
+    "metadata.creationTimestamp",
+    "metadata.finalizers",
+    "metadata.generation",
+    "metadata.managedFields",
+    "metadata.ownerReferences",
+    "metadata.resourceVersion",
+    "metadata.uid",
+];
+
 /// A document that says which resource it is.
 #[derive(Clone, Debug)]
 pub struct Resource {
@@ -68,23 +80,6 @@ struct Metadata {
     _namespace: Option<String>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
-    #[serde(rename = "annotations", default)]
-    _annotations: RawNode,
-    // What Kubernetes adds to an exported resource.
-    #[serde(rename = "creationTimestamp", default)]
-    _creation_timestamp: RawNode,
-    #[serde(rename = "generation", default)]
-    _generation: RawNode,
-    #[serde(rename = "managedFields", default)]
-    _managed_fields: RawNode,
-    #[serde(rename = "resourceVersion", default)]
-    _resource_version: RawNode,
-    #[serde(rename = "uid", default)]
-    _uid: RawNode,
-    #[serde(rename = "finalizers", default)]
-    _finalizers: RawNode,
-    #[serde(rename = "ownerReferences", default)]
-    _owner_references: RawNode,
 }
 
 /// Reads one document; findings go to `diagnostics`.
@@ -111,7 +106,9 @@ pub fn read(
     let mut problems: Vec<Problem> = document.problems.clone();
     let subject = metadata_name(root).map(|name| Subject::new(kind.as_str(), name));
     let envelope = deserialize::<Envelope>(root, "");
-    problems.extend(envelope.problems);
+    let ignored =
+        |problem: &Problem| !problem.is_error() && KUBERNETES_FIELDS.contains(&problem.field.as_str());
+    problems.extend(envelope.problems.into_iter().filter(|problem| !ignored(problem)));
     let written = root.get_ignore_case("spec").cloned();
     let mut spec = None;
     if let Some(written) = written.as_ref().filter(|written| !written.is_null()) {

@@ -41,11 +41,11 @@ impl ResolvedModel {
     }
 
     pub fn instance(&self, name: &ResourceName) -> Option<&Instance> {
-        self.instances.iter().find(|instance| instance.name == *name)
+        self.instances.binary_search_by(|instance| instance.name.cmp(name)).ok().map(|at| &self.instances[at])
     }
 
     pub fn service(&self, name: &ResourceName) -> Option<&Service> {
-        self.services.iter().find(|service| service.name == *name)
+        self.services.binary_search_by(|service| service.name.cmp(name)).ok().map(|at| &self.services[at])
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -52,7 +53,8 @@ pub struct ResourceStore {
     set: ResourceSet,
     scanned: bool,
     /// Of files, in their order, and of what was kept back: changes whenever the set does.
-    fingerprint: Option<Digest>,
+    fingerprint: Option<u64>,
+    hold: Duration,
 }
 
 struct FileState {
@@ -76,7 +78,15 @@ impl ResourceStore {
             set: ResourceSet::default(),
             scanned: false,
             fingerprint: None,
+            hold: HOLD,
         }
+    }
+
+    /// Holds the resources of a file that became empty or vanished for another time than [`HOLD`].
+    #[must_use]
+    pub fn with_hold(mut self, hold: Duration) -> Self {
+        self.hold = hold;
+        self
     }
 
     /// Looks at all files below `paths`, reads those that changed, and gives the resources in force.
@@ -97,7 +107,7 @@ impl ResourceStore {
                 state.stamp = None;
                 state.content = Content { empty: true, ..Content::default() };
                 state.bytes = Digest::of("");
-                state.gone_at.get_or_insert(now + HOLD);
+                state.gone_at.get_or_insert(now + self.hold);
             }
         }
         for state in self.files.values_mut().filter(|state| state.gone_at.is_some_and(|at| at <= now)) {
@@ -165,19 +175,17 @@ impl ResourceStore {
         state.stamp = Some(stamp);
         state.doubtful = doubtful;
         state.bytes = digest;
-        state.take(content, now);
+        state.take(content, now + self.hold);
     }
 
     /// The parts of the state that decide the outcome.
-    fn fingerprint(&self, diagnostics: &[Diagnostic]) -> Digest {
-        let mut digest = Digest::builder();
+    fn fingerprint(&self, diagnostics: &[Diagnostic]) -> u64 {
+        let mut hasher = DefaultHasher::new();
         for (path, state) in &self.files {
-            digest.add(path.as_os_str().as_encoded_bytes());
-            digest.add(state.bytes.to_string());
-            digest.add(format!("{} {}", state.good.len(), state.stamp.is_some()));
+            (path, &state.bytes, state.good.len(), state.stamp.is_some()).hash(&mut hasher);
         }
-        diagnostics.iter().for_each(|diagnostic| digest.add(&diagnostic.message));
-        digest.finish()
+        diagnostics.iter().for_each(|diagnostic| diagnostic.message.hash(&mut hasher));
+        hasher.finish()
     }
 
     /// One entry for each identity: what files say now, in order, then what they said before.
@@ -215,9 +223,9 @@ impl ResourceStore {
 }
 
 impl FileState {
-    fn take(&mut self, content: Content, now: Instant) {
+    fn take(&mut self, content: Content, gone_at: Instant) {
         if content.empty && content.broken.is_none() && !self.good.is_empty() {
-            self.gone_at.get_or_insert(now + HOLD);
+            self.gone_at.get_or_insert(gone_at);
             self.content = content;
             return;
         }

@@ -33,6 +33,10 @@ const PASSES_MAX: usize = 100;
 pub struct Deserialized<T> {
     /// Absent exactly when `problems` contains an error.
     pub value: Option<T>,
+    /// When there are errors: the value with wrong optional parts and list items left out and
+    /// wrong required parts imitated, so that further checks can run. What is imitated stands at
+    /// [`Place::nowhere`]; `None` if that is not possible.
+    pub partial: Option<T>,
     /// In the order of the text.
     pub problems: Vec<Problem>,
 }
@@ -50,7 +54,7 @@ pub fn deserialize<T: DeserializeOwned>(node: &Node, path_prefix: &str) -> Deser
             T::deserialize(NodeDeserializer { node, path: &path, session: &session, in_map: false });
         let failure = match attempt {
             Ok(found) => {
-                value = errors.is_empty().then_some(found);
+                value = Some(found);
                 break;
             }
             Err(failure) => failure,
@@ -75,9 +79,9 @@ pub fn deserialize<T: DeserializeOwned>(node: &Node, path_prefix: &str) -> Deser
     problems
         .retain(|p| seen.insert((p.location.line, p.location.column, p.field.clone(), p.message.clone())));
     if problems.iter().any(Problem::is_error) {
-        value = None;
+        return Deserialized { value: None, partial: value, problems };
     }
-    Deserialized { value, problems }
+    Deserialized { value, partial: None, problems }
 }
 
 /// What the passes over one value share. Nodes are known by their address, which does not change.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     logging::{Logging, WrittenLogging},
-    typed,
+    sound, typed,
     unsupported::{Sampling, Unsupported},
 };
 use crate::{
@@ -210,7 +210,7 @@ fn used<T: Unsupported>(written: Option<Spanned<T>>, problems: &mut Vec<Problem>
 fn read_probe(written: &Spanned<WrittenProbe>, problems: &mut Vec<Problem>) -> Probe {
     match &written.port {
         Some(port) if port.value == 0 => problems.push(port.error("0 is no port: expected 1 to 65535")),
-        None if written.enabled => problems
+        None if written.enabled && sound(problems) => problems
             .push(written.error("the port of the probe is missing").help("write for example `port: 3000`")),
         _ => {}
     }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Ordered, typed};
+use super::{Ordered, sound, typed};
 use crate::document::{Node, OneOrMany, Problem, RawNode, Spanned};
 
 /// A valid extension.
@@ -33,9 +33,10 @@ struct Parent {
 
 pub(super) fn read(spec: &Node, problems: &mut Vec<Problem>) -> Option<Extension> {
     let written: Written = typed(spec, "spec", problems)?;
+    let sound = sound(problems);
     let known = |name: &str| written.properties.iter().any(|(property, _)| *property.value == *name);
     let own_definition = written.extends.iter().any(|parent| parent.name.value == "extension-definition");
-    for name in written.required.iter().filter(|name| own_definition && !known(name)) {
+    for name in written.required.iter().filter(|name| sound && own_definition && !known(name)) {
         problems.push(
             name.warning(format!("`{}` is required, but there is no such property", name.value))
                 .help("add it to `properties`"),

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Ordered, typed};
+use super::{Ordered, sound, typed};
 use crate::{
     base::{Secret, suggest::closest},
     document::{Node, NodeValue, OneOrMany, Problem, RawNode, Spanned},
@@ -83,12 +83,14 @@ struct Anypoint {
 struct ListedOutput {
     name: Spanned<String>,
     r#type: Spanned<String>,
+    #[serde(default)]
     parameters: Ordered<OneOrMany<Secret>>,
 }
 
 #[derive(Deserialize)]
 struct MappedOutput {
     r#type: Spanned<String>,
+    #[serde(default)]
     parameters: Ordered<OneOrMany<Secret>>,
 }
 
@@ -200,6 +202,9 @@ fn read_names(written: &Spanned<RawNode>, outputs: &[LogOutput], problems: &mut 
                     .push(state.error(format!("`{}` is neither `enabled` nor `disabled`", state.value))),
             }
         }
+    }
+    if !sound(problems) {
+        return Vec::new();
     }
     let known: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
     for name in names.iter().filter(|name| !known.contains(&name.as_str())) {

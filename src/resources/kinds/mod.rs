@@ -86,13 +86,20 @@ pub fn read(
         Kind::Secret => secret::read(spec, &mut problems).map(|()| Spec::Secret),
         Kind::Contract => contract::read(spec, &mut problems).map(|()| Spec::Contract),
     };
+    problems.retain(Problem::is_somewhere);
     let failed = problems.iter().any(Problem::is_error);
     (spec.filter(|_| !failed), problems)
 }
 
-/// Deserializes and collects the problems.
+/// Deserializes and collects the problems. When some are errors the value is partial, so that the
+/// checks that follow find the rest; checks that look at several fields ask [`sound`] first.
 fn typed<T: serde::de::DeserializeOwned>(node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<T> {
     let read = crate::document::deserialize(node, path);
     problems.extend(read.problems);
-    read.value
+    read.value.or(read.partial)
+}
+
+/// Nothing wrong so far, so nothing was left out.
+fn sound(problems: &[Problem]) -> bool {
+    !problems.iter().any(Problem::is_error)
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Ordered, typed};
+use super::{Ordered, sound, typed};
 use crate::{
     document::{Node, OneOrMany, Problem, RawNode, Spanned},
     resources::{
@@ -94,21 +94,19 @@ enum SelectorKind {
 
 pub(super) fn read(spec: &Node, problems: &mut Vec<Problem>) -> Option<PolicyBinding> {
     let written: Written = typed(spec, "spec", problems)?;
-    let target = match written.target_ref {
-        Some(target) => Some(read_target(target, spec, problems)?),
-        None => None,
-    };
+    let target = written.target_ref.map(|target| read_target(target, spec, problems));
     check_policy_ref(&written.policy_ref, problems);
     // Nested capture groups matter in routes only, and `route` is the only policy with routes.
     let usage = match written.policy_ref.name.as_str() {
         "route" | "route-weighted" => RuleUse::Route,
         _ => RuleUse::Policy,
     };
+    let rules = read_rules(&written.rules, usage, problems);
     Some(PolicyBinding {
-        target,
+        target: target.map(|target| target.ok_or(())).transpose().ok()?,
         config: written.config,
         order: written.order.unwrap_or(DEFAULT_ORDER),
-        rules: read_rules(&written.rules, usage, problems),
+        rules,
         policy: written.policy_ref,
     })
 }
@@ -157,8 +155,10 @@ fn read_target(target: TargetRef, spec: &Node, problems: &mut Vec<Problem>) -> O
         RefKind::ApiInstance | RefKind::Selector => TargetKind::ApiInstance,
     });
     let Some(name) = target.name.filter(|name| !name.is_empty()) else {
-        let problem = Problem::error(place, "spec.targetRef.name", "the name of the target is missing");
-        problems.push(problem.help("name an ApiInstance or a Service, or write `kind: Selector`"));
+        if sound(problems) {
+            let problem = Problem::error(place, "spec.targetRef.name", "the name of the target is missing");
+            problems.push(problem.help("name an ApiInstance or a Service, or write `kind: Selector`"));
+        }
         return None;
     };
     let namespace = target.namespace.map(|namespace| namespace.value).filter(|text| !text.is_empty());
@@ -169,6 +169,10 @@ fn read_target(target: TargetRef, spec: &Node, problems: &mut Vec<Problem>) -> O
 /// served without it.
 pub fn lenient_target(spec: &Node) -> Option<Target> {
     let node = spec.get_ignore_case("targetRef")?;
+    if let Some(name) = node.as_text() {
+        let name = Spanned::new(name.to_string(), node.place.clone(), "spec.targetRef");
+        return Some(Target::Named { kind: None, name, namespace: None });
+    }
     let mut only_target: Vec<Problem> = Vec::new();
     let target: TargetRef = typed(node, "spec.targetRef", &mut only_target)?;
     read_target(target, spec, &mut only_target)

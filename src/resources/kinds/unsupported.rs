@@ -111,7 +111,8 @@ struct Local {
 impl Unsupported for SharedStorage {
     fn check(&self, problems: &mut Vec<Problem>) {
         let Some(redis) = &self.redis else { return };
-        if redis.address.is_none() && redis.sentinel.is_none() && redis.cluster.is_none() {
+        let nowhere = redis.address.is_none() && redis.sentinel.is_none() && redis.cluster.is_none();
+        if nowhere && super::sound(problems) {
             problems.push(
                 redis.error("`redis` needs an `address`").help("write `address: HOST:6379`, or `sentinel`"),
             );

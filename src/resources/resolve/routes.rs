@@ -58,6 +58,7 @@ impl Resolver<'_> {
         } else {
             self.weighted(binding, &mut problems)
         };
+        problems.retain(Problem::is_somewhere);
         if let Some(error) = problems.iter().find(|problem| problem.is_error()) {
             let reason = error.message.clone();
             // The first error also says what it means for the API.
@@ -95,7 +96,7 @@ impl Resolver<'_> {
     ) -> Option<Vec<(Destination, Spanned<String>)>> {
         let read = deserialize::<RouteConfig>(&binding.config, &binding.config_field);
         problems.extend(read.problems);
-        let config = read.value?;
+        let config = read.value.or(read.partial)?;
         let path = destination_path(config.destination_path.as_ref(), problems);
         Some(vec![destination(binding, 1, config.destination_ref, path)])
     }
@@ -107,8 +108,8 @@ impl Resolver<'_> {
     ) -> Option<Vec<(Destination, Spanned<String>)>> {
         let read = deserialize::<WeightedConfig>(&binding.config, &binding.config_field);
         problems.extend(read.problems);
-        let config = read.value?;
-        if config.routes.is_empty() {
+        let config = read.value.or(read.partial)?;
+        if config.routes.is_empty() && problems.is_empty() {
             let place = binding
                 .config
                 .entry_ignore_case("routes")
