@@ -1,9 +1,20 @@
 //! The one list of policies. Help, schemas, documentation and the compiler read it.
 
+use super::{
+    circuit_breaker::CircuitBreaker, idle_timeout::IdleTimeout, response_timeout::ResponseTimeout,
+    route::Route, route_weighted::RouteWeighted, stream_idle_timeout::StreamIdleTimeout,
+};
 use crate::policy::PolicyEntry;
 
 /// Every policy, by name.
-pub const CATALOG: &[PolicyEntry] = &[];
+pub const CATALOG: &[PolicyEntry] = &[
+    PolicyEntry::of::<CircuitBreaker>(),
+    PolicyEntry::of::<IdleTimeout>(),
+    PolicyEntry::of::<ResponseTimeout>(),
+    PolicyEntry::of::<Route>(),
+    PolicyEntry::of::<RouteWeighted>(),
+    PolicyEntry::of::<StreamIdleTimeout>(),
+];
 
 /// The policy with exactly this name.
 pub fn find(name: &str) -> Option<&'static PolicyEntry> {

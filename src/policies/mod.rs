@@ -1,3 +1,9 @@
 //! Floor 3: the policies, one folder each, the same five files. [`catalog`] is the one list.
 
 pub mod catalog;
+pub mod circuit_breaker;
+pub mod idle_timeout;
+pub mod response_timeout;
+pub mod route;
+pub mod route_weighted;
+pub mod stream_idle_timeout;

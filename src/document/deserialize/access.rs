@@ -23,6 +23,11 @@ impl<'a> NodeDeserializer<'a> {
         NodeDeserializer { node, path, session: self.session, in_map }
     }
 
+    /// Reads a value. What a type finds wrong after its text was read is placed here, at the value.
+    fn read<'de, T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Failure> {
+        seed.deserialize(self).map_err(|failure| failure.at(self))
+    }
+
     fn hides(self, node: &Node) -> bool {
         self.session.masked.contains(&std::ptr::from_ref(node))
     }
@@ -47,7 +52,7 @@ impl<'de> de::SeqAccess<'de> for Items<'_> {
         let of = self.of;
         let Some((index, item)) = self.items.find(|(_, item)| !of.hides(item)) else { return Ok(None) };
         let path = Path { parent: Some(of.path), segment: Segment::Index(index) };
-        seed.deserialize(of.child(item, &path, false)).map(Some)
+        of.child(item, &path, false).read(seed).map(Some)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -62,7 +67,7 @@ impl<'de> de::SeqAccess<'de> for Single<'_> {
     type Error = Failure;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Failure> {
-        self.0.take().map(|of| seed.deserialize(of)).transpose()
+        self.0.take().map(|of| of.read(seed)).transpose()
     }
 }
 
@@ -102,7 +107,7 @@ impl<'de> de::MapAccess<'de> for MapEntries<'_> {
             return Err(de::Error::custom("a value was asked for before its key"));
         };
         let path = Path { parent: Some(self.of.path), segment: Segment::Key(&key.text) };
-        seed.deserialize(self.of.child(value, &path, true))
+        self.of.child(value, &path, true).read(seed)
     }
 }
 
@@ -181,7 +186,7 @@ impl<'de> de::MapAccess<'de> for StructEntries<'_> {
         match self.value.take() {
             Some((field, Some(value))) => {
                 let path = Path { parent: Some(self.of.path), segment: Segment::Key(field) };
-                seed.deserialize(self.of.child(value, &path, false))
+                self.of.child(value, &path, false).read(seed)
             }
             Some((_, None)) => seed.deserialize(Filler),
             None => Err(de::Error::custom("a value was asked for before its key")),

@@ -149,3 +149,39 @@ fn the_value_of_a_variable_is_converted_and_never_shown() {
     let dumped = serde_json::to_string(&node).expect("a node serialises");
     assert!(!dumped.contains("hunter2") && dumped.contains("\"x$LIMIT\""), "{dumped}");
 }
+
+/// A type that checks its text after reading it.
+#[derive(Debug)]
+struct Even;
+
+impl<'de> Deserialize<'de> for Even {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u32::deserialize(deserializer)? % 2 {
+            0 => Ok(Self),
+            _ => Err(de::Error::custom("the number is odd")),
+        }
+    }
+}
+
+#[test]
+fn what_a_type_finds_wrong_after_reading_is_placed_at_the_value() {
+    #[derive(Debug, Deserialize)]
+    struct Holder {
+        #[expect(dead_code)]
+        one: Even,
+        #[expect(dead_code)]
+        many: Vec<Even>,
+        #[expect(dead_code)]
+        named: BTreeMap<String, Even>,
+    }
+    let read = read::<Holder>("one: 1\nmany: [2, 3, 5]\nnamed: {a: 4, b: 7}\n");
+    assert_eq!(
+        shown(&read.problems),
+        [
+            "E 1:6 spec.one the number is odd",
+            "E 2:11 spec.many[1] the number is odd",
+            "E 2:14 spec.many[2] the number is odd",
+            "E 3:18 spec.named.b the number is odd",
+        ]
+    );
+}
