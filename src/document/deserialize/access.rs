@@ -23,9 +23,12 @@ impl<'a> NodeDeserializer<'a> {
         NodeDeserializer { node, path, session: self.session, in_map }
     }
 
-    /// Reads a value. What a type finds wrong after its text was read is placed here, at the value.
+    /// Reads a value. What a type finds wrong after its text was read is placed here, at the value;
+    /// when the value is masked, it is the filler that a type does not like, and what is around it
+    /// has to be masked next.
     fn read<'de, T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Failure> {
-        seed.deserialize(self).map_err(|failure| failure.at(self))
+        let outcome = seed.deserialize(self);
+        if self.hides(self.node) { outcome } else { outcome.map_err(|failure| failure.at(self)) }
     }
 
     fn hides(self, node: &Node) -> bool {

@@ -152,13 +152,13 @@ fn the_value_of_a_variable_is_converted_and_never_shown() {
 
 /// A type that checks its text after reading it.
 #[derive(Debug)]
-struct Even;
+struct Odd;
 
-impl<'de> Deserialize<'de> for Even {
+impl<'de> Deserialize<'de> for Odd {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match u32::deserialize(deserializer)? % 2 {
-            0 => Ok(Self),
-            _ => Err(de::Error::custom("the number is odd")),
+            1 => Ok(Self),
+            _ => Err(de::Error::custom("the number is even")),
         }
     }
 }
@@ -168,20 +168,20 @@ fn what_a_type_finds_wrong_after_reading_is_placed_at_the_value() {
     #[derive(Debug, Deserialize)]
     struct Holder {
         #[expect(dead_code)]
-        one: Even,
+        one: Odd,
         #[expect(dead_code)]
-        many: Vec<Even>,
+        many: Vec<Odd>,
         #[expect(dead_code)]
-        named: BTreeMap<String, Even>,
+        named: BTreeMap<String, Odd>,
     }
-    let read = read::<Holder>("one: 1\nmany: [2, 3, 5]\nnamed: {a: 4, b: 7}\n");
+    let read = read::<Holder>("one: 2\nmany: [3, 4, 6]\nnamed: {a: 5, b: 8}\n");
     assert_eq!(
         shown(&read.problems),
         [
-            "E 1:6 spec.one the number is odd",
-            "E 2:11 spec.many[1] the number is odd",
-            "E 2:14 spec.many[2] the number is odd",
-            "E 3:18 spec.named.b the number is odd",
+            "E 1:6 spec.one the number is even",
+            "E 2:11 spec.many[1] the number is even",
+            "E 2:14 spec.many[2] the number is even",
+            "E 3:18 spec.named.b the number is even",
         ]
     );
 }
