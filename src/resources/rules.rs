@@ -1,6 +1,7 @@
 //! Rule objects: conditions on requests (configuration reference 3.6).
 
 use regex::Regex;
+use regex_syntax::hir::Hir;
 use serde::Deserialize;
 
 use super::{kinds::Ordered, model::Rule};
@@ -85,7 +86,10 @@ fn check_path(path: &Spanned<String>, usage: RuleUse, problems: &mut Vec<Problem
                 .help(format!("write `/{}`", path.value)),
         );
     }
-    if usage == RuleUse::Route && regex.is_none_or(|regex| regex.captures_len() > 2) && nested_groups(path) {
+    if usage == RuleUse::Route
+        && regex.is_some_and(|parsed| parsed.properties().explicit_captures_len() > 1)
+        && nested_groups(path)
+    {
         problems.push(
             path.warning("a capture group inside another repeats its text in the path sent upstream")
                 .help("write `(?:…)` for groups that shall not be kept"),
@@ -125,27 +129,37 @@ fn nested_groups(pattern: &str) -> bool {
 }
 
 /// `None`: an error was reported. `Some(None)`: plain text, no expression needed.
-fn check_regex(pattern: &Spanned<String>, problems: &mut Vec<Problem>) -> Option<Option<Regex>> {
+///
+/// Only parsed: compiling all expressions of a thousand APIs would take longer than all the rest,
+/// and the compiler of rules does it anyway. Counted repetitions are compiled, since they alone can
+/// make an expression too large.
+fn check_regex(pattern: &Spanned<String>, problems: &mut Vec<Problem>) -> Option<Option<Hir>> {
     if !pattern.contains(['\\', '.', '+', '*', '?', '(', ')', '|', '[', ']', '{', '}', '^', '$']) {
         return Some(None);
     }
-    match Regex::new(&format!("^(?:{})$", pattern.value)) {
-        Ok(regex) => Some(Some(regex)),
-        Err(error) => {
+    let anchored = format!("^(?:{})$", pattern.value);
+    let too_large = || Regex::new(&anchored).err().map(|error| error.to_string());
+    let error = match regex_syntax::parse(&anchored) {
+        Ok(_) if pattern.contains('{') => too_large(),
+        Ok(parsed) => return Some(Some(parsed)),
+        Err(error) => Some(error.to_string()),
+    };
+    match error {
+        None => Some(regex_syntax::parse(&anchored).ok()),
+        Some(error) => {
             problems.push(regex_problem(pattern, &error));
             None
         }
     }
 }
 
-fn regex_problem(pattern: &Spanned<String>, error: &regex::Error) -> Problem {
+fn regex_problem(pattern: &Spanned<String>, text: &str) -> Problem {
     if ["(?!", "(?=", "(?<!", "(?<="].iter().any(|look| pattern.contains(look)) {
         return pattern
             .error("look-around is not supported in regular expressions")
             .help("the syntax is RE2's: list what shall match, in several rules if need be");
     }
-    let text = error.to_string();
-    let cause = text.lines().last().unwrap_or(&text).trim().trim_start_matches("error: ").to_owned();
+    let cause = text.lines().last().unwrap_or(text).trim().trim_start_matches("error: ").to_owned();
     let problem = pattern.error(format!("`{}` is no valid regular expression: {cause}", pattern.value));
     if cause.contains("backreferences") {
         return problem.help("the syntax is RE2's, which has no back-references");

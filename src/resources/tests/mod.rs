@@ -1,6 +1,7 @@
 //! Sentences of the configuration reference about resources, from text to model.
 
 mod catalog;
+mod damage;
 mod fixtures;
 mod loading;
 mod model;
@@ -8,7 +9,7 @@ mod store;
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::{Inputs, ResolvedModel, load, load::Lookup, resolve};
+use super::{Entry, Inputs, ResolvedModel, ResourceSet, load, load::Lookup, resolve};
 use catalog::Catalog;
 
 /// The variables that tests may refer to.
