@@ -10,7 +10,7 @@ use super::{
         api_instance::{ApiInstance, InlinePolicy, InlineService},
         policy_binding::{DEFAULT_ORDER, PolicyRef},
     },
-    model::{Destination, ListenAddress, Route, Rule, ServiceAddress},
+    model::{BoundPolicy, Destination, ListenAddress, Route, Rule, ServiceAddress},
 };
 use crate::{
     base::{ResourceName, Subject},
@@ -55,7 +55,11 @@ pub(super) struct Binding {
     pub order: i32,
     /// Position among inline policies; separate bindings come after them.
     pub index: usize,
+    /// Length of the list that an inline policy stands in.
+    pub siblings: usize,
     pub automated: bool,
+    /// The version that was served before, in place of this one, which cannot be built.
+    pub kept: Option<Box<BoundPolicy>>,
 }
 
 /// The position of what is not inline: after everything that is.
@@ -120,7 +124,9 @@ fn policies(resource: &Resource, owner: &str, inline: &[InlinePolicy]) -> Vec<Bi
         rules: policy.rules.clone(),
         order: policy.order,
         index,
+        siblings: inline.len(),
         automated: false,
+        kept: None,
     };
     inline.iter().enumerate().map(bind).collect()
 }
@@ -137,7 +143,9 @@ pub(super) fn binding(resource: &Resource, automated: bool) -> Option<Binding> {
         rules: spec.rules.clone(),
         order: spec.order,
         index: NOT_INLINE,
+        siblings: 0,
         automated,
+        kept: None,
     })
 }
 

@@ -4,6 +4,7 @@
 //! cannot be built takes its target out (configuration reference 15, Do 3; decision 12).
 
 mod digests;
+mod last_good;
 mod listeners;
 mod policies;
 mod routes;

@@ -128,29 +128,44 @@ impl Resolver<'_> {
         Referred::Unknown
     }
 
-    /// Reports why a policy is not in force; its targets answer 503.
-    pub(super) fn refuse(&mut self, binding: &Binding, targets: &Targets, problem: Problem, reason: &str) {
-        let (count, first) = match targets {
-            Targets::Instances(names) => (names.len(), names.first()),
-            Targets::Service(name) => (1, Some(name)),
-        };
-        let problem = match (count, first) {
-            (1, Some(name)) => {
-                let kind = if matches!(targets, Targets::Service(_)) { "Service" } else { "ApiInstance" };
-                problem.help(format!("the {kind} {name} answers 503 until this is solved"))
+    /// Reports why a policy is not in force. Where it was before an update it stays as it was; other
+    /// targets answer 503.
+    pub(super) fn refuse(
+        &mut self,
+        binding: &Binding,
+        targets: &Targets,
+        mut problem: Problem,
+        reason: &str,
+    ) {
+        let service = matches!(targets, Targets::Service(_));
+        let all = if let Targets::Instances(names) = targets { names.len() } else { 1 };
+        let blocked = self.keep_last_good(binding, targets);
+        match blocked.as_slice() {
+            [] => {}
+            [name] => {
+                let kind = if service { "Service" } else { "ApiInstance" };
+                problem = problem.help(format!("the {kind} {name} answers 503 until this is solved"));
             }
-            (0, _) => problem,
-            _ => problem.help(format!("{count} instances answer 503 until this is solved")),
-        };
+            many => {
+                let count = many.len();
+                problem = problem.help(format!("{count} instances answer 503 until this is solved"));
+            }
+        }
+        if blocked.len() < all {
+            problem = problem.help("the version before the update stays in force");
+        }
         self.report.add(&binding.subject, problem);
         self.report.not_ready(&binding.subject, reason);
         let outage = format!(
             "the policy `{}` of {} cannot be applied: {reason}",
             binding.policy.name.value, binding.name
         );
-        match targets {
-            Targets::Instances(names) => names.iter().for_each(|name| self.block_instance(name, &outage)),
-            Targets::Service(name) => self.block_service(name, &outage),
+        for name in &blocked {
+            if service {
+                self.block_service(name, &outage);
+            } else {
+                self.block_instance(name, &outage);
+            }
         }
     }
 
@@ -247,6 +262,9 @@ pub(super) fn in_order(mut bindings: Vec<Binding>, inputs: &Inputs<'_>) -> Vec<B
 }
 
 fn bound(binding: Binding) -> BoundPolicy {
+    if let Some(kept) = binding.kept {
+        return *kept;
+    }
     let location = binding.policy.name.location();
     let digest = digests::policy(&binding.policy.name, &binding.config, &binding.rules);
     BoundPolicy {

@@ -152,6 +152,44 @@ fn a_policy_that_cannot_be_applied_never_leaves_its_api_open() {
 }
 
 #[test]
+fn a_policy_that_cannot_be_applied_after_an_update_stays_as_it_was() {
+    let text = |policy: &str, way: &str, inline: &str| {
+        format!(
+            "{HEAD}kind: ApiInstance\nmetadata: {{name: api}}\nspec:\n  address: http://0.0.0.0:80\n  policies:\n    \
+             - {{policyRef: {{name: {inline}}}, config: {{a: 1}}}}\n{}{}{}",
+            service("backend"),
+            binding(
+                "guard",
+                &format!("{{targetRef: {{name: api}}, policyRef: {{name: {policy}}}, config: {{b: 2}}}}")
+            ),
+            binding(
+                "way",
+                &format!("{{targetRef: {{name: api}}, policyRef: {{name: route}}, config: {way}}}")
+            ),
+        )
+    };
+    let good = resolve_text(&text("ip-blocklist-flex", "{destinationRef: {name: backend}}", "cors-flex"));
+    assert_eq!(errors(&good), Vec::<String>::new());
+    let broken = text("ip-blokclist-flex", "{destinationRef: {}}", "jwt-validation-flex");
+    let after = resolve_after(&broken, Some(&good));
+    assert_eq!(after.instances[0].blocked, None);
+    assert_eq!(chain(&after, "api"), ["api-cors-flex-1", "guard"]);
+    assert_eq!(route_names(&after.instances[0].routes), ["way"]);
+    assert_eq!(after.instances[0].digest, good.instances[0].digest);
+    assert!(
+        after
+            .resources
+            .iter()
+            .filter(|resource| &*resource.subject.kind == "PolicyBinding")
+            .all(|r| r.ready.is_err())
+    );
+    // What never was good takes the API out, and so does everything after a restart.
+    let more = broken.clone() + &binding("new", "{targetRef: {name: api}, policyRef: {name: nonsense}}");
+    assert!(resolve_after(&more, Some(&good)).instances[0].blocked.is_some());
+    assert!(resolve_text(&broken).instances[0].blocked.is_some());
+}
+
+#[test]
 fn an_invalid_binding_takes_its_target_out() {
     for target in
         ["{name: api}", "{kind: apiinstance, name: api}", "{kind: Selector, selector: {labels: {}}}"]

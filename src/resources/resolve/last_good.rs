@@ -1,0 +1,87 @@
+//! A policy that cannot be built after an update stays in force as it was; only one that never was
+//! good takes its target out (decision 12).
+
+use super::{Resolver, targets::Targets};
+use crate::{
+    base::ResourceName,
+    resources::{
+        model::{BoundPolicy, Route},
+        normalise::{Binding, NOT_INLINE, RouteDraft},
+    },
+};
+
+enum Kept {
+    Policy(BoundPolicy),
+    Route(Route),
+}
+
+impl Resolver<'_> {
+    /// Keeps what served before wherever there is something; returns the targets without.
+    pub(super) fn keep_last_good(&mut self, binding: &Binding, targets: &Targets) -> Vec<ResourceName> {
+        match targets {
+            Targets::Instances(names) => {
+                let names = names.iter().filter(|name| !self.keep_on_instance(binding, name));
+                names.cloned().collect::<Vec<_>>()
+            }
+            Targets::Service(name) => {
+                if self.keep_on_service(binding, name) {
+                    Vec::new()
+                } else {
+                    vec![name.clone()]
+                }
+            }
+        }
+    }
+
+    fn keep_on_instance(&mut self, binding: &Binding, name: &ResourceName) -> bool {
+        let Some(before) = self.inputs.previous.and_then(|model| model.instance(name)) else { return false };
+        let kept = policy_before(binding, &before.policies).map(Kept::Policy).or_else(|| {
+            let route = before.routes.iter().find(|route| route.name == binding.name)?;
+            (binding.index == NOT_INLINE).then(|| Kept::Route(route.clone()))
+        });
+        let Some(draft) = self.instances.get_mut(name) else { return false };
+        match kept {
+            Some(Kept::Policy(policy)) => draft.policies.push(as_before(binding, policy)),
+            Some(Kept::Route(route)) => {
+                let automated = binding.automated;
+                draft.routes.push(RouteDraft { route, automated, index: binding.index });
+            }
+            None => return false,
+        }
+        true
+    }
+
+    fn keep_on_service(&mut self, binding: &Binding, name: &ResourceName) -> bool {
+        let before = self.inputs.previous.and_then(|model| model.service(name));
+        let kept = before.and_then(|before| policy_before(binding, &before.policies));
+        match (kept, self.services.get_mut(name)) {
+            (Some(policy), Some(draft)) => {
+                draft.policies.push(as_before(binding, policy));
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The version of a policy that is served: a binding by its name; an inline policy by its position,
+/// provided the list is as long as it was.
+fn policy_before(binding: &Binding, before: &[BoundPolicy]) -> Option<BoundPolicy> {
+    let mut same_resource = before.iter().filter(|policy| policy.subject == binding.subject);
+    let found = if binding.index == NOT_INLINE {
+        same_resource.find(|policy| policy.binding == binding.name)
+    } else if same_resource.clone().count() == binding.siblings {
+        same_resource.find(|policy| policy.config_field == binding.config_field)
+    } else {
+        None
+    };
+    found.cloned()
+}
+
+fn as_before(binding: &Binding, policy: BoundPolicy) -> Binding {
+    let mut kept = binding.clone();
+    kept.order = policy.order;
+    kept.policy.name.value.clone_from(&policy.policy);
+    kept.kept = Some(Box::new(policy));
+    kept
+}
