@@ -1,7 +1,8 @@
 //! The one list of policies. Help, schemas, documentation and the compiler read it.
 
 use super::{
-    circuit_breaker::CircuitBreaker, idle_timeout::IdleTimeout, response_timeout::ResponseTimeout,
+    basic_authentication::BasicAuthentication, circuit_breaker::CircuitBreaker,
+    header_injection::HeaderInjection, idle_timeout::IdleTimeout, response_timeout::ResponseTimeout,
     route::Route, route_weighted::RouteWeighted, stream_idle_timeout::StreamIdleTimeout,
 };
 use crate::policy::PolicyEntry;
@@ -9,6 +10,8 @@ use crate::policy::PolicyEntry;
 /// Every policy, by name.
 pub const CATALOG: &[PolicyEntry] = &[
     PolicyEntry::of::<CircuitBreaker>(),
+    PolicyEntry::of::<HeaderInjection>(),
+    PolicyEntry::of::<BasicAuthentication>(),
     PolicyEntry::of::<IdleTimeout>(),
     PolicyEntry::of::<ResponseTimeout>(),
     PolicyEntry::of::<Route>(),

@@ -1,9 +1,15 @@
 //! Floor 3: the policies, one folder each, the same five files. [`catalog`] is the one list.
 
+pub mod basic_authentication;
 pub mod catalog;
 pub mod circuit_breaker;
+pub mod header_injection;
 pub mod idle_timeout;
+pub mod readme;
 pub mod response_timeout;
 pub mod route;
 pub mod route_weighted;
 pub mod stream_idle_timeout;
+
+#[cfg(test)]
+mod tests;

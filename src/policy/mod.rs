@@ -9,8 +9,10 @@ pub mod chain;
 pub mod clock;
 pub mod definition;
 pub mod exchange;
+pub mod payload;
 pub mod rejection;
 pub mod rules;
+pub mod scope;
 pub mod seconds;
 #[cfg(test)]
 pub mod testkit;
@@ -24,4 +26,5 @@ pub use definition::{
 pub use exchange::{Authentication, Exchange, RequestId, Violation};
 pub use rejection::{Rejection, ViolationKind};
 pub use rules::{RuleError, RuleSet, RuleSource};
+pub use scope::{RequestScope, RequestView, ResponseScope, Variables};
 pub use seconds::Seconds;
