@@ -5,6 +5,7 @@
 //! 2 `policy`, `expression` · 1 `http`, `document`, `outbound`, `telemetry`, `settings` · 0 `base`
 
 pub mod base;
+pub mod data_plane;
 pub mod document;
 pub mod expression;
 pub mod http;
@@ -13,6 +14,7 @@ pub mod policies;
 pub mod policy;
 pub mod resources;
 pub mod settings;
+pub mod snapshot;
 pub mod telemetry;
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub struct Response {
     pub origin: Origin,
     /// `content-length` that the upstream declared for a response without a body (to HEAD, or 304).
     pub declared_length: Option<u64>,
+    /// The gateway's own fields are on it.
+    pub stamped: bool,
 }
 
 impl Response {
@@ -30,6 +32,7 @@ impl Response {
             body: Body::Empty,
             origin: Origin::Gateway,
             declared_length: None,
+            stamped: false,
         }
     }
 

@@ -155,10 +155,11 @@ impl<'a> Next<'a> {
     pub async fn run(self, request: Request) -> Response {
         let (chain, exchange) = (self.chain, self.exchange);
         let caller = exchange.current_step();
-        let response = match self.pass(request).await {
+        let mut response = match self.pass(request).await {
             Ok(response) => response,
             Err(rejection) => chain.refuse(exchange, rejection),
         };
+        exchange.stamp(&mut response);
         exchange.enter_step(caller);
         response
     }

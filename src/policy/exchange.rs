@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::ViolationKind;
-use crate::http::{Peer, Request};
+use crate::http::{Origin, Peer, Request, Response};
 
 /// The identity of the caller (policies reference 1.6), filled by policies that establish it and
 /// readable by every policy ordered after them.
@@ -74,6 +74,7 @@ pub struct Exchange {
     step: Cell<usize>,
     response_timeout: Cell<Duration>,
     stream_idle_timeout: Cell<Duration>,
+    server: Option<Rc<str>>,
     authentication: RefCell<Option<Box<Authentication>>>,
     violation: RefCell<Option<Box<Violation>>>,
 }
@@ -95,9 +96,45 @@ impl Exchange {
             step: Cell::new(0),
             response_timeout: Cell::new(response_timeout),
             stream_idle_timeout: Cell::new(stream_idle_timeout),
+            server: None,
             authentication: RefCell::default(),
             violation: RefCell::default(),
         }
+    }
+
+    /// The value of `server` on the response; `None` leaves the field out (decision 6).
+    #[must_use]
+    pub fn with_server(mut self, server: Option<Rc<str>>) -> Self {
+        self.server = server;
+        self
+    }
+
+    /// Puts the gateway's own fields on a response, once, before the first policy sees it: so header
+    /// removal wins over them.
+    pub(super) fn stamp(&self, response: &mut Response) {
+        if response.stamped {
+            return;
+        }
+        response.stamped = true;
+        match &self.server {
+            Some(server) => {
+                let field = response.headers.set("server", server.as_bytes());
+                debug_assert!(field.is_ok(), "the setting is checked when it is read");
+            }
+            None => {
+                response.headers.remove("server");
+            }
+        }
+        if response.origin == Origin::Gateway && !response.headers.contains("date") {
+            let field = response.headers.append("date", http_date(self.received));
+            debug_assert!(field.is_ok());
+        }
+    }
+
+    /// A response that is made outside any chain, with the gateway's own fields.
+    pub fn stamped(&self, mut response: Response) -> Response {
+        self.stamp(&mut response);
+        response
     }
 
     pub fn peer(&self) -> &Peer {
@@ -175,9 +212,22 @@ impl Exchange {
     }
 }
 
+/// IMF-fixdate (RFC 9110 section 5.6.7).
+fn http_date(at: SystemTime) -> String {
+    jiff::Timestamp::try_from(at).unwrap_or_default().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::RequestId;
+    use std::time::{Duration, SystemTime};
+
+    use super::{RequestId, http_date};
+
+    #[test]
+    fn dates_are_imf_fixdates() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        assert_eq!(http_date(at), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
 
     #[test]
     fn a_request_id_is_1_to_128_visible_characters() {

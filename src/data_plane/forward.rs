@@ -1,0 +1,216 @@
+//! One request to one upstream: limits, connection, deadlines, the one retry, and what each failure
+//! is for the client (configuration reference 4.8, 7.1, 7.2).
+
+use std::{future::poll_fn, pin::pin, rc::Rc, sync::Arc, task::Poll, time::Instant};
+
+use super::{
+    connect::ConnectError,
+    http1::{
+        client::{ClientConnection, ExchangeError, ExchangeLimits, Fault, Outgoing},
+        encode, sender,
+    },
+    pool::AcquireError,
+    timers::{Timer, Watch},
+    worker::Worker,
+};
+use crate::{
+    http::{Body, BodyError, Method, Origin, Request, Response},
+    policy::{Exchange, Rejection, chain::Outcome},
+    snapshot::{EngineSettings, Gauge, UpstreamPlan},
+};
+
+/// What a forward works with.
+pub struct Forward<'a> {
+    pub worker: &'a Worker,
+    pub engine: &'a EngineSettings,
+    pub watch: &'a Rc<Watch>,
+}
+
+impl Forward<'_> {
+    /// Sends a request whose path is the upstream's and gives the response, its body still arriving.
+    ///
+    /// # Errors
+    /// A [`Rejection`] with the status of the failure.
+    pub async fn send(
+        &self,
+        mut request: Request,
+        upstream: &Arc<UpstreamPlan>,
+        exchange: &Exchange,
+    ) -> Outcome {
+        if let Some(reason) = &upstream.blocked {
+            return Err(unavailable("blocked", "upstream not available").log(reason.clone()));
+        }
+        self.watch.arm(Timer::StreamIdle, exchange.stream_idle_timeout());
+        let mut retried = None;
+        loop {
+            let replay = replayable(&request);
+            let connection = self.connection(upstream, exchange, retried.is_some()).await?;
+            let started = Instant::now();
+            match self.exchange(&connection, &mut request, upstream, exchange).await {
+                Ok(response) => {
+                    upstream.metrics.responded(started.elapsed());
+                    return Ok(response);
+                }
+                Err(error) => {
+                    let fault = error.fault;
+                    let body =
+                        (retried.is_none()).then(|| body_for_retry(error, &request.method, replay)).flatten();
+                    let ticket = upstream.gauges.enter(Gauge::Retries, upstream.limits.of(Gauge::Retries));
+                    let (Some(body), Some(ticket)) = (body, ticket) else {
+                        return Err(self.explain(fault, upstream));
+                    };
+                    request.body = body;
+                    retried = Some(ticket);
+                    upstream.metrics.retry();
+                }
+            }
+        }
+    }
+
+    async fn connection(
+        &self,
+        upstream: &Arc<UpstreamPlan>,
+        exchange: &Exchange,
+        fresh_only: bool,
+    ) -> Result<Rc<ClientConnection>, Rejection> {
+        let pool = self.worker.pools.pool(upstream);
+        let acquire = pool.acquire(fresh_only, &self.worker.resolver, self.engine.connect_timeout);
+        let mut acquire = pin!(acquire);
+        // A request that waits for a connection waits no longer than one that waits for its answer.
+        self.watch.arm(Timer::Response, exchange.response_timeout());
+        let outcome = poll_fn(|cx| match acquire.as_mut().poll(cx) {
+            Poll::Pending if self.watch.is_due(Timer::Response) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+        })
+        .await;
+        self.watch.disarm(Timer::Response);
+        match outcome {
+            Some(Ok(connection)) => Ok(connection),
+            None => {
+                upstream.metrics.timeout();
+                Err(Rejection::text(504, "response_timeout", "upstream request timeout"))
+            }
+            Some(Err(AcquireError::Overflow)) => Err(overflow()),
+            Some(Err(AcquireError::Connect(error))) => Err(refuse_connect(error)),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        connection: &ClientConnection,
+        request: &mut Request,
+        upstream: &Arc<UpstreamPlan>,
+        exchange: &Exchange,
+    ) -> Result<Response, ExchangeError> {
+        let Some(ticket) = upstream.gauges.enter(Gauge::Requests, upstream.limits.requests_max) else {
+            upstream.metrics.overflow();
+            let body = std::mem::take(&mut request.body);
+            return Err(ExchangeError {
+                fault: Fault::Overflow,
+                sent_bytes: 0,
+                body_untouched: true,
+                answered: false,
+                body,
+            });
+        };
+        let authority = if self.engine.rewrite_host { &*upstream.authority } else { request.authority() };
+        let mut head = sender::buffer();
+        let framing = encode::request(&mut head, request, authority);
+        let body = std::mem::take(&mut request.body);
+        let to_head = request.method == Method::Head;
+        let limits = ExchangeLimits {
+            response_timeout: exchange.response_timeout(),
+            head_bytes_max: self.engine.head_bytes_max,
+        };
+        upstream.metrics.request();
+        let outgoing = Outgoing { head, framing, body, to_head };
+        let head = connection.exchange(outgoing, limits, self.watch, ticket).await?;
+        let body = connection.response_body(&head);
+        Ok(Response {
+            status: head.status,
+            headers: head.headers,
+            body,
+            origin: Origin::Upstream,
+            declared_length: head.declared_length,
+            stamped: false,
+        })
+    }
+
+    /// The answer for a failure (configuration reference 4.8).
+    fn explain(&self, fault: Fault, upstream: &UpstreamPlan) -> Rejection {
+        match fault {
+            Fault::Closed => unavailable(
+                "upstream_reset",
+                "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
+            ),
+            Fault::Malformed(what) => Rejection::text(
+                502,
+                "upstream_protocol",
+                "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
+            )
+            .log(format!("upstream {}: {what}", upstream.name)),
+            Fault::ResponseTimeout => {
+                upstream.metrics.timeout();
+                Rejection::text(504, "response_timeout", "upstream request timeout")
+            }
+            Fault::StreamIdle | Fault::RequestBody(BodyError::IdleTimeout) => {
+                Rejection::text(504, "stream_idle", "stream timeout")
+            }
+            Fault::RequestBody(BodyError::TooLarge) => {
+                Rejection::json(413, "request_body_limit", "Payload Too Large")
+            }
+            Fault::RequestBody(BodyError::Malformed | BodyError::Disconnected) => {
+                Rejection::json(400, "request_body", "Bad Request")
+            }
+            Fault::Overflow => overflow(),
+        }
+    }
+}
+
+/// A copy of a body that is at hand; `None` for one that is still arriving.
+fn replayable(request: &Request) -> Option<Body> {
+    match &request.body {
+        Body::Whole(bytes) => Some(Body::Whole(bytes.clone())),
+        body if body.is_empty() => Some(Body::Empty),
+        _ => None,
+    }
+}
+
+/// The body to send again, if the request may be sent again (decision 4): no byte of it was
+/// written, or its method is idempotent, its body can be replayed and no byte of the response came.
+fn body_for_retry(error: ExchangeError, method: &Method, replay: Option<Body>) -> Option<Body> {
+    if error.fault != Fault::Closed || error.answered {
+        return None;
+    }
+    match replay {
+        Some(replay) if error.sent_bytes == 0 || method.is_idempotent() => Some(replay),
+        None if error.sent_bytes == 0 && error.body_untouched => Some(error.body),
+        _ => None,
+    }
+}
+
+fn unavailable(reason: &'static str, text: &'static str) -> Rejection {
+    Rejection::text(503, reason, text)
+}
+
+fn overflow() -> Rejection {
+    unavailable(
+        "overflow",
+        "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+    )
+}
+
+fn refuse_connect(error: ConnectError) -> Rejection {
+    let (reason, text) = match error {
+        ConnectError::Timeout => (
+            "connect_timeout",
+            "upstream connect error or disconnect/reset before headers. reset reason: connection timeout",
+        ),
+        ConnectError::Resolve | ConnectError::Refused | ConnectError::Tls => (
+            "connect_failure",
+            "upstream connect error or disconnect/reset before headers. reset reason: connection failure",
+        ),
+    };
+    unavailable(reason, text)
+}

@@ -1,0 +1,306 @@
+//! The upstream's side: one exchange at a time on a connection, duplex without a second task.
+//!
+//! The request body lives here while it is sent, and whoever polls the response also drives the
+//! upload; so a response may start before the request has ended.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    rc::{Rc, Weak},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use super::{
+    chunked::Decoder,
+    head::{Framing, ResponseHead, parse_response},
+    sender::{SendError, SendFraming, Sender},
+    wire::{Transport, Wire},
+};
+use crate::{
+    data_plane::{
+        pool::UpstreamPool,
+        timers::{Timer, Watch},
+    },
+    http::{Body, BodyError, BodySource, Headers, Length, Step, Version},
+    snapshot::Ticket,
+};
+
+/// A connection to an upstream.
+pub struct ClientConnection {
+    me: Weak<Self>,
+    home: Weak<UpstreamPool>,
+    wire: RefCell<Wire>,
+    upload: RefCell<Option<Upload>>,
+    watch: RefCell<Option<Rc<Watch>>>,
+    /// Counts the request in flight against the limits of the upstream.
+    request: RefCell<Option<Ticket>>,
+    /// Counts the connection, as long as it is open.
+    _connection: Ticket,
+    keep_alive: Cell<bool>,
+    exchanges: Cell<u64>,
+}
+
+struct Upload {
+    sender: Sender,
+    body: Body,
+}
+
+/// What goes out.
+pub struct Outgoing {
+    /// Encoded head.
+    pub head: Vec<u8>,
+    pub framing: SendFraming,
+    pub body: Body,
+    /// The request is HEAD: its response has no body.
+    pub to_head: bool,
+}
+
+/// Limits of one exchange.
+#[derive(Clone, Copy)]
+pub struct ExchangeLimits {
+    pub response_timeout: Duration,
+    pub head_bytes_max: usize,
+}
+
+/// Why there is no response.
+#[derive(Debug)]
+pub struct ExchangeError {
+    pub fault: Fault,
+    /// Bytes of the request that were written.
+    pub sent_bytes: u64,
+    /// Nothing of the body has been taken: it can be sent on another connection.
+    pub body_untouched: bool,
+    /// Whether a byte of the response came.
+    pub answered: bool,
+    /// What is left of the request body.
+    pub body: Body,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The upstream closed or reset the connection.
+    Closed,
+    /// The upstream's response cannot be trusted.
+    Malformed(&'static str),
+    ResponseTimeout,
+    StreamIdle,
+    /// The client's body broke off.
+    RequestBody(BodyError),
+    /// Too many requests in flight (configuration reference 7.2).
+    Overflow,
+}
+
+impl ClientConnection {
+    pub fn new(transport: Transport, home: Weak<UpstreamPool>, connection: Ticket) -> Rc<Self> {
+        Rc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            home,
+            wire: RefCell::new(Wire::new(transport)),
+            upload: RefCell::default(),
+            watch: RefCell::default(),
+            request: RefCell::default(),
+            _connection: connection,
+            keep_alive: Cell::new(true),
+            exchanges: Cell::new(0),
+        })
+    }
+
+    /// Whether an earlier exchange used it, so that the upstream may be closing it right now.
+    pub fn is_reused(&self) -> bool {
+        self.exchanges.get() > 0
+    }
+
+    /// An idle connection on which something arrives (a close, or bytes nobody asked for) is of no
+    /// use any more. No system call.
+    pub fn is_fresh(&self, cx: &mut Context<'_>) -> bool {
+        let mut wire = self.wire.borrow_mut();
+        wire.input.is_empty() && wire.transport.poll_readable(cx).is_pending()
+    }
+
+    /// Sends a request and waits for the head of its final response. Interim responses are passed
+    /// over. The body of the response is [`Self::response_body`].
+    ///
+    /// # Errors
+    /// [`ExchangeError`], with what a retry needs to know.
+    pub async fn exchange(
+        &self,
+        outgoing: Outgoing,
+        limits: ExchangeLimits,
+        watch: &Rc<Watch>,
+        request: Ticket,
+    ) -> Result<ResponseHead, ExchangeError> {
+        let to_head = outgoing.to_head;
+        let received_before = self.wire.borrow().received;
+        self.exchanges.set(self.exchanges.get() + 1);
+        *self.request.borrow_mut() = Some(request);
+        *self.watch.borrow_mut() = Some(Rc::clone(watch));
+        let sender = Sender::new(outgoing.head, outgoing.framing);
+        *self.upload.borrow_mut() = Some(Upload { sender, body: outgoing.body });
+        let mut waiting = false;
+        let outcome = poll_fn(|cx| {
+            let outcome = self.poll_head(cx, to_head, limits.head_bytes_max, watch);
+            if !waiting && self.upload.borrow().as_ref().is_none_or(|upload| upload.sender.is_sent()) {
+                // The response timeout starts when the request has been sent.
+                waiting = true;
+                watch.arm(Timer::Response, limits.response_timeout);
+            }
+            match outcome {
+                Poll::Pending if watch.is_due(Timer::Response) => Poll::Ready(Err(Fault::ResponseTimeout)),
+                Poll::Pending if watch.is_due(Timer::StreamIdle) => Poll::Ready(Err(Fault::StreamIdle)),
+                other => other,
+            }
+        })
+        .await;
+        watch.disarm(Timer::Response);
+        outcome.map_err(|fault| {
+            self.keep_alive.set(false);
+            self.request.take();
+            let upload = self.upload.take();
+            let answered = self.wire.borrow().received > received_before;
+            match upload {
+                Some(Upload { sender, body }) => ExchangeError {
+                    fault,
+                    sent_bytes: sender.bytes(),
+                    body_untouched: !sender.has_taken(),
+                    answered,
+                    body,
+                },
+                None => ExchangeError {
+                    fault,
+                    sent_bytes: u64::MAX,
+                    body_untouched: false,
+                    answered,
+                    body: Body::Empty,
+                },
+            }
+        })
+    }
+
+    fn poll_head(
+        &self,
+        cx: &mut Context<'_>,
+        to_head: bool,
+        head_bytes_max: usize,
+        watch: &Watch,
+    ) -> Poll<Result<ResponseHead, Fault>> {
+        if let Poll::Ready(Err(error)) = self.poll_upload(cx, watch) {
+            return Poll::Ready(Err(Fault::RequestBody(error)));
+        }
+        let mut wire = self.wire.borrow_mut();
+        loop {
+            if !wire.input.is_empty() {
+                match parse_response(wire.input.unread(), to_head) {
+                    Err(_) => return Poll::Ready(Err(Fault::Malformed("response head"))),
+                    Ok(Some((head, length))) => {
+                        wire.input.consume(length);
+                        match head.status {
+                            101 => return Poll::Ready(Err(Fault::Malformed("unasked upgrade"))),
+                            100..=199 => continue,
+                            _ => {}
+                        }
+                        self.begin_response(&mut wire, &head);
+                        return Poll::Ready(Ok(head));
+                    }
+                    Ok(None) if wire.input.unread().len() >= head_bytes_max => {
+                        return Poll::Ready(Err(Fault::Malformed("response head over the limit")));
+                    }
+                    Ok(None) => {}
+                }
+            }
+            match wire.poll_fill(cx, head_bytes_max.max(super::wire::BUFFER_BYTES)) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Fault::Closed)),
+                Poll::Ready(Ok(_)) => watch.restart(Timer::StreamIdle),
+            }
+        }
+    }
+
+    fn begin_response(&self, wire: &mut Wire, head: &ResponseHead) {
+        wire.decoder = Decoder::new(head.framing);
+        let persists = match head.version {
+            Version::Http10 => head.connection.keep_alive && !head.connection.close,
+            _ => !head.connection.close,
+        };
+        if !persists || head.framing == Framing::UntilClose {
+            self.keep_alive.set(false);
+        }
+    }
+
+    /// The body that follows the head; empty, with the connection back home, if there is none.
+    pub fn response_body(&self, head: &ResponseHead) -> Body {
+        match self.me.upgrade() {
+            Some(me) if head.framing != Framing::None => Body::wire(me),
+            _ => {
+                self.release();
+                Body::Empty
+            }
+        }
+    }
+
+    fn poll_upload(&self, cx: &mut Context<'_>, watch: &Watch) -> Poll<Result<(), BodyError>> {
+        let mut slot = self.upload.borrow_mut();
+        let Some(Upload { sender, body }) = slot.as_mut() else { return Poll::Ready(Ok(())) };
+        if sender.is_sent() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut sink = &self.wire;
+        match sender.poll_send(cx, &mut sink, body, &|| watch.restart(Timer::StreamIdle)) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(SendError::Body(error))) => Poll::Ready(Err(error)),
+            Poll::Ready(Err(SendError::Peer(_))) => {
+                // The upstream no longer reads; it may have answered all the same.
+                self.keep_alive.set(false);
+                sender.give_up();
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl BodySource for ClientConnection {
+    fn length(&self) -> Length {
+        self.wire.borrow().decoder.length()
+    }
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<Step, BodyError>> {
+        let Some(watch) = self.watch.borrow().clone() else {
+            return Poll::Ready(Err(BodyError::Disconnected));
+        };
+        if let Poll::Ready(Err(_)) = self.poll_upload(cx, &watch) {
+            // The client's side broke while its response was under way.
+            return Poll::Ready(Err(BodyError::Disconnected));
+        }
+        let step = self.wire.borrow_mut().poll_body(cx, &|| watch.restart(Timer::StreamIdle));
+        if step.is_pending() && watch.is_due(Timer::StreamIdle) {
+            return Poll::Ready(Err(BodyError::IdleTimeout));
+        }
+        step
+    }
+
+    fn lend(&self, take: &mut dyn FnMut(&[u8]) -> usize) {
+        self.wire.borrow_mut().lend(take);
+    }
+
+    fn trailers(&self) -> Option<Headers> {
+        self.wire.borrow_mut().decoder.take_trailers()
+    }
+
+    /// Back to the pool if both directions ended in order, else closed.
+    fn release(&self) {
+        let upload_sent = self.upload.take().is_none_or(|upload| upload.sender.is_sent());
+        self.watch.take();
+        self.request.take();
+        let mut wire = self.wire.borrow_mut();
+        let ended = wire.decoder.is_done() && wire.input.is_empty() && !wire.closed;
+        if !(ended && upload_sent && self.keep_alive.get()) {
+            return;
+        }
+        wire.input.rest();
+        drop(wire);
+        if let (Some(home), Some(me)) = (self.home.upgrade(), self.me.upgrade()) {
+            home.give_back(me);
+        }
+    }
+}

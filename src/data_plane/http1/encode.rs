@@ -1,0 +1,157 @@
+//! Heads onto the wire: framing and connection fields are written here and nowhere else.
+
+use std::io::Write;
+
+use super::sender::SendFraming;
+use crate::http::{Length, Method, Request, Response, Version, response::reason_phrase};
+
+/// Writes the head of a request to an upstream and tells how its body is framed.
+pub fn request(out: &mut Vec<u8>, request: &Request, authority: &str) -> SendFraming {
+    out.extend_from_slice(request.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(request.headers.bytes(request.path));
+    if let Some(query) = request.query {
+        out.push(b'?');
+        out.extend_from_slice(request.headers.bytes(query));
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+    out.extend_from_slice(authority.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    request.headers.write_to(out);
+    let framing = match request.body.length() {
+        Length::Known(0) => {
+            // RFC 9110 section 8.6: methods that define a meaning for content say that it is empty.
+            if matches!(request.method, Method::Post | Method::Put | Method::Patch) {
+                out.extend_from_slice(b"content-length: 0\r\n");
+            }
+            SendFraming::None
+        }
+        Length::Known(length) => {
+            content_length(out, length);
+            SendFraming::Length(length)
+        }
+        Length::Unknown => {
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+            SendFraming::Chunked
+        }
+    };
+    out.extend_from_slice(b"\r\n");
+    framing
+}
+
+/// How a response goes out.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseRules {
+    /// The version that the client speaks.
+    pub version: Version,
+    /// The request was HEAD.
+    pub to_head: bool,
+    /// The connection closes after it.
+    pub close: bool,
+}
+
+/// Writes the head of a response to a client and tells how its body is framed.
+/// [`SendFraming::UntilClose`] says that the connection must close after it.
+pub fn response(out: &mut Vec<u8>, response: &Response, rules: ResponseRules) -> SendFraming {
+    let status = response.status;
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "HTTP/1.1 {status} {}\r\n", reason_phrase(status));
+    response.headers.write_to(out);
+    let bodiless = rules.to_head || matches!(status, 204 | 304);
+    let length = response.body.length();
+    let framing = match length {
+        _ if status == 204 => SendFraming::None,
+        _ if bodiless => {
+            let declared = response.declared_length.or(match length {
+                Length::Known(length) if length > 0 => Some(length),
+                _ => None,
+            });
+            if let Some(length) = declared {
+                content_length(out, length);
+            }
+            SendFraming::None
+        }
+        Length::Known(length) => {
+            content_length(out, length);
+            if length == 0 { SendFraming::None } else { SendFraming::Length(length) }
+        }
+        Length::Unknown if rules.version == Version::Http10 => SendFraming::UntilClose,
+        Length::Unknown => {
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+            SendFraming::Chunked
+        }
+    };
+    if rules.close || framing == SendFraming::UntilClose {
+        out.extend_from_slice(b"connection: close\r\n");
+    } else if rules.version == Version::Http10 {
+        out.extend_from_slice(b"connection: keep-alive\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    framing
+}
+
+fn content_length(out: &mut Vec<u8>, length: u64) {
+    let _ = write!(out, "content-length: {length}\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Body;
+
+    fn rules(version: Version, to_head: bool) -> ResponseRules {
+        ResponseRules { version, to_head, close: false }
+    }
+
+    fn encoded(message: &Response, rules: ResponseRules) -> (String, SendFraming) {
+        let mut out = Vec::new();
+        let framing = response(&mut out, message, rules);
+        (String::from_utf8(out).unwrap(), framing)
+    }
+
+    #[test]
+    fn a_request_is_written_in_origin_form_with_the_host_of_the_upstream() {
+        let mut message = Request::for_test("POST", "/a/b?x=1", &[("accept", "*/*")]);
+        message.body = Body::from("hello");
+        let mut out = Vec::new();
+        assert_eq!(request(&mut out, &message, "store.internal"), SendFraming::Length(5));
+        let expected =
+            "POST /a/b?x=1 HTTP/1.1\r\nhost: store.internal\r\naccept: */*\r\ncontent-length: 5\r\n\r\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_empty_post_says_so_and_an_empty_get_says_nothing() {
+        for (method, expected) in [("POST", true), ("GET", false)] {
+            let mut out = Vec::new();
+            let message = Request::for_test(method, "/", &[]);
+            assert_eq!(request(&mut out, &message, "h"), SendFraming::None);
+            assert_eq!(String::from_utf8(out).unwrap().contains("content-length: 0"), expected, "{method}");
+        }
+    }
+
+    #[test]
+    fn a_204_has_no_framing_and_a_304_keeps_the_declared_length() {
+        let (head, framing) = encoded(&Response::empty(204), rules(Version::Http11, false));
+        assert_eq!((head.as_str(), framing), ("HTTP/1.1 204 No Content\r\n\r\n", SendFraming::None));
+        let mut message = Response::empty(304);
+        message.declared_length = Some(12);
+        let (head, framing) = encoded(&message, rules(Version::Http11, false));
+        assert!(head.contains("content-length: 12"));
+        assert_eq!(framing, SendFraming::None);
+    }
+
+    #[test]
+    fn a_response_to_head_tells_the_length_of_the_body_it_does_not_send() {
+        let message = Response::json_error(404, "gone");
+        let (head, framing) = encoded(&message, rules(Version::Http11, true));
+        assert!(head.contains("content-length: 16"), "{head}");
+        assert_eq!(framing, SendFraming::None);
+    }
+
+    #[test]
+    fn http_1_0_clients_that_stay_are_told_so() {
+        let (head, _) = encoded(&Response::empty(200), rules(Version::Http10, false));
+        assert!(head.contains("connection: keep-alive"));
+    }
+}

@@ -1,0 +1,219 @@
+//! Fields into types and [`Headers`].
+
+use super::{
+    head::{ConnectionFields, Framing, HeadError},
+    target::is_authority,
+};
+use crate::http::{
+    Headers, Span, Version,
+    headers::{is_token, trim},
+};
+
+/// Sorts fields into types and [`Headers`].
+pub struct FieldReader<'b> {
+    raw: &'b [u8],
+    pub headers: Headers,
+    pub content_length: Option<u64>,
+    chunked: bool,
+    /// Coded in a way that is not a single final `chunked`.
+    other_coding: bool,
+    pub host: Option<Span>,
+    pub connection: ConnectionFields,
+    pub unknown_expectation: bool,
+}
+
+impl<'b> FieldReader<'b> {
+    pub fn new(raw: &'b [u8]) -> Self {
+        Self {
+            raw,
+            headers: Headers::new(),
+            content_length: None,
+            chunked: false,
+            other_coding: false,
+            host: None,
+            connection: ConnectionFields::default(),
+            unknown_expectation: false,
+        }
+    }
+
+    pub fn read_all(&mut self, fields: &[httparse::Header<'_>]) -> Result<(), HeadError> {
+        let text = self.headers.push_text(self.raw);
+        let span = |part: &[u8]| {
+            let offset = part.as_ptr().addr() - self.raw.as_ptr().addr();
+            Headers::sub_span(text, offset, part.len())
+        };
+        let mut nominated = false;
+        for field in fields {
+            let (name, value) = (field.name, trim(field.value));
+            if !is_token(name.as_bytes()) {
+                return Err(HeadError::Malformed("field name"));
+            }
+            if value.iter().any(|&b| (b < 0x20 && b != b'\t') || b == 0x7f) {
+                return Err(HeadError::Malformed("field value"));
+            }
+            match ConnectionField::of(name) {
+                None => self.headers.push_spans(span(name.as_bytes()), span(value)),
+                Some(ConnectionField::ContentLength) => self.content_length(value)?,
+                Some(ConnectionField::TransferEncoding) => {
+                    self.other_coding |= self.chunked || !value.eq_ignore_ascii_case(b"chunked");
+                    self.chunked = true;
+                }
+                Some(ConnectionField::Host) => {
+                    if self.host.is_some() {
+                        return Err(HeadError::Malformed("several Hosts"));
+                    }
+                    if !is_authority(value) {
+                        return Err(HeadError::Malformed("Host"));
+                    }
+                    self.host = Some(span(value));
+                }
+                Some(ConnectionField::Connection) => nominated |= self.connection_options(value)?,
+                Some(ConnectionField::Expect) => {
+                    if value.eq_ignore_ascii_case(b"100-continue") {
+                        self.connection.expects_continue = true;
+                    } else {
+                        self.unknown_expectation = true;
+                    }
+                }
+                Some(ConnectionField::Dropped) => {}
+            }
+        }
+        if nominated {
+            self.remove_nominated(fields);
+        }
+        Ok(())
+    }
+
+    /// Digits only; repeated or listed values are refused even when they agree (issue: never guess).
+    fn content_length(&mut self, value: &[u8]) -> Result<(), HeadError> {
+        if self.content_length.is_some() {
+            return Err(HeadError::Malformed("several Content-Length"));
+        }
+        let digits = !value.is_empty() && value.len() <= 19 && value.iter().all(u8::is_ascii_digit);
+        if !digits {
+            return Err(HeadError::Malformed("Content-Length"));
+        }
+        let number = value.iter().fold(0, |sum: u64, &b| sum * 10 + u64::from(b - b'0'));
+        self.content_length = Some(number);
+        Ok(())
+    }
+
+    /// Whether a field is nominated that would otherwise be forwarded.
+    fn connection_options(&mut self, value: &[u8]) -> Result<bool, HeadError> {
+        let mut nominated = false;
+        for option in value.split(|&b| b == b',').map(trim).filter(|option| !option.is_empty()) {
+            if !is_token(option) {
+                return Err(HeadError::Malformed("Connection"));
+            }
+            if option.eq_ignore_ascii_case(b"close") {
+                self.connection.close = true;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                self.connection.keep_alive = true;
+            } else {
+                nominated = true;
+            }
+        }
+        Ok(nominated)
+    }
+
+    fn remove_nominated(&mut self, fields: &[httparse::Header<'_>]) {
+        let connection = fields.iter().filter(|field| field.name.eq_ignore_ascii_case("connection"));
+        for option in connection.flat_map(|field| field.value.split(|&b| b == b',')).map(trim) {
+            if let Ok(name) = std::str::from_utf8(option) {
+                self.headers.remove(name);
+            }
+        }
+    }
+
+    pub fn request_framing(&self, version: Version) -> Result<Framing, HeadError> {
+        self.check_codings(version)?;
+        Ok(match self.content_length {
+            _ if self.chunked => Framing::Chunked,
+            None | Some(0) => Framing::None,
+            Some(length) => Framing::Length(length),
+        })
+    }
+
+    pub fn response_framing(
+        &self,
+        version: Version,
+        status: u16,
+        to_head: bool,
+    ) -> Result<Framing, HeadError> {
+        let bodiless = matches!(status, 100..=199 | 204);
+        if bodiless && (self.chunked || self.content_length.is_some_and(|length| length > 0)) {
+            return Err(HeadError::Malformed("framing on a response without body"));
+        }
+        self.check_codings(version)?;
+        Ok(match self.content_length {
+            _ if bodiless || to_head || status == 304 => Framing::None,
+            _ if self.chunked => Framing::Chunked,
+            Some(0) => Framing::None,
+            Some(length) => Framing::Length(length),
+            None => Framing::UntilClose,
+        })
+    }
+
+    fn check_codings(&self, version: Version) -> Result<(), HeadError> {
+        if self.other_coding {
+            return Err(HeadError::Malformed("Transfer-Encoding"));
+        }
+        if self.chunked && self.content_length.is_some() {
+            return Err(HeadError::Malformed("Content-Length with Transfer-Encoding"));
+        }
+        if self.chunked && version == Version::Http10 {
+            return Err(HeadError::Malformed("Transfer-Encoding in HTTP/1.0"));
+        }
+        Ok(())
+    }
+}
+
+/// Fields that concern one connection, or become types, and so never enter [`Headers`].
+enum ConnectionField {
+    ContentLength,
+    TransferEncoding,
+    Host,
+    Connection,
+    Expect,
+    /// Hop-by-hop without use here (RFC 9110 section 7.6.1).
+    Dropped,
+}
+
+impl ConnectionField {
+    fn of(name: &str) -> Option<Self> {
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        Some(match name.len() {
+            2 if is("te") => Self::Dropped,
+            4 if is("host") => Self::Host,
+            6 if is("expect") => Self::Expect,
+            7 if is("upgrade") => Self::Dropped,
+            10 if is("connection") => Self::Connection,
+            10 if is("keep-alive") => Self::Dropped,
+            14 if is("content-length") => Self::ContentLength,
+            14 if is("http2-settings") => Self::Dropped,
+            16 if is("proxy-connection") => Self::Dropped,
+            17 if is("transfer-encoding") => Self::TransferEncoding,
+            _ => return None,
+        })
+    }
+}
+
+/// Whether a name may not be a trailer field (RFC 9110 section 6.5.1): framing, routing,
+/// authentication and the connection's own fields.
+pub fn is_forbidden_trailer(name: &str) -> bool {
+    const FORBIDDEN: [&str; 12] = [
+        "authorization",
+        "cache-control",
+        "content-encoding",
+        "content-range",
+        "content-type",
+        "cookie",
+        "max-forwards",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "range",
+        "set-cookie",
+        "trailer",
+    ];
+    ConnectionField::of(name).is_some() || FORBIDDEN.iter().any(|field| name.eq_ignore_ascii_case(field))
+}

@@ -1,0 +1,11 @@
+//! HTTP/1.1, both sides (RFC 9110, RFC 9112).
+
+pub mod chunked;
+pub mod client;
+pub mod encode;
+pub mod fields;
+pub mod head;
+pub mod sender;
+pub mod server;
+pub mod target;
+pub mod wire;

@@ -1,0 +1,92 @@
+//! Request targets and authorities (RFC 9112 section 3.2): one meaning or refused.
+
+use super::head::HeadError;
+use crate::http::{Headers, Span, Version};
+
+/// The parts of a request target (RFC 9112 section 3.2).
+pub struct Target<'a> {
+    pub authority: Option<&'a [u8]>,
+    pub path: &'a [u8],
+    pub query: Option<&'a [u8]>,
+}
+
+impl<'a> Target<'a> {
+    pub fn split(target: &'a [u8]) -> Result<Self, HeadError> {
+        let (authority, rest) = match target.first() {
+            Some(b'/') => (None, target),
+            Some(b'*') if target.len() == 1 => (None, &b"/"[..]),
+            _ => {
+                let rest = strip_scheme(target).ok_or(HeadError::Malformed("target"))?;
+                let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+                let (authority, rest) = rest.split_at(end);
+                (Some(authority), rest)
+            }
+        };
+        let (path, query) = match memchr::memchr(b'?', rest) {
+            Some(at) => (&rest[..at], Some(&rest[at + 1..])),
+            None => (rest, None),
+        };
+        let path = if path.is_empty() { &b"/"[..] } else { path };
+        Ok(Self { authority, path, query })
+    }
+}
+
+fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
+    ["http://", "https://"].iter().find_map(|scheme| {
+        let (head, rest) = target.split_at_checked(scheme.len())?;
+        head.eq_ignore_ascii_case(scheme.as_bytes()).then_some(rest)
+    })
+}
+
+/// Query characters of RFC 3986, and those that browsers send without escaping them.
+pub fn is_query_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\')
+}
+
+/// Host and absolute target must name one authority (RFC 9112 section 3.2).
+pub fn agree_on_authority(
+    headers: &mut Headers,
+    absolute: Option<&[u8]>,
+    host: Option<Span>,
+    version: Version,
+) -> Result<Span, HeadError> {
+    match (absolute, host) {
+        (Some(absolute), Some(host)) => {
+            if !is_authority(absolute) {
+                return Err(HeadError::Malformed("authority of the target"));
+            }
+            if !headers.bytes(host).eq_ignore_ascii_case(absolute) {
+                return Err(HeadError::Malformed("target and Host disagree"));
+            }
+            Ok(host)
+        }
+        (None, Some(host)) => Ok(host),
+        (_, None) if version == Version::Http11 => Err(HeadError::Malformed("no Host")),
+        (Some(absolute), None) if is_authority(absolute) => Ok(headers.push_text(absolute)),
+        (Some(_), None) => Err(HeadError::Malformed("authority of the target")),
+        (None, None) => Ok(Span::default()),
+    }
+}
+
+/// `host [":" port]` without userinfo. An empty Host is legal (RFC 9110 section 7.2).
+pub fn is_authority(bytes: &[u8]) -> bool {
+    let (host, port) = match bytes.first() {
+        Some(b'[') => match memchr::memchr(b']', bytes) {
+            Some(end) => (&bytes[1..end], &bytes[end + 1..]),
+            None => return false,
+        },
+        _ => bytes.split_at(memchr::memchr(b':', bytes).unwrap_or(bytes.len())),
+    };
+    let bracketed = bytes.first() == Some(&b'[');
+    let host_ok = if bracketed {
+        !host.is_empty() && host.iter().all(|&b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'))
+    } else {
+        host.iter().all(|&b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&b))
+    };
+    let port_ok = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    host_ok && port_ok && !(host.is_empty() && !port.is_empty())
+}

@@ -1,0 +1,14 @@
+//! Floor 5, the hot path: connections, requests, upstreams. Everything here runs on a worker thread
+//! and shares nothing with other workers but the snapshot, the gauges and the metrics.
+
+pub mod acceptor;
+pub mod connect;
+pub mod forward;
+pub mod http1;
+pub mod pool;
+pub mod resolver;
+pub mod serve;
+pub mod timers;
+pub mod worker;
+
+pub use worker::{Worker, WorkerCommand, WorkerHandle, Workers};

@@ -1,0 +1,189 @@
+//! One request: forwarded headers, the API instance, its chain, the route, the upstream's chain.
+
+use std::{net::IpAddr, rc::Rc, sync::Arc};
+
+use super::{forward::Forward, timers::Watch, worker::Worker};
+use crate::{
+    http::{Headers, Request, Response},
+    policy::{Exchange, Handling, Rejection, Terminal},
+    snapshot::{DestinationPlan, EngineSettings, InstancePlan, Snapshot, UpstreamPlan},
+};
+
+/// Finds the instance that serves a request (configuration reference 4.3) and readies the request
+/// for its chain.
+pub fn find<'s>(snapshot: &'s Snapshot, request: &mut Request) -> Option<&'s Arc<InstancePlan>> {
+    let local = request.peer.local;
+    let matched = snapshot.ports.get(&local.port())?.find(request.path(), local.ip().to_canonical())?;
+    if matched.slash_missing {
+        if !snapshot.engine.base_path_canonicalizer {
+            return None;
+        }
+        let slashed = format!("{}/", request.path());
+        request.path = request.headers.push_text(slashed.as_bytes());
+    }
+    Some(matched.instance)
+}
+
+/// Runs the chain of an instance. `None`: nobody serves the path, so no policy runs (4.4).
+pub async fn serve(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    instance: Option<&Arc<InstancePlan>>,
+    mut request: Request,
+    exchange: &Exchange,
+    watch: &Rc<Watch>,
+) -> Response {
+    let engine = &snapshot.engine;
+    let forward = Forward { worker, engine, watch };
+    let Some(instance) = instance else {
+        return worker.no_policies.run(request, exchange, &Refuse(404, "no_instance")).await;
+    };
+    if instance.blocked.is_some() {
+        return worker.no_policies.run(request, exchange, &Refuse(503, "blocked")).await;
+    }
+    set_forwarded(&mut request, engine, exchange.request_id());
+    exchange.set_base_path_bytes(instance.base_path.len());
+    let router = RouteTerminal { instance, forward };
+    instance.chain.run(request, exchange, &router).await
+}
+
+/// Answers in place of an instance.
+struct Refuse(u16, &'static str);
+
+impl Terminal for Refuse {
+    fn finish<'a>(&'a self, _: Request, _: &'a Exchange) -> Handling<'a> {
+        Handling::refuse(match self.0 {
+            503 => Rejection::text(503, self.1, "Service Unavailable"),
+            status => Rejection::empty(status, self.1),
+        })
+    }
+}
+
+/// The end of the inbound chain: the first route with a rule that holds (4.4), its path (4.5), one
+/// of its upstreams (4.6).
+struct RouteTerminal<'s> {
+    instance: &'s InstancePlan,
+    forward: Forward<'s>,
+}
+
+impl Terminal for RouteTerminal<'_> {
+    fn finish<'a>(&'a self, mut request: Request, exchange: &'a Exchange) -> Handling<'a> {
+        let Some(destination) = self.route(&mut request, exchange) else {
+            return Handling::refuse(Rejection::empty(404, "no_route"));
+        };
+        let Some(upstream) = &destination.upstream else {
+            let cause = "the route names a Service that does not exist";
+            return Handling::refuse(Rejection::text(503, "no_service", "Service Unavailable").log(cause));
+        };
+        if self.forward.engine.rewrite_host && !request.headers.contains("x-forwarded-host") {
+            let host = request.authority().to_owned();
+            append(&mut request.headers, "x-forwarded-host", &host);
+        }
+        // Outbound rules look at methods and headers; the path is the upstream's from here on.
+        exchange.set_base_path_bytes(0);
+        if upstream.chain.steps().is_empty() {
+            return Handling::wait(self.forward.send(request, upstream, exchange));
+        }
+        Handling::wait(async move {
+            let forward = ForwardTerminal { forward: &self.forward, upstream };
+            Ok(upstream.chain.run(request, exchange, &forward).await)
+        })
+    }
+}
+
+impl RouteTerminal<'_> {
+    /// Chooses a destination and rewrites the path.
+    fn route(&self, request: &mut Request, exchange: &Exchange) -> Option<&DestinationPlan> {
+        let path = exchange.relative_path(request);
+        let (route, kept) = self
+            .instance
+            .routes
+            .iter()
+            .find_map(|route| route.rules.kept_path(path, request).map(|kept| (route, kept)))?;
+        let draw = if route.destinations.len() > 1 { fastrand::u32(..route.weight_total) } else { 0 };
+        let destination = route.destination(draw)?;
+        if !(destination.prefix.is_empty() && kept == request.path() && !kept.is_empty()) {
+            let rewritten = join(&destination.prefix, &kept);
+            request.path = request.headers.push_text(rewritten.as_bytes());
+        }
+        Some(destination)
+    }
+}
+
+/// `join(D, T)` of 4.5: exactly one slash at the seam; an empty result is `/`.
+fn join(prefix: &str, kept: &str) -> String {
+    let prefix = prefix.trim_end_matches('/');
+    match kept.strip_prefix('/') {
+        Some(rest) => format!("{prefix}/{rest}"),
+        None if kept.is_empty() && !prefix.is_empty() => prefix.to_owned(),
+        None => format!("{prefix}/{kept}"),
+    }
+}
+
+struct ForwardTerminal<'s> {
+    forward: &'s Forward<'s>,
+    upstream: &'s Arc<UpstreamPlan>,
+}
+
+impl Terminal for ForwardTerminal<'_> {
+    fn finish<'a>(&'a self, request: Request, exchange: &'a Exchange) -> Handling<'a> {
+        Handling::wait(self.forward.send(request, self.upstream, exchange))
+    }
+}
+
+/// Forwarded headers, set before the inbound chain (decision 2).
+fn set_forwarded(request: &mut Request, engine: &EngineSettings, request_id: &str) {
+    let peer = Rc::clone(&request.peer);
+    let address = peer.remote.ip().to_canonical();
+    let from_proxy = engine.trusts(address);
+    let headers = &mut request.headers;
+    let before = match engine.trusted_proxies.is_empty() || from_proxy {
+        true => headers.joined("x-forwarded-for").map(|hops| trusted_hops(&hops, engine)),
+        false => None,
+    };
+    let chain = match before.as_deref() {
+        Some(hops) if !hops.is_empty() => format!("{hops}, {address}"),
+        _ => address.to_string(),
+    };
+    set(headers, "x-forwarded-for", &chain);
+    if !(from_proxy && headers.contains("x-forwarded-proto")) {
+        set(headers, "x-forwarded-proto", peer.scheme.as_str());
+    }
+    if !from_proxy {
+        headers.remove("x-forwarded-host");
+    }
+    set(headers, "x-request-id", request_id);
+    // Only a TLS connection can prove a client certificate (4.7, SANITIZE).
+    headers.remove("x-forwarded-client-cert");
+}
+
+/// The hops of `x-forwarded-for` that trusted proxies vouch for; all of them when no proxy is
+/// declared. What an untrusted hop claims is cut off.
+fn trusted_hops(hops: &str, engine: &EngineSettings) -> String {
+    if engine.trusted_proxies.is_empty() {
+        return hops.to_owned();
+    }
+    let mut kept: Vec<&str> = Vec::new();
+    for hop in hops.rsplit(',').map(str::trim) {
+        kept.push(hop);
+        let trusted = hop.parse::<IpAddr>().is_ok_and(|ip| engine.trusts(ip.to_canonical()));
+        if !trusted {
+            break;
+        }
+    }
+    kept.reverse();
+    kept.join(", ")
+}
+
+fn set(headers: &mut Headers, name: &str, value: &str) {
+    let field = headers.set(name, value);
+    debug_assert!(field.is_ok(), "{name} is made of visible characters");
+}
+
+fn append(headers: &mut Headers, name: &str, value: &str) {
+    let field = headers.append(name, value);
+    debug_assert!(field.is_ok(), "{name} is made of visible characters");
+}
+
+#[cfg(test)]
+mod tests;

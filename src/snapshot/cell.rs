@@ -1,0 +1,57 @@
+//! One publisher, many readers.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+use arc_swap::{ArcSwap, cache::Cache};
+
+use super::Snapshot;
+
+/// The one that replaces the snapshot. Not `Clone`: there is a single publisher.
+pub struct SnapshotPublisher(Arc<ArcSwap<Snapshot>>);
+
+/// Gives access to the current snapshot; each thread makes a [`Pins`] of its own from it.
+#[derive(Clone)]
+pub struct SnapshotReader(Arc<ArcSwap<Snapshot>>);
+
+/// A cell that holds `first`.
+pub fn snapshot_cell(first: Snapshot) -> (SnapshotPublisher, SnapshotReader) {
+    let cell = Arc::new(ArcSwap::from_pointee(first));
+    (SnapshotPublisher(Arc::clone(&cell)), SnapshotReader(cell))
+}
+
+impl SnapshotPublisher {
+    /// From now on every new request sees `next`; requests under way keep theirs.
+    pub fn publish(&self, next: Snapshot) {
+        self.0.store(Arc::new(next));
+    }
+}
+
+impl SnapshotReader {
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Access for one thread.
+    pub fn pins(&self) -> Pins {
+        let current = Rc::new(self.load());
+        Pins { state: RefCell::new((Cache::new(Arc::clone(&self.0)), current)) }
+    }
+}
+
+/// Pins snapshots without touching a shared reference count: while the snapshot stays the same,
+/// pinning it is one atomic load and a thread-local count.
+pub struct Pins {
+    state: RefCell<(Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>, Rc<Arc<Snapshot>>)>,
+}
+
+impl Pins {
+    /// The current snapshot, kept alive for as long as the pin is.
+    pub fn pin(&self) -> Rc<Arc<Snapshot>> {
+        let (cache, current) = &mut *self.state.borrow_mut();
+        let latest = cache.load();
+        if !Arc::ptr_eq(latest, current) {
+            *current = Rc::new(Arc::clone(latest));
+        }
+        Rc::clone(current)
+    }
+}

@@ -1,0 +1,73 @@
+//! Settings of the engine for one snapshot: the process's settings, overridden by `Configuration`
+//! resources (policies reference 6: policy, then resource, then variable, then default).
+
+use std::{net::IpAddr, time::Duration};
+
+use ipnet::IpNet;
+
+use crate::{policy::CircuitLimits, resources::kinds::GatewaySettings, settings::Settings};
+
+/// What the data plane reads on each connection and request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineSettings {
+    pub client_idle: Duration,
+    pub head_timeout: Duration,
+    pub stream_idle: Duration,
+    pub response_timeout: Duration,
+    pub upstream_idle: Duration,
+    pub connect_timeout: Duration,
+    pub head_bytes_max: usize,
+    pub head_fields_max: usize,
+    pub request_body_bytes_max: Option<u64>,
+    pub buffered_body_bytes_max: usize,
+    pub connections_max: usize,
+    pub merge_slashes: bool,
+    /// A request for exactly the base path without its final slash is served as if it had one.
+    pub base_path_canonicalizer: bool,
+    pub rewrite_host: bool,
+    /// Value of `server` on responses; `None` leaves it out, that of the upstream too.
+    pub server: Option<String>,
+    pub trusted_proxies: Vec<IpNet>,
+    pub access_log: bool,
+    pub circuit: CircuitLimits,
+}
+
+impl EngineSettings {
+    pub fn of(settings: &Settings, resources: &GatewaySettings) -> Self {
+        let timeouts = resources.timeouts.clone().unwrap_or_default();
+        let circuit = resources.circuit_breaker.clone().unwrap_or_default();
+        Self {
+            client_idle: settings.timeouts.client_idle,
+            head_timeout: settings.timeouts.head,
+            stream_idle: timeouts.stream_idle.unwrap_or(settings.timeouts.stream_idle),
+            response_timeout: timeouts.upstream_response.unwrap_or(settings.timeouts.upstream_response),
+            upstream_idle: timeouts.upstream_connection_idle.unwrap_or(settings.timeouts.upstream_idle),
+            connect_timeout: settings.timeouts.connect,
+            head_bytes_max: settings.limits.head_bytes,
+            head_fields_max: settings.limits.head_fields,
+            request_body_bytes_max: settings.limits.request_body,
+            buffered_body_bytes_max: resources
+                .buffer_limit_bytes
+                .and_then(|bytes| usize::try_from(bytes).ok())
+                .unwrap_or(settings.limits.buffered_body),
+            connections_max: settings.limits.connections,
+            merge_slashes: settings.paths.merge_slashes,
+            base_path_canonicalizer: settings.paths.base_path_canonicalizer,
+            rewrite_host: resources.rewrite_host_header.unwrap_or(settings.headers.rewrite_host),
+            server: (!settings.headers.remove_server).then(|| settings.headers.server.clone()),
+            trusted_proxies: settings.trusted_proxies.clone(),
+            access_log: settings.access_log,
+            circuit: CircuitLimits {
+                connections_max: circuit.max_connections,
+                pending_requests_max: circuit.max_pending_requests,
+                requests_max: circuit.max_requests,
+                retries_max: circuit.max_retries,
+            },
+        }
+    }
+
+    /// Whether a hop may say whom it forwards for (decision 2).
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|net| net.contains(&address))
+    }
+}

@@ -1,0 +1,74 @@
+//! What is in flight to an upstream, counted over all workers of this replica (decision 24).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::sync::Notify;
+
+/// Limits that can be reached (configuration reference 7.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gauge {
+    Connections,
+    PendingRequests,
+    Requests,
+    Retries,
+}
+
+/// The gauges of one upstream.
+#[derive(Debug, Default)]
+pub struct UpstreamGauges {
+    counts: [AtomicUsize; 4],
+    /// A connection was closed while requests are pending.
+    pub freed: Notify,
+}
+
+impl UpstreamGauges {
+    pub fn count(&self, gauge: Gauge) -> usize {
+        self.counts[gauge as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts one more, unless `limit` are counted already.
+    pub fn enter(self: &Arc<Self>, gauge: Gauge, limit: usize) -> Option<Ticket> {
+        let count = &self.counts[gauge as usize];
+        if count.fetch_add(1, Ordering::AcqRel) >= limit {
+            count.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        Some(Ticket { gauges: Arc::clone(self), gauge })
+    }
+}
+
+/// One counted thing; dropping it counts it out.
+pub struct Ticket {
+    gauges: Arc<UpstreamGauges>,
+    gauge: Gauge,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.gauges.counts[self.gauge as usize].fetch_sub(1, Ordering::AcqRel);
+        if self.gauge == Gauge::Connections && self.gauges.count(Gauge::PendingRequests) > 0 {
+            self.gauges.freed.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gauge_admits_exactly_its_limit() {
+        let gauges = Arc::new(UpstreamGauges::default());
+        let first = gauges.enter(Gauge::Requests, 2);
+        let second = gauges.enter(Gauge::Requests, 2);
+        assert!(first.is_some() && second.is_some());
+        assert!(gauges.enter(Gauge::Requests, 2).is_none());
+        assert_eq!(gauges.count(Gauge::Requests), 2);
+        drop(first);
+        assert!(gauges.enter(Gauge::Requests, 2).is_some());
+        assert_eq!(gauges.count(Gauge::Connections), 0);
+    }
+}
