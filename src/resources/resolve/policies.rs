@@ -102,12 +102,7 @@ impl Resolver<'_> {
     fn referred(&self, binding: &Binding) -> Referred {
         let written: &str = &binding.policy.name;
         let own = binding.policy.namespace.as_deref().unwrap_or(&binding.name.namespace);
-        let spellings = [
-            Some(written.to_owned()),
-            Some(format!("{written}-flex")),
-            written.strip_suffix("-flex").map(str::to_owned),
-        ];
-        for spelling in spellings.into_iter().flatten() {
+        for spelling in spellings(written) {
             let custom = |namespace: &str| {
                 let name = ResourceName::new(namespace, &spelling);
                 self.extensions.iter().any(|extension| extension.name == name).then_some(name)
@@ -216,6 +211,12 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+/// The names that a written one may stand for, in the order in which they are tried.
+pub(super) fn spellings(written: &str) -> impl Iterator<Item = String> {
+    let shorter = written.strip_suffix("-flex").map(str::to_owned);
+    [Some(written.to_owned()), Some(format!("{written}-flex")), shorter].into_iter().flatten()
 }
 
 /// Why a policy cannot be bound to this kind of target.

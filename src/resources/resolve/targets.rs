@@ -73,7 +73,8 @@ impl Resolver<'_> {
     }
 
     fn is_outbound(&self, policy: &str) -> bool {
-        self.inputs.policies.find(policy).is_some_and(|facts| {
+        let facts = super::policies::spellings(policy).find_map(|name| self.inputs.policies.find(&name));
+        facts.is_some_and(|facts| {
             facts.direction == Direction::Outbound || facts.name == super::policies::TLS_OUTBOUND
         })
     }

@@ -207,12 +207,14 @@ fn a_binding_without_kind_finds_the_instance_first_and_the_service_for_outbound_
         + &service("alone")
         + &binding("in", "{targetRef: {name: same}, policyRef: {name: ip-blocklist-flex}}")
         + &binding("out", "{targetRef: {name: same}, policyRef: {name: idle-timeout-flex}}")
+        + &binding("short", "{targetRef: {name: same}, policyRef: {name: circuit-breaker}}")
         + &binding("alone", "{targetRef: {name: alone}, policyRef: {name: idle-timeout}}");
     let model = resolve_text(&text);
     assert_eq!(errors(&model), Vec::<String>::new());
     assert_eq!(chain(&model, "same"), ["in"]);
     let outbound: Vec<_> = model.services.iter().map(|s| s.policies[0].policy.as_str()).collect();
     assert_eq!(outbound, ["idle-timeout-flex", "idle-timeout-flex"]);
+    assert_eq!(model.services[1].policies[1].policy, "circuit-breaker-flex");
 }
 
 #[test]

@@ -153,3 +153,28 @@ fn a_rescan_reads_only_what_changed() {
     bench.write("0500.yaml", &("# comment\n".to_owned() + &service("s500", "http://changed")));
     assert_eq!(shown(&bench.scan())[500], "s500=http://changed");
 }
+
+#[test]
+fn a_kubernetes_swap_is_one_change() {
+    let mut bench = Bench::new();
+    let root = bench.folder.path().to_owned();
+    let publish = |version: &str, address: &str| {
+        fs::create_dir(root.join(version)).expect("a writable folder");
+        for name in ["x", "y"] {
+            fs::write(root.join(version).join(format!("{name}.yaml")), service(name, address))
+                .expect("written");
+        }
+        std::os::unix::fs::symlink(version, root.join("..data_tmp")).expect("a link");
+        fs::rename(root.join("..data_tmp"), root.join("..data")).expect("renamed");
+    };
+    publish("..1", "http://one");
+    for name in ["x.yaml", "y.yaml"] {
+        std::os::unix::fs::symlink(format!("..data/{name}"), root.join(name)).expect("a link");
+    }
+    assert_eq!(shown(&bench.scan()), ["x=http://one", "y=http://one"]);
+    publish("..2", "http://two");
+    fs::remove_dir_all(root.join("..1")).expect("removed");
+    let rescan = bench.scan();
+    assert!(rescan.changed && rescan.hold_until.is_none());
+    assert_eq!(shown(&rescan), ["x=http://two", "y=http://two"]);
+}
