@@ -2,6 +2,7 @@
 
 pub mod basic_authentication;
 pub mod catalog;
+pub mod names;
 pub mod circuit_breaker;
 pub mod header_injection;
 pub mod idle_timeout;

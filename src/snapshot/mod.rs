@@ -9,13 +9,16 @@ pub mod compile;
 pub mod engine;
 pub mod gauges;
 pub mod plan;
+pub mod reconcile;
 pub mod router;
+pub mod tls;
 pub mod upstream;
 
 pub use cell::{SnapshotPublisher, SnapshotReader, snapshot_cell};
 pub use compile::{Compiled, Compiler};
 pub use engine::EngineSettings;
 pub use gauges::{Gauge, Ticket, UpstreamGauges};
+pub use reconcile::{Generation, Look, Reconciliation};
 pub use plan::{DestinationPlan, InstancePlan, RoutePlan, Snapshot};
 pub use router::Router;
 pub use upstream::{UpstreamId, UpstreamPlan};

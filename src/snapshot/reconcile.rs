@@ -1,0 +1,119 @@
+//! From folders to the next snapshot: what `run` does on each change and `validate` does once.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
+
+use super::{Compiled, Compiler, EngineSettings, Snapshot, tls};
+use crate::{
+    base::{Diagnostics, Subject},
+    policies::names::Catalog,
+    resources::{
+        Inputs, ResolvedModel, ResourceStore,
+        kinds::{GatewaySettings, logging::{LogOutput, OutputKind}},
+        load::Lookup,
+        resolve,
+    },
+    settings::Settings,
+    telemetry::{
+        log::{Level, LogPlan, OutputPlan},
+        metrics::Registry,
+    },
+};
+
+/// What is wanted, and what came of it so far.
+pub struct Reconciliation {
+    settings: Arc<Settings>,
+    environment: Lookup,
+    store: ResourceStore,
+    compiler: Compiler,
+    model: Option<Arc<ResolvedModel>>,
+}
+
+/// One generation.
+pub struct Generation {
+    pub model: Arc<ResolvedModel>,
+    pub snapshot: Snapshot,
+    pub log: LogPlan,
+    /// Of the resolver, the compiler and the log outputs.
+    pub diagnostics: Diagnostics,
+    /// Instances and services that are not in force as written.
+    pub not_ready: Vec<(Subject, String)>,
+}
+
+/// Outcome of a look at the folders.
+pub enum Look {
+    /// Nothing differs from the generation before.
+    Unchanged,
+    Changed(Box<Generation>),
+}
+
+impl Reconciliation {
+    pub fn new(settings: Arc<Settings>, environment: Lookup, registry: Arc<Registry>) -> Self {
+        let compiler = Compiler::new(registry, &settings.gateway.name, Box::new(tls::default_context));
+        let store = ResourceStore::new(Arc::clone(&environment)).with_hold(settings.sync.hold);
+        Self { settings, environment, store, compiler, model: None }
+    }
+
+    /// Reads what has changed and compiles it. The time, if any, is when to look again although
+    /// nothing more changes (a file that became empty is held for a moment).
+    pub fn look(&mut self, now: Instant) -> (Look, Option<Instant>) {
+        let scan = self.store.rescan(&self.settings.config.paths, now);
+        if !scan.changed && self.model.is_some() {
+            return (Look::Unchanged, scan.hold_until);
+        }
+        let model = resolve(
+            &scan.set,
+            Inputs {
+                policies: &Catalog,
+                environment: &*self.environment,
+                previous: self.model.as_deref(),
+            },
+        );
+        let engine = EngineSettings::of(&self.settings, &model.settings);
+        let Compiled { snapshot, diagnostics, not_ready } = self.compiler.compile(&model, engine);
+        let log = log_plan(&model.settings);
+        let mut all = model.diagnostics.clone();
+        all.extend(diagnostics);
+        all.extend(log.check());
+        let model = Arc::new(model);
+        self.model = Some(Arc::clone(&model));
+        let generation = Generation { model, snapshot, log, diagnostics: all, not_ready };
+        (Look::Changed(Box::new(generation)), scan.hold_until)
+    }
+
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.settings.config.paths
+    }
+}
+
+/// `spec.logging` in the form that the log takes. Outputs of types that do not exist yet have been
+/// reported and receive nothing.
+fn log_plan(settings: &GatewaySettings) -> LogPlan {
+    let Some(logging) = &settings.logging else { return LogPlan::default() };
+    let outputs: Vec<OutputPlan> = logging.outputs.iter().filter_map(output_plan).collect();
+    let there = |names: &[String]| {
+        names.iter().filter(|name| outputs.iter().any(|output| output.name == **name)).cloned().collect()
+    };
+    LogPlan {
+        level: logging.level.and_then(|level| Level::parse(&format!("{level:?}"))),
+        runtime: there(&logging.runtime_outputs),
+        access: there(&logging.access_outputs),
+        outputs,
+    }
+}
+
+fn output_plan(output: &LogOutput) -> Option<OutputPlan> {
+    let kind = match output.kind {
+        OutputKind::File => "file",
+        OutputKind::Http => "http",
+        OutputKind::Stdout => "stdout",
+        OutputKind::Unsupported => return None,
+    };
+    let parameters = output.parameters.iter().map(|(key, values)| {
+        (key.clone(), values.iter().map(|value| value.expose().clone()).collect())
+    });
+    Some(OutputPlan { name: output.name.clone(), kind: kind.to_owned(), parameters: parameters.collect() })
+}
