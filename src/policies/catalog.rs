@@ -2,8 +2,9 @@
 
 use super::{
     basic_authentication::BasicAuthentication, circuit_breaker::CircuitBreaker,
-    header_injection::HeaderInjection, idle_timeout::IdleTimeout, response_timeout::ResponseTimeout,
-    route::Route, route_weighted::RouteWeighted, stream_idle_timeout::StreamIdleTimeout,
+    header_injection::HeaderInjection, header_removal::HeaderRemoval, idle_timeout::IdleTimeout,
+    ip_allowlist::IpAllowlist, ip_blocklist::IpBlocklist, response_timeout::ResponseTimeout, route::Route,
+    route_weighted::RouteWeighted, stream_idle_timeout::StreamIdleTimeout,
 };
 use crate::policy::PolicyEntry;
 
@@ -11,8 +12,11 @@ use crate::policy::PolicyEntry;
 pub const CATALOG: &[PolicyEntry] = &[
     PolicyEntry::of::<CircuitBreaker>(),
     PolicyEntry::of::<HeaderInjection>(),
+    PolicyEntry::of::<HeaderRemoval>(),
     PolicyEntry::of::<BasicAuthentication>(),
     PolicyEntry::of::<IdleTimeout>(),
+    PolicyEntry::of::<IpAllowlist>(),
+    PolicyEntry::of::<IpBlocklist>(),
     PolicyEntry::of::<ResponseTimeout>(),
     PolicyEntry::of::<Route>(),
     PolicyEntry::of::<RouteWeighted>(),

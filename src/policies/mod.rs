@@ -1,11 +1,15 @@
 //! Floor 3: the policies, one folder each, the same five files. [`catalog`] is the one list.
 
+mod addresses;
 pub mod basic_authentication;
 pub mod catalog;
-pub mod names;
 pub mod circuit_breaker;
 pub mod header_injection;
+pub mod header_removal;
 pub mod idle_timeout;
+pub mod ip_allowlist;
+pub mod ip_blocklist;
+pub mod names;
 pub mod readme;
 pub mod response_timeout;
 pub mod route;

@@ -67,6 +67,8 @@ pub struct PolicyServices {
     pub buffered_body_bytes_max: usize,
     /// Name of this replica (`FLEX_NAME`).
     pub replica_name: Arc<str>,
+    /// Whether hops of `x-forwarded-for` that clients may have written are cut off (decision 2).
+    pub proxies_are_declared: bool,
     advice: RefCell<Vec<ConfigProblem>>,
 }
 
@@ -77,7 +79,14 @@ impl PolicyServices {
         buffered_body_bytes_max: usize,
         replica_name: Arc<str>,
     ) -> Self {
-        Self { binding, target, buffered_body_bytes_max, replica_name, advice: RefCell::default() }
+        Self {
+            binding,
+            target,
+            buffered_body_bytes_max,
+            replica_name,
+            proxies_are_declared: false,
+            advice: RefCell::default(),
+        }
     }
 
     /// A warning about the configuration; the policy is built all the same.

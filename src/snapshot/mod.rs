@@ -18,7 +18,7 @@ pub use cell::{SnapshotPublisher, SnapshotReader, snapshot_cell};
 pub use compile::{Compiled, Compiler};
 pub use engine::EngineSettings;
 pub use gauges::{Gauge, Ticket, UpstreamGauges};
-pub use reconcile::{Generation, Look, Reconciliation};
 pub use plan::{DestinationPlan, InstancePlan, RoutePlan, Snapshot};
+pub use reconcile::{Generation, Look, Reconciliation};
 pub use router::Router;
 pub use upstream::{UpstreamId, UpstreamPlan};

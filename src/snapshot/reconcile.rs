@@ -1,10 +1,6 @@
 //! From folders to the next snapshot: what `run` does on each change and `validate` does once.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::Instant,
-};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use super::{Compiled, Compiler, EngineSettings, Snapshot, tls};
 use crate::{
@@ -12,7 +8,10 @@ use crate::{
     policies::names::Catalog,
     resources::{
         Inputs, ResolvedModel, ResourceStore,
-        kinds::{GatewaySettings, logging::{LogOutput, OutputKind}},
+        kinds::{
+            GatewaySettings,
+            logging::{LogOutput, OutputKind},
+        },
         load::Lookup,
         resolve,
     },
@@ -66,11 +65,7 @@ impl Reconciliation {
         }
         let model = resolve(
             &scan.set,
-            Inputs {
-                policies: &Catalog,
-                environment: &*self.environment,
-                previous: self.model.as_deref(),
-            },
+            Inputs { policies: &Catalog, environment: &*self.environment, previous: self.model.as_deref() },
         );
         let engine = EngineSettings::of(&self.settings, &model.settings);
         let Compiled { snapshot, diagnostics, not_ready } = self.compiler.compile(&model, engine);
@@ -112,8 +107,9 @@ fn output_plan(output: &LogOutput) -> Option<OutputPlan> {
         OutputKind::Stdout => "stdout",
         OutputKind::Unsupported => return None,
     };
-    let parameters = output.parameters.iter().map(|(key, values)| {
-        (key.clone(), values.iter().map(|value| value.expose().clone()).collect())
-    });
+    let parameters = output
+        .parameters
+        .iter()
+        .map(|(key, values)| (key.clone(), values.iter().map(|value| value.expose().clone()).collect()));
     Some(OutputPlan { name: output.name.clone(), kind: kind.to_owned(), parameters: parameters.collect() })
 }

@@ -1,0 +1,99 @@
+//! Sentences of policies reference 2.10 and 2.11.
+
+use super::*;
+use crate::{
+    http::Response,
+    policy::testkit::{Bench, body_text, build, problems, step},
+};
+
+const WARNING: &str = "W config.ipExpression: a client can write `x-forwarded-for` itself";
+
+/// With the default expression, which warns.
+fn bench(config: &str) -> Bench {
+    let (built, found) = build::<IpAllowlist>(config);
+    assert_eq!(found, [WARNING]);
+    let Some(Built::Step(policy)) = built else { panic!("built all the same") };
+    Bench::new(policy)
+}
+
+fn from(bench: &Bench, forwarded_for: &str) -> Response {
+    bench.get("/", &[("X-Forwarded-For", forwarded_for)])
+}
+
+fn assert_refused(response: Response) {
+    assert_eq!(response.status, 403);
+    assert_eq!(body_text(response), r#"{"error":"The IP address is not allowed."}"#);
+}
+
+#[test]
+fn a_listed_address_passes_and_no_other() {
+    let bench = bench("{ips: ['10.20.0.0/16', 203.0.113.7, '2001:db8:10::/48', 192.168.2]}");
+    for inside in ["10.20.255.1", "203.0.113.7", "2001:db8:10::9", "192.168.2.77"] {
+        assert_eq!(from(&bench, inside).status, 200, "{inside}");
+    }
+    for outside in ["10.21.0.1", "203.0.113.8", "2001:db8:11::9", "192.168.3.0"] {
+        assert_refused(from(&bench, outside));
+    }
+    assert_eq!(bench.upstream_calls(), 4);
+}
+
+#[test]
+fn of_a_list_the_first_element_counts() {
+    let bench = bench("{ips: [10.0.0.1]}");
+    assert_eq!(from(&bench, " 10.0.0.1 , 10.0.0.2").status, 200);
+    assert_refused(from(&bench, "10.0.0.2, 10.0.0.1"));
+    let fields = [("x-forwarded-for", "10.0.0.1"), ("x-forwarded-for", "10.0.0.2")];
+    assert_eq!(bench.get("/", &fields).status, 200);
+}
+
+#[test]
+fn an_address_that_is_null_empty_or_none_is_refused() {
+    let bench = bench("{ips: ['0.0.0.0/0', '::/0']}");
+    assert_refused(bench.get("/", &[]));
+    for text in ["", "unknown", ",10.0.0.1"] {
+        assert_refused(from(&bench, text));
+    }
+}
+
+#[test]
+fn an_expression_that_fails_refuses() {
+    let policy = step::<IpAllowlist>("{ips: ['0.0.0.0/0'], ipExpression: \"#['a' ++ null]\"}");
+    assert_refused(Bench::new(policy).get("/", &[]));
+}
+
+#[test]
+fn the_remote_address_has_a_port_which_is_stripped() {
+    for expression in ["#[attributes.remoteAddress]", "#[trim(attributes.remoteAddress)]"] {
+        let config = |ip: &str| format!("{{ips: [{ip}], ipExpression: '{expression}'}}");
+        let inside = Bench::new(step::<IpAllowlist>(&config("192.0.2.7")));
+        assert_eq!(from(&inside, "10.9.9.9").status, 200);
+        let outside = Bench::new(step::<IpAllowlist>(&config("192.0.2.8")));
+        assert_refused(from(&outside, "192.0.2.8"));
+    }
+}
+
+#[test]
+fn behind_one_proxy_the_last_element_can_be_used() {
+    let bench = bench(
+        "{ips: [10.0.0.2], ipExpression: \"#[trim(splitBy(attributes.headers.'x-forwarded-for', ',')[-1])]\"}",
+    );
+    assert_eq!(from(&bench, "10.0.0.1, 10.0.0.2").status, 200);
+    assert_refused(from(&bench, "10.0.0.2, 10.0.0.1"));
+}
+
+#[test]
+fn what_is_wrong_with_a_configuration() {
+    let found = problems::<IpAllowlist>("{ips: [10.0.0.1, nonsense], ipExpression: '#[payload.ip]'}");
+    assert_eq!(
+        found,
+        [
+            "E config.ips[1]: `nonsense` is no IP address or network",
+            "E config.ipExpression: an address is not read from the body of a request",
+        ]
+    );
+    assert_eq!(
+        problems::<IpAllowlist>("{ips: [], ipExpression: '#[attributes.remoteAddress]'}"),
+        ["E config.ips: the list is empty"]
+    );
+    assert_eq!(problems::<IpAllowlist>("{}"), ["E config.ips: the field `ips` is missing"]);
+}

@@ -1,0 +1,60 @@
+//! Sentences of policies reference 2.10 and 2.11.
+
+use super::*;
+use crate::{
+    http::Response,
+    policy::testkit::{Bench, body_text, build, step},
+};
+
+const WARNING: &str = "W config.ipExpression: a client can write `x-forwarded-for` itself";
+
+/// With the default expression, which warns.
+fn bench(config: &str) -> Bench {
+    let (built, found) = build::<IpBlocklist>(config);
+    assert_eq!(found, [WARNING]);
+    let Some(Built::Step(policy)) = built else { panic!("built all the same") };
+    Bench::new(policy)
+}
+
+fn from(bench: &Bench, forwarded_for: &str) -> Response {
+    bench.get("/", &[("X-Forwarded-For", forwarded_for)])
+}
+
+fn assert_refused(response: Response) {
+    assert_eq!(response.status, 403);
+    assert_eq!(body_text(response), r#"{"error":"The IP address is not allowed."}"#);
+}
+
+#[test]
+fn a_listed_address_is_refused_and_no_other() {
+    let bench = bench("{ips: ['198.51.100', '192.0.2.0/25', '2001:db8::/32']}");
+    for listed in ["198.51.100.200", "192.0.2.1", "2001:db8::5", "::ffff:192.0.2.1", "192.0.2.1:99, 10.0.0.1"]
+    {
+        assert_refused(from(&bench, listed));
+    }
+    assert_eq!(bench.upstream_calls(), 0);
+    for other in ["198.51.101.1", "192.0.2.128", "2001:db9::1", "10.0.0.1, 192.0.2.1"] {
+        assert_eq!(from(&bench, other).status, 200, "{other}");
+    }
+}
+
+#[test]
+fn an_address_that_is_null_empty_or_none_passes() {
+    let bench = bench("{ips: ['0.0.0.0/0', '::/0']}");
+    assert_eq!(bench.get("/", &[]).status, 200);
+    for text in ["", "unknown"] {
+        assert_eq!(from(&bench, text).status, 200, "{text}");
+    }
+}
+
+#[test]
+fn an_expression_that_fails_passes() {
+    let policy = step::<IpBlocklist>("{ips: ['0.0.0.0/0'], ipExpression: \"#['a' ++ null]\"}");
+    assert_eq!(Bench::new(policy).get("/", &[]).status, 200);
+}
+
+#[test]
+fn the_peer_can_be_used() {
+    let policy = step::<IpBlocklist>("{ips: 192.0.2.7, ipExpression: '#[attributes.remoteAddress]'}");
+    assert_refused(Bench::new(policy).get("/", &[]));
+}
