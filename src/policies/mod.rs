@@ -10,10 +10,12 @@ pub mod idle_timeout;
 pub mod ip_allowlist;
 pub mod ip_blocklist;
 pub mod names;
+pub mod rate_limiting;
 pub mod readme;
 pub mod response_timeout;
 pub mod route;
 pub mod route_weighted;
+pub mod spike_control;
 pub mod stream_idle_timeout;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! awaits `next.run(request)` and acts on the response too. State between request and response is a
 //! local variable.
 
+pub mod allowance;
 pub mod chain;
 pub mod clock;
 pub mod definition;
@@ -17,6 +18,7 @@ pub mod seconds;
 #[cfg(test)]
 pub mod testkit;
 
+pub use allowance::Allowance;
 pub use chain::{Chain, Handling, Next, Policy, Step, Terminal};
 pub use clock::Clock;
 pub use definition::{

@@ -132,12 +132,16 @@ pub fn yaml(text: &str) -> Node {
     parsed.documents.into_iter().next().expect("one document").root
 }
 
+/// What a policy is built with in tests; bodies are buffered up to 1 MiB.
+pub fn services() -> PolicyServices {
+    let (binding, target) = (ResourceName::new("default", "binding"), ResourceName::new("default", "api"));
+    PolicyServices::new(binding, target, 1 << 20, "replica".into())
+}
+
 /// Builds a policy from the YAML text of its `config`. Problems as `E field: message` and
 /// `W field: message`, in the order of the text.
 pub fn build<D: PolicyDefinition>(config: &str) -> (Option<Built>, Vec<String>) {
-    let (binding, target) = (ResourceName::new("default", "binding"), ResourceName::new("default", "api"));
-    let services = PolicyServices::new(binding, target, 1 << 20, "replica".into());
-    let made = PolicyEntry::of::<D>().build(&yaml(config), "config", &services);
+    let made = PolicyEntry::of::<D>().build(&yaml(config), "config", &services());
     let problems = made.problems.into_iter().map(|problem| {
         let severity = if problem.is_error() { 'E' } else { 'W' };
         format!("{severity} {}: {}", problem.field, problem.message)
