@@ -40,9 +40,16 @@ impl SnapshotReader {
 
 /// Pins snapshots without touching a shared reference count: while the snapshot stays the same,
 /// pinning it is one atomic load and a thread-local count.
+#[expect(
+    clippy::redundant_allocation,
+    reason = "the outer count is the thread's own, not shared between cores"
+)]
 pub struct Pins {
-    state: RefCell<(Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>, Rc<Arc<Snapshot>>)>,
+    state: RefCell<(LatestSnapshot, Rc<Arc<Snapshot>>)>,
 }
+
+/// The publisher's cell with the last value read from it.
+type LatestSnapshot = Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>;
 
 impl Pins {
     /// The current snapshot, kept alive for as long as the pin is.

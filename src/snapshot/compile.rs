@@ -5,11 +5,15 @@
 //! never opens its API: an update keeps the last good instance, without one the API answers 503
 //! (decision 12).
 
+mod rules;
+
 use std::{
     collections::{BTreeSet, HashMap},
     net::SocketAddr,
     sync::Arc,
 };
+
+use rules::compile_rules;
 
 use super::{
     DestinationPlan, EngineSettings, InstancePlan, RoutePlan, Router, Snapshot, UpstreamGauges, UpstreamId,
@@ -17,12 +21,10 @@ use super::{
     upstream::{UpstreamLimits, UpstreamTls},
 };
 use crate::{
-    base::{Diagnostic, Diagnostics, Digest, Location, ResourceName, Subject},
+    base::{Diagnostic, Diagnostics, Digest, ResourceName, Subject},
     policies::catalog,
-    policy::{
-        Built, Chain, PolicyServices, RuleSet, RuleSource, Step, UpstreamSettings, chain::RefusalObserver,
-    },
-    resources::{BoundPolicy, Instance, ResolvedModel, Route, Rule, Service, ServiceScheme},
+    policy::{Built, Chain, PolicyServices, RuleSet, Step, UpstreamSettings, chain::RefusalObserver},
+    resources::{BoundPolicy, Instance, ResolvedModel, Route, Service, ServiceScheme},
     telemetry::metrics::{PolicyLabel, PolicyMetrics, Registry},
 };
 
@@ -387,35 +389,6 @@ struct CountedRefusals(Arc<PolicyMetrics>);
 impl RefusalObserver for CountedRefusals {
     fn refused(&self, status: u16, _: &'static str) {
         self.0.rejected(status);
-    }
-}
-
-fn compile_rules(
-    rules: &[Rule],
-    subject: &Subject,
-    location: &Location,
-    run: &mut Run<'_>,
-) -> Option<RuleSet> {
-    let sources: Vec<_> = rules.iter().map(rule_source).collect();
-    RuleSet::compile(&sources)
-        .map_err(|(index, error)| {
-            let mut found = Diagnostic::error(error.message)
-                .about(subject)
-                .at(location.clone())
-                .field(format!("rules[{index}].{}", error.field));
-            found.help = error.help;
-            run.diagnostics.push(found);
-        })
-        .ok()
-}
-
-/// The form that the kernel compiles.
-pub fn rule_source(rule: &Rule) -> RuleSource<'_> {
-    RuleSource {
-        path: rule.path.as_ref().map(|text| text.value.as_str()),
-        methods: rule.methods.as_ref().map(|text| text.value.as_str()),
-        host: rule.host.as_ref().map(|text| text.value.as_str()),
-        headers: rule.headers.iter().map(|(name, text)| (name.as_str(), text.value.as_str())).collect(),
     }
 }
 

@@ -1,5 +1,8 @@
 //! The client's side: reads heads, serves them in order, sends the responses.
 
+mod body;
+mod refusal;
+
 use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
@@ -9,11 +12,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use refusal::Refusal;
+
 use super::{
     chunked::Decoder,
     encode::{self, ResponseRules},
-    head::{Framing, HeadError, HeadRules, RequestHead, parse_request},
-    sender::{SendFraming, Sender, Sink, buffer},
+    head::{Framing, HeadRules, RequestHead, parse_request},
+    sender::{SendFraming, Sender, buffer},
     wire::{BUFFER_BYTES, Transport, Wire},
 };
 use crate::{
@@ -23,7 +28,7 @@ use crate::{
         timers::{Timer, Watch},
         worker::Worker,
     },
-    http::{Body, BodyError, BodySource, Headers, Length, Method, Peer, Request, Response, Step, Version},
+    http::{Body, BodySource, Method, Peer, Request, Response, Step, Version},
     policy::{Exchange, RequestId},
     snapshot::{EngineSettings, Snapshot},
     telemetry::{self, metrics::RequestRecord},
@@ -103,15 +108,16 @@ impl ServerConnection {
 
     /// Waits for the first byte of a request, holding no buffer meanwhile. `false`: none will come.
     async fn next_bytes(&self, worker: &Worker) -> bool {
-        let mut wire = self.wire.borrow_mut();
-        if !wire.input.is_empty() {
-            return true;
+        {
+            let mut wire = self.wire.borrow_mut();
+            if !wire.input.is_empty() {
+                return true;
+            }
+            if wire.closed {
+                return false;
+            }
+            wire.input.rest();
         }
-        if wire.closed {
-            return false;
-        }
-        wire.input.rest();
-        drop(wire);
         self.watch.disarm(Timer::StreamIdle);
         self.watch.arm(Timer::Connection, worker.client_idle());
         poll_fn(|cx| {
@@ -409,89 +415,5 @@ impl ServerConnection {
 
     async fn shut_down(&self) {
         let _ = poll_fn(|cx| self.wire.borrow_mut().transport.poll_shutdown(cx)).await;
-    }
-}
-
-impl BodySource for ServerConnection {
-    fn length(&self) -> Length {
-        self.wire.borrow().decoder.length()
-    }
-
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<Step, BodyError>> {
-        if self.body.continue_wanted.replace(false) {
-            // 25 bytes into an empty socket buffer: if they do not fit, the client sends the body
-            // without them after a while (RFC 9110 section 10.1.1).
-            let line = b"HTTP/1.1 100 Continue\r\n\r\n";
-            let mut sink = &self.wire;
-            let _ = sink.poll_write(cx, &[std::io::IoSlice::new(line)]);
-        }
-        if self.body.bytes_max.get().is_some_and(|max| self.body.received.get() > max) {
-            return Poll::Ready(Err(BodyError::TooLarge));
-        }
-        let step = self.wire.borrow_mut().poll_body(cx, &|| self.watch.restart(Timer::StreamIdle));
-        if step.is_pending() && self.watch.is_due(Timer::StreamIdle) {
-            return Poll::Ready(Err(BodyError::IdleTimeout));
-        }
-        step
-    }
-
-    fn lend(&self, take: &mut dyn FnMut(&[u8]) -> usize) {
-        let mut taken = 0;
-        self.wire.borrow_mut().lend(&mut |bytes| {
-            taken = take(bytes);
-            taken
-        });
-        self.body.received.set(self.body.received.get() + taken as u64);
-    }
-
-    fn trailers(&self) -> Option<Headers> {
-        self.wire.borrow_mut().decoder.take_trailers()
-    }
-
-    fn release(&self) {}
-}
-
-/// A request that is refused before it is one.
-#[derive(Clone, Copy, Debug)]
-enum Refusal {
-    Head(HeadError),
-    HeadTooLarge,
-    HeadTimeout,
-    BodyTooLarge,
-}
-
-impl Refusal {
-    /// Decision 5.
-    fn status(self) -> u16 {
-        match self {
-            Self::Head(HeadError::Malformed(_)) => 400,
-            Self::Head(HeadError::TooManyFields) | Self::HeadTooLarge => 431,
-            Self::Head(HeadError::Version) => 505,
-            Self::Head(HeadError::MethodNotAllowed) => 405,
-            Self::Head(HeadError::Expectation) => 417,
-            Self::HeadTimeout => 408,
-            Self::BodyTooLarge => 413,
-        }
-    }
-
-    /// The metric label.
-    fn reason(self) -> &'static str {
-        match self {
-            Self::Head(HeadError::Malformed(_)) => "malformed_head",
-            Self::Head(HeadError::TooManyFields) => "too_many_fields",
-            Self::Head(HeadError::Version) => "version",
-            Self::Head(HeadError::MethodNotAllowed) => "method",
-            Self::Head(HeadError::Expectation) => "expectation",
-            Self::HeadTooLarge => "head_too_large",
-            Self::HeadTimeout => "head_timeout",
-            Self::BodyTooLarge => "body_too_large",
-        }
-    }
-
-    fn text(self) -> &'static str {
-        match self {
-            Self::BodyTooLarge => "Payload Too Large",
-            other => crate::http::response::reason_phrase(other.status()),
-        }
     }
 }

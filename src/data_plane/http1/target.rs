@@ -88,5 +88,5 @@ pub fn is_authority(bytes: &[u8]) -> bool {
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    host_ok && port_ok && !(host.is_empty() && !port.is_empty())
+    host_ok && port_ok && (!host.is_empty() || port.is_empty())
 }

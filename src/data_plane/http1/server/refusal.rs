@@ -1,0 +1,48 @@
+//! Refusals of what is not a request yet: no policy has seen it, no instance was chosen.
+
+use super::super::head::HeadError;
+
+/// A request that is refused before it is one.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Refusal {
+    Head(HeadError),
+    HeadTooLarge,
+    HeadTimeout,
+    BodyTooLarge,
+}
+
+impl Refusal {
+    /// Decision 5.
+    pub(super) fn status(self) -> u16 {
+        match self {
+            Self::Head(HeadError::Malformed(_)) => 400,
+            Self::Head(HeadError::TooManyFields) | Self::HeadTooLarge => 431,
+            Self::Head(HeadError::Version) => 505,
+            Self::Head(HeadError::MethodNotAllowed) => 405,
+            Self::Head(HeadError::Expectation) => 417,
+            Self::HeadTimeout => 408,
+            Self::BodyTooLarge => 413,
+        }
+    }
+
+    /// The metric label.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Head(HeadError::Malformed(_)) => "malformed_head",
+            Self::Head(HeadError::TooManyFields) => "too_many_fields",
+            Self::Head(HeadError::Version) => "version",
+            Self::Head(HeadError::MethodNotAllowed) => "method",
+            Self::Head(HeadError::Expectation) => "expectation",
+            Self::HeadTooLarge => "head_too_large",
+            Self::HeadTimeout => "head_timeout",
+            Self::BodyTooLarge => "body_too_large",
+        }
+    }
+
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::BodyTooLarge => "Payload Too Large",
+            other => crate::http::response::reason_phrase(other.status()),
+        }
+    }
+}
