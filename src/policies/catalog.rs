@@ -1,7 +1,7 @@
 //! The one list of policies. Help, schemas, documentation and the compiler read it.
 
 use super::{
-    basic_authentication::BasicAuthentication, circuit_breaker::CircuitBreaker,
+    basic_authentication::BasicAuthentication, circuit_breaker::CircuitBreaker, cors::Cors,
     header_injection::HeaderInjection, header_removal::HeaderRemoval, idle_timeout::IdleTimeout,
     ip_allowlist::IpAllowlist, ip_blocklist::IpBlocklist, rate_limiting::RateLimiting,
     response_timeout::ResponseTimeout, route::Route, route_weighted::RouteWeighted,
@@ -12,6 +12,7 @@ use crate::policy::PolicyEntry;
 /// Every policy, by name.
 pub const CATALOG: &[PolicyEntry] = &[
     PolicyEntry::of::<CircuitBreaker>(),
+    PolicyEntry::of::<Cors>(),
     PolicyEntry::of::<HeaderInjection>(),
     PolicyEntry::of::<HeaderRemoval>(),
     PolicyEntry::of::<BasicAuthentication>(),

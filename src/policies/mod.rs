@@ -4,6 +4,7 @@ mod addresses;
 pub mod basic_authentication;
 pub mod catalog;
 pub mod circuit_breaker;
+pub mod cors;
 pub mod header_injection;
 pub mod header_removal;
 pub mod idle_timeout;
