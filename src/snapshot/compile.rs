@@ -313,12 +313,13 @@ impl Compiler {
 
     fn build(&self, policy: &BoundPolicy, target: &ResourceName, run: &mut Run<'_>) -> Option<KeptBuilt> {
         let entry = catalog::find(&policy.policy)?;
-        let services = PolicyServices::new(
+        let mut services = PolicyServices::new(
             policy.binding.clone(),
             target.clone(),
             run.engine.buffered_body_bytes_max,
             Arc::clone(&self.replica_name),
         );
+        services.proxies_are_declared = !run.engine.trusted_proxies.is_empty();
         let outcome = entry.build(&policy.config, &policy.config_field, &services);
         let failed = outcome.problems.iter().any(crate::document::Problem::is_error);
         run.diagnostics.extend(outcome.problems.into_iter().map(|problem| problem.about(&policy.subject)));
