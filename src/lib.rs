@@ -5,6 +5,7 @@
 //! 2 `policy`, `expression` · 1 `http`, `document`, `outbound`, `telemetry`, `settings` · 0 `base`
 
 pub mod base;
+pub mod cli;
 pub mod data_plane;
 pub mod document;
 pub mod expression;

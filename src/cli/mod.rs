@@ -1,0 +1,3 @@
+//! Floor 7: the command line.
+
+pub mod policies;
