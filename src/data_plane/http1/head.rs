@@ -105,6 +105,10 @@ pub fn parse_request(buffer: &[u8], rules: HeadRules) -> Result<Option<(RequestH
         return Err(HeadError::MethodNotAllowed);
     }
     let target = parsed.path.ok_or(HeadError::Malformed("target"))?;
+    // The whole server can only be asked for its options (RFC 9112 section 3.2.4).
+    if target == "*" && method != "OPTIONS" {
+        return Err(HeadError::Malformed("target"));
+    }
     let mut fields = FieldReader::new(raw);
     fields.read_all(parsed.headers)?;
     let framing = fields.request_framing(version)?;

@@ -57,6 +57,15 @@ struct BodyState {
     bytes_max: Cell<Option<u64>>,
 }
 
+/// What came of waiting for a head.
+enum Arrival {
+    Head(RequestHead),
+    /// The socket was said to be readable and was not (a new one always is): the client still idles.
+    Nothing,
+    /// The client closed.
+    End,
+}
+
 /// What follows a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum After {
@@ -91,11 +100,14 @@ impl ServerConnection {
             if !self.next_bytes(worker).await {
                 return;
             }
+            let head = self.read_head(&worker.pins.pin().engine).await;
+            // A head may be long in coming: what is in force when it is complete decides.
             let pin = worker.pins.pin();
             let snapshot: &Snapshot = &pin;
-            let after = match self.read_head(&snapshot.engine).await {
-                Ok(Some(head)) => self.answer(worker, snapshot, head).await,
-                Ok(None) => return,
+            let after = match head {
+                Ok(Arrival::Head(head)) => self.answer(worker, snapshot, head).await,
+                Ok(Arrival::Nothing) => After::NextRequest,
+                Ok(Arrival::End) => return,
                 Err(refusal) => self.refuse(worker, snapshot, refusal).await,
             };
             match after {
@@ -132,8 +144,7 @@ impl ServerConnection {
         .await
     }
 
-    /// `Ok(None)`: the client closed, or idles with nothing sent.
-    async fn read_head(&self, engine: &EngineSettings) -> Result<Option<RequestHead>, Refusal> {
+    async fn read_head(&self, engine: &EngineSettings) -> Result<Arrival, Refusal> {
         let rules = HeadRules { fields_max: engine.head_fields_max, merge_slashes: engine.merge_slashes };
         self.watch.arm(Timer::Connection, engine.head_timeout);
         let mut searched = 0;
@@ -153,7 +164,7 @@ impl ServerConnection {
                     match parse_request(unread, rules) {
                         Ok(Some((head, length))) if length <= engine.head_bytes_max => {
                             wire.input.consume(length);
-                            return Poll::Ready(Ok(Some(head)));
+                            return Poll::Ready(Ok(Arrival::Head(head)));
                         }
                         Ok(Some(_)) => return Poll::Ready(Err(Refusal::HeadTooLarge)),
                         Ok(None) => {}
@@ -165,11 +176,11 @@ impl ServerConnection {
                     return Poll::Ready(Err(Refusal::HeadTooLarge));
                 }
                 match wire.poll_fill(cx, engine.head_bytes_max + 1) {
-                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(None)),
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(Arrival::End)),
                     Poll::Ready(Ok(_)) => {}
+                    Poll::Pending if wire.input.is_empty() => return Poll::Ready(Ok(Arrival::Nothing)),
                     Poll::Pending if self.watch.is_due(Timer::Connection) => {
-                        let silent = wire.input.is_empty();
-                        return Poll::Ready(if silent { Ok(None) } else { Err(Refusal::HeadTimeout) });
+                        return Poll::Ready(Err(Refusal::HeadTimeout));
                     }
                     Poll::Pending => return Poll::Pending,
                 }
