@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{catalog::CATALOG, readme};
+use super::{catalog::CATALOG, names::Catalog, readme};
 use crate::{
     base::ResourceName,
     document::{Limits, Node, SourceFile, parse, substitute_environment},
     policy::{Direction, PolicyEntry, PolicyServices},
+    resources::{Inputs, resolve},
 };
 
 fn folders() -> Vec<PathBuf> {
@@ -106,6 +107,25 @@ fn every_example_is_complete_and_its_policy_is_built_without_a_finding() {
             services.proxies_are_declared = true;
             let made = entry.build(&config, "config", &services);
             assert!(made.built.is_some() && made.problems.is_empty(), "{}: {:?}", entry.name, made.problems);
+        }
+    }
+}
+
+#[test]
+fn every_example_resolves_without_a_finding() {
+    for folder in folders() {
+        let path = folder.join("example.yaml");
+        let environment: crate::resources::load::Lookup =
+            std::sync::Arc::new(|_: &str| Some("from-the-environment".to_owned()));
+        let set = crate::resources::load(std::slice::from_ref(&path), environment.clone());
+        let inputs = Inputs { policies: &Catalog, environment: &*environment, previous: None };
+        let model = resolve(&set, inputs);
+        let findings: Vec<String> = model.diagnostics.iter().map(ToString::to_string).collect();
+        assert!(findings.is_empty(), "{}:\n{}", path.display(), findings.join("\n"));
+        assert!(!model.instances.is_empty(), "{}: nothing is served", path.display());
+        for instance in &model.instances {
+            assert_eq!(instance.blocked, None, "{}", path.display());
+            assert!(!instance.routes.is_empty(), "{}: {} has no route", path.display(), instance.name);
         }
     }
 }
