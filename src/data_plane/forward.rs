@@ -14,7 +14,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    http::{Body, BodyError, Method, Origin, Request, Response},
+    http::{Body, BodyError, BodySource, Method, Origin, Request, Response},
     policy::{Exchange, Rejection, chain::Outcome},
     snapshot::{EngineSettings, Gauge, UpstreamPlan},
 };
@@ -55,8 +55,11 @@ impl Forward<'_> {
                     let fault = error.fault;
                     let body =
                         (retried.is_none()).then(|| body_for_retry(error, &request.method, replay)).flatten();
-                    let ticket = upstream.gauges.enter(Gauge::Retries, upstream.limits.of(Gauge::Retries));
-                    let (Some(body), Some(ticket)) = (body, ticket) else {
+                    // No retry is counted that would not be made.
+                    let Some((body, ticket)) = body.and_then(|body| {
+                        let limit = upstream.limits.of(Gauge::Retries);
+                        Some((body, upstream.gauges.enter(Gauge::Retries, limit)?))
+                    }) else {
                         return Err(self.explain(fault, upstream));
                     };
                     request.body = body;
@@ -105,6 +108,8 @@ impl Forward<'_> {
     ) -> Result<Response, ExchangeError> {
         let Some(ticket) = upstream.gauges.enter(Gauge::Requests, upstream.limits.requests_max) else {
             upstream.metrics.overflow();
+            // The connection has not been used: it goes back.
+            connection.release();
             let body = std::mem::take(&mut request.body);
             return Err(ExchangeError {
                 fault: Fault::Overflow,

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    pin::pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Waker},
@@ -101,13 +102,21 @@ impl UpstreamPool {
         resolver: &Resolver,
         connect_timeout: Duration,
     ) -> Result<Rc<ClientConnection>, AcquireError> {
-        if !fresh_only && let Some(connection) = self.take_idle() {
+        // Who comes later does not overtake those who wait.
+        if !fresh_only
+            && self.idle.borrow().len() > self.waiting.get()
+            && let Some(connection) = self.take_idle()
+        {
             return Ok(connection);
         }
         let plan = Arc::clone(&self.plan.borrow());
         let mut pending = None;
         loop {
+            // Listening begins before looking: what becomes free in between is not missed.
+            let mut freed = pin!(plan.gauges.freed.notified());
+            freed.as_mut().enable();
             if let Some(ticket) = plan.gauges.enter(Gauge::Connections, plan.limits.connections_max) {
+                drop(pending);
                 plan.metrics.connect_attempt();
                 let transport = connect(&plan, resolver, connect_timeout).await.map_err(|error| {
                     plan.metrics.connect_failed(error.into());
@@ -116,7 +125,7 @@ impl UpstreamPool {
                 return Ok(ClientConnection::new(transport, Rc::downgrade(self), ticket));
             }
             // A retry on a new connection at the limit makes room with one of its own.
-            if fresh_only && self.idle.borrow_mut().pop().is_some() {
+            if fresh_only && self.close_idle() {
                 continue;
             }
             if pending.is_none() {
@@ -126,17 +135,29 @@ impl UpstreamPool {
                     AcquireError::Overflow
                 })?;
                 pending = Some((ticket, Waiting::new(self)));
-                // What became free while the ticket was taken has not seen it.
+                // What became free before the ticket was taken has not seen it.
                 continue;
             }
             tokio::select! {
                 () = self.given_back.notified() => {}
-                () = plan.gauges.freed.notified() => {}
+                () = freed => {}
             }
-            if let Some(connection) = self.take_idle() {
+            if !fresh_only && let Some(connection) = self.take_idle() {
                 return Ok(connection);
             }
         }
+    }
+
+    /// Closes the connection that has been idle longest; whether there was one.
+    fn close_idle(&self) -> bool {
+        let oldest = {
+            let mut idle = self.idle.borrow_mut();
+            if idle.is_empty() { None } else { Some(idle.remove(0)) }
+        };
+        if oldest.is_some() {
+            self.plan.borrow().metrics.idle_removed();
+        }
+        oldest.is_some()
     }
 
     /// The connection that was used last and is still good.
@@ -155,29 +176,34 @@ impl UpstreamPool {
     /// Takes a connection back whose exchange ended in order.
     pub fn give_back(&self, connection: Rc<ClientConnection>) {
         let plan = self.plan.borrow();
-        let here = self.waiting.get() > 0;
-        // Requests that wait on another worker can only be served by closing this one.
-        let elsewhere = !here && plan.gauges.count(Gauge::PendingRequests) > 0;
+        let here = self.waiting.get();
+        // Requests that wait on another worker can only be served by closing this one; where some
+        // wait here too, chance shares in proportion, so that no worker starves another.
+        let pending = plan.gauges.count(Gauge::PendingRequests);
+        let elsewhere = pending > here && fastrand::usize(..pending) >= here;
         let mut idle = self.idle.borrow_mut();
         if elsewhere || idle.len() >= IDLE_MAX {
             return;
         }
         idle.push(Idle { connection, since: Instant::now() });
         plan.metrics.idle_added();
-        if here {
+        if here > 0 {
             self.given_back.notify_one();
         }
     }
 
     fn reap(&self, now: Instant) {
         let plan = Arc::clone(&self.plan.borrow());
-        let wanted_elsewhere = self.waiting.get() == 0 && plan.gauges.count(Gauge::PendingRequests) > 0;
+        // One connection for each request that waits on another worker, not all of them.
+        let mut wanted_elsewhere =
+            if self.waiting.get() == 0 { plan.gauges.count(Gauge::PendingRequests) } else { 0 };
         let mut cx = Context::from_waker(Waker::noop());
         let mut closed = Vec::new();
         self.idle.borrow_mut().retain(|idle| {
             let expired = !plan.idle_timeout.is_zero() && now - idle.since >= plan.idle_timeout;
-            let keep = !expired && !wanted_elsewhere && idle.connection.is_fresh(&mut cx);
+            let keep = !expired && wanted_elsewhere == 0 && idle.connection.is_fresh(&mut cx);
             if !keep {
+                wanted_elsewhere = wanted_elsewhere.saturating_sub(1);
                 closed.push(Rc::clone(&idle.connection));
             }
             keep

@@ -26,16 +26,19 @@ pub struct UpstreamGauges {
 
 impl UpstreamGauges {
     pub fn count(&self, gauge: Gauge) -> usize {
-        self.counts[gauge as usize].load(Ordering::Relaxed)
+        self.counts[gauge as usize].load(Ordering::SeqCst)
     }
 
-    /// Counts one more, unless `limit` are counted already.
+    /// Counts one more, unless `limit` are counted already. Never above it, not even for a moment:
+    /// that would refuse someone else for whom there is room.
+    ///
+    /// The order of all counts is one for all threads, because who waits first counts itself as
+    /// pending and then looks for a connection, while who frees one does the reverse.
     pub fn enter(self: &Arc<Self>, gauge: Gauge, limit: usize) -> Option<Ticket> {
         let count = &self.counts[gauge as usize];
-        if count.fetch_add(1, Ordering::AcqRel) >= limit {
-            count.fetch_sub(1, Ordering::AcqRel);
-            return None;
-        }
+        let entered =
+            count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| (now < limit).then_some(now + 1));
+        entered.ok()?;
         Some(Ticket { gauges: Arc::clone(self), gauge })
     }
 }
@@ -48,7 +51,7 @@ pub struct Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.gauges.counts[self.gauge as usize].fetch_sub(1, Ordering::AcqRel);
+        self.gauges.counts[self.gauge as usize].fetch_sub(1, Ordering::SeqCst);
         if self.gauge == Gauge::Connections && self.gauges.count(Gauge::PendingRequests) > 0 {
             self.gauges.freed.notify_one();
         }

@@ -1,7 +1,10 @@
 //! Body decoding: where the bytes of a body lie in what was received (RFC 9112 sections 6 and 7).
 
 use super::{fields::is_forbidden_trailer, head::Framing};
-use crate::http::{BodyError, Headers, Length, headers::trim};
+use crate::http::{
+    BodyError, Headers, Length,
+    headers::{is_field_value, is_token, is_token_byte, trim},
+};
 
 /// Longest chunk-size line with its extensions, and longest trailer section, bytes. Nothing that
 /// clients send comes near; what is longer is an attack on memory.
@@ -186,18 +189,51 @@ fn line(rest: &[u8], limit: usize) -> Result<Option<&[u8]>, BodyError> {
     }
 }
 
-/// `*( BWS ";" BWS name [ BWS "=" BWS value ] )`, read generously between the semicolons but never
-/// with a control character.
-fn is_extension(bytes: &[u8]) -> bool {
-    let bytes = trim(bytes);
-    match bytes.split_first() {
-        None => true,
-        Some((b';', rest)) => {
-            let name = trim(rest).split(|&b| matches!(b, b';' | b'=' | b' ' | b'\t')).next();
-            name.is_some_and(crate::http::headers::is_token)
-                && rest.iter().all(|&b| b == b'\t' || (0x20..0x7f).contains(&b))
+/// `*( BWS ";" BWS name [ BWS "=" BWS value ] )`, a value being a token or a quoted string
+/// (RFC 9112 section 7.1.1). Anything else after the size is where two parsers part ways.
+fn is_extension(mut rest: &[u8]) -> bool {
+    while !rest.is_empty() {
+        let Some((b';', after)) = trim_start(rest).split_first() else { return false };
+        let (name, after) = split_token(trim_start(after));
+        if name.is_empty() {
+            return false;
         }
-        Some(_) => false,
+        rest = after;
+        if let Some((b'=', value)) = trim_start(after).split_first() {
+            let value = trim_start(value);
+            let end = match value.first() {
+                Some(b'"') => quoted_string(value),
+                _ => Some(split_token(value).0.len()).filter(|&length| length > 0),
+            };
+            let Some(end) = end else { return false };
+            rest = &value[end..];
+        }
+    }
+    true
+}
+
+fn trim_start(bytes: &[u8]) -> &[u8] {
+    let blanks = bytes.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    &bytes[blanks..]
+}
+
+fn split_token(bytes: &[u8]) -> (&[u8], &[u8]) {
+    bytes.split_at(bytes.iter().take_while(|&&b| is_token_byte(b)).count())
+}
+
+/// Length of the quoted string at the front (RFC 9110 section 5.6.4).
+fn quoted_string(bytes: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 1,
+            _ => {}
+        }
+        if !is_field_value(bytes.get(at..=at)?) {
+            return None;
+        }
+        at += 1;
     }
 }
 
@@ -205,18 +241,22 @@ fn is_extension(bytes: &[u8]) -> bool {
 fn parse_trailers(section: &[u8]) -> Result<Headers, BodyError> {
     let mut trailers = Headers::new();
     let mut fields = 0;
-    for line in section.split(|&b| b == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut rest = section;
+    while !rest.is_empty() {
+        let end = memchr::memmem::find(rest, b"\r\n").unwrap_or(rest.len());
+        let line = &rest[..end];
+        rest = rest.get(end + 2..).unwrap_or_default();
         let colon = memchr::memchr(b':', line).ok_or(BodyError::Malformed)?;
         let name = std::str::from_utf8(&line[..colon]).map_err(|_| BodyError::Malformed)?;
+        let value = trim(&line[colon + 1..]);
         fields += 1;
-        if fields > TRAILER_FIELDS_MAX || line.contains(&b'\r') {
+        // A bare CR or LF is no part of a value.
+        if fields > TRAILER_FIELDS_MAX || !is_token(name.as_bytes()) || !is_field_value(value) {
             return Err(BodyError::Malformed);
         }
-        if is_forbidden_trailer(name) {
-            continue;
+        if !is_forbidden_trailer(name) {
+            trailers.append(name, value).map_err(|_| BodyError::Malformed)?;
         }
-        trailers.append(name, &line[colon + 1..]).map_err(|_| BodyError::Malformed)?;
     }
     Ok(trailers)
 }

@@ -7,7 +7,7 @@ use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     rc::{Rc, Weak},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -38,7 +38,6 @@ pub struct ClientConnection {
     /// Counts the connection, as long as it is open.
     _connection: Ticket,
     keep_alive: Cell<bool>,
-    exchanges: Cell<u64>,
 }
 
 struct Upload {
@@ -102,20 +101,14 @@ impl ClientConnection {
             request: RefCell::default(),
             _connection: connection,
             keep_alive: Cell::new(true),
-            exchanges: Cell::new(0),
         })
     }
 
-    /// Whether an earlier exchange used it, so that the upstream may be closing it right now.
-    pub fn is_reused(&self) -> bool {
-        self.exchanges.get() > 0
-    }
-
     /// An idle connection on which something arrives (a close, or bytes nobody asked for) is of no
-    /// use any more. No system call.
+    /// use any more. No system call while nothing does.
     pub fn is_fresh(&self, cx: &mut Context<'_>) -> bool {
         let mut wire = self.wire.borrow_mut();
-        wire.input.is_empty() && wire.transport.poll_readable(cx).is_pending()
+        wire.input.is_empty() && wire.poll_arrival(cx).is_pending()
     }
 
     /// Sends a request and waits for the head of its final response. Interim responses are passed
@@ -132,7 +125,6 @@ impl ClientConnection {
     ) -> Result<ResponseHead, ExchangeError> {
         let to_head = outgoing.to_head;
         let received_before = self.wire.borrow().received;
-        self.exchanges.set(self.exchanges.get() + 1);
         *self.request.borrow_mut() = Some(request);
         *self.watch.borrow_mut() = Some(Rc::clone(watch));
         let sender = Sender::new(outgoing.head, outgoing.framing);
@@ -189,29 +181,33 @@ impl ClientConnection {
         }
         let mut wire = self.wire.borrow_mut();
         loop {
-            if !wire.input.is_empty() {
+            let arrived = match ready!(wire.poll_fill(cx, head_bytes_max.max(super::wire::BUFFER_BYTES))) {
+                Ok(0) | Err(_) => return Poll::Ready(Err(Fault::Closed)),
+                Ok(arrived) => arrived,
+            };
+            watch.restart(Timer::StreamIdle);
+            // Nothing new can be decided without another line end.
+            let unread = wire.input.unread();
+            let mut undecided = unread[unread.len() - arrived..].contains(&b'\n');
+            while undecided && !wire.input.is_empty() {
                 match parse_response(wire.input.unread(), to_head) {
                     Err(_) => return Poll::Ready(Err(Fault::Malformed("response head"))),
                     Ok(Some((head, length))) => {
                         wire.input.consume(length);
                         match head.status {
                             101 => return Poll::Ready(Err(Fault::Malformed("unasked upgrade"))),
-                            100..=199 => continue,
-                            _ => {}
+                            100..=199 => {}
+                            _ => {
+                                self.begin_response(&mut wire, &head);
+                                return Poll::Ready(Ok(head));
+                            }
                         }
-                        self.begin_response(&mut wire, &head);
-                        return Poll::Ready(Ok(head));
                     }
-                    Ok(None) if wire.input.unread().len() >= head_bytes_max => {
-                        return Poll::Ready(Err(Fault::Malformed("response head over the limit")));
-                    }
-                    Ok(None) => {}
+                    Ok(None) => undecided = false,
                 }
             }
-            match wire.poll_fill(cx, head_bytes_max.max(super::wire::BUFFER_BYTES)) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Fault::Closed)),
-                Poll::Ready(Ok(_)) => watch.restart(Timer::StreamIdle),
+            if wire.input.unread().len() >= head_bytes_max {
+                return Poll::Ready(Err(Fault::Malformed("response head over the limit")));
             }
         }
     }

@@ -84,6 +84,7 @@ pub struct HeadRules {
 /// # Errors
 /// [`HeadError`] as soon as it is certain, without waiting for the rest.
 pub fn parse_request(buffer: &[u8], rules: HeadRules) -> Result<Option<(RequestHead, usize)>, HeadError> {
+    refuse_leading_line(buffer)?;
     let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let slots = &mut slots[..rules.fields_max.min(FIELDS_MAX)];
     let mut parsed = httparse::Request::new(&mut []);
@@ -92,7 +93,7 @@ pub fn parse_request(buffer: &[u8], rules: HeadRules) -> Result<Option<(RequestH
         Ok(httparse::Status::Partial) => {
             return check_line_ends(buffer).map(|()| None);
         }
-        Err(error) => return Err(explain(error)),
+        Err(error) => return Err(explain(error, buffer)),
     };
     let raw = &buffer[..length];
     check_line_ends(raw)?;
@@ -112,7 +113,9 @@ pub fn parse_request(buffer: &[u8], rules: HeadRules) -> Result<Option<(RequestH
     let mut fields = FieldReader::new(raw);
     fields.read_all(parsed.headers)?;
     let framing = fields.request_framing(version)?;
-    let connection = fields.connection;
+    let mut connection = fields.connection;
+    // A client of HTTP/1.0 does not know interim responses (RFC 9110 section 10.1.1).
+    connection.expects_continue &= version == Version::Http11;
     if fields.unknown_expectation {
         return Err(HeadError::Expectation);
     }
@@ -143,13 +146,14 @@ pub fn parse_request(buffer: &[u8], rules: HeadRules) -> Result<Option<(RequestH
 /// # Errors
 /// [`HeadError`]: the upstream's fault, answered with 502.
 pub fn parse_response(buffer: &[u8], to_head: bool) -> Result<Option<(ResponseHead, usize)>, HeadError> {
+    refuse_leading_line(buffer)?;
     let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
     let length = match parser.parse_response_with_uninit_headers(&mut parsed, buffer, &mut slots) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return check_line_ends(buffer).map(|()| None),
-        Err(error) => return Err(explain(error)),
+        Err(error) => return Err(explain(error, buffer)),
     };
     let raw = &buffer[..length];
     check_line_ends(raw)?;
@@ -172,16 +176,38 @@ pub fn parse_response(buffer: &[u8], to_head: bool) -> Result<Option<(ResponseHe
     )))
 }
 
-fn explain(error: httparse::Error) -> HeadError {
+/// Empty lines that `httparse` would pass over. The one that RFC 9112 section 2.2 speaks of is the
+/// connection's business; more of them, or a bare CR or LF, are no head.
+fn refuse_leading_line(buffer: &[u8]) -> Result<(), HeadError> {
+    match buffer.first() {
+        Some(b'\r' | b'\n') => Err(HeadError::Malformed("start line")),
+        _ => Ok(()),
+    }
+}
+
+fn explain(error: httparse::Error, buffer: &[u8]) -> HeadError {
     match error {
         httparse::Error::TooManyHeaders => HeadError::TooManyFields,
-        httparse::Error::Version => HeadError::Version,
+        httparse::Error::Version if names_other_version(buffer) => HeadError::Version,
+        httparse::Error::Version => HeadError::Malformed("version"),
         httparse::Error::HeaderName => HeadError::Malformed("field name"),
         httparse::Error::HeaderValue => HeadError::Malformed("field value"),
         httparse::Error::NewLine => HeadError::Malformed("line end"),
         httparse::Error::Status => HeadError::Malformed("status line"),
         httparse::Error::Token => HeadError::Malformed("start line"),
     }
+}
+
+/// Whether the start line has an `HTTP-version` (RFC 9112 section 2.3), so that refusing it is about
+/// the version and not about the spelling.
+fn names_other_version(buffer: &[u8]) -> bool {
+    let line = buffer.split(|&b| b == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|&b| b == b' ');
+    let is_version = |word: &[u8]| {
+        matches!(word, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit())
+    };
+    words.next().is_some_and(is_version) || words.next_back().is_some_and(is_version)
 }
 
 fn version(minor: Option<u8>) -> Result<Version, HeadError> {

@@ -39,6 +39,10 @@ pub enum SendError {
 /// Chunked bytes gathered before they are written out.
 const GATHER_BYTES: usize = 32 * 1024;
 
+/// Steps of one turn. What goes the other way on the same two connections must get its turn too, even
+/// where neither socket ever makes this one wait.
+const STEPS_MAX: usize = 16;
+
 /// Buffers kept by each worker, and the size above which one is not kept.
 const SHELF_BUFFERS_MAX: usize = 256;
 const SHELF_BYTES_MAX: usize = 64 * 1024;
@@ -106,27 +110,40 @@ impl Sender {
         body: &mut Body,
         progress: &dyn Fn(),
     ) -> Poll<Result<(), SendError>> {
-        loop {
+        for _ in 0..STEPS_MAX {
             if self.body_ended {
-                ready!(self.poll_flush(cx, sink, progress))?;
+                if self.poll_flush(cx, sink, progress)?.is_pending() {
+                    let _ = body.poll_ready(cx);
+                    return Poll::Pending;
+                }
                 self.sent = true;
                 return Poll::Ready(Ok(()));
             }
+            // First of all, and even when nothing more can be written now: polling the body is what
+            // moves the other direction. A peer that sends all of its request before it reads would
+            // otherwise wait for us as we wait for it.
+            let step = body.poll_ready(cx);
             if self.out.len() - self.written > GATHER_BYTES {
                 ready!(self.poll_flush(cx, sink, progress))?;
             }
-            match body.poll_ready(cx) {
+            match step {
                 Poll::Pending => {
                     // What is at hand goes out now: an event must not wait for the next one.
                     ready!(self.poll_flush(cx, sink, progress))?;
                     return Poll::Pending;
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(SendError::Body(error))),
+                Poll::Ready(Err(error)) => {
+                    // What came before is the peer's, as far as it can be written without waiting.
+                    let _ = self.poll_flush(cx, sink, progress)?;
+                    return Poll::Ready(Err(SendError::Body(error)));
+                }
                 Poll::Ready(Ok(Step::Data)) if self.framing == SendFraming::Chunked => self.take_chunk(body),
                 Poll::Ready(Ok(Step::Data)) => ready!(self.poll_pass(cx, sink, body, progress))?,
                 Poll::Ready(Ok(Step::End)) => self.end(body)?,
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Copies what is at hand as one chunk.

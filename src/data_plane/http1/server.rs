@@ -71,6 +71,9 @@ enum Arrival {
 enum After {
     NextRequest,
     Close,
+    /// The response broke off, and its end is the end of the connection: only a reset tells the
+    /// client that something is missing.
+    Reset,
     /// The client may still be sending.
     Linger,
 }
@@ -113,6 +116,7 @@ impl ServerConnection {
             match after {
                 After::NextRequest => {}
                 After::Close => return self.shut_down().await,
+                After::Reset => return self.wire.borrow().transport.reset_when_closed(),
                 After::Linger => return self.linger().await,
             }
         }
@@ -133,8 +137,8 @@ impl ServerConnection {
         self.watch.disarm(Timer::StreamIdle);
         self.watch.arm(Timer::Connection, worker.client_idle());
         poll_fn(|cx| {
-            if self.wire.borrow_mut().transport.poll_readable(cx).is_ready() {
-                return Poll::Ready(true);
+            if let Poll::Ready(arrived) = self.wire.borrow_mut().poll_arrival(cx) {
+                return Poll::Ready(arrived.is_ok_and(|bytes| bytes > 0));
             }
             if self.watch.is_due(Timer::Connection) || self.listener.is_closed() {
                 return Poll::Ready(false);
@@ -155,7 +159,7 @@ impl ServerConnection {
                 let unread = wire.input.unread();
                 // One empty line before a request is passed over (RFC 9112 section 2.2).
                 if blank_line && unread.starts_with(b"\r\n") {
-                    blank_line = false;
+                    (blank_line, searched) = (false, 0);
                     wire.input.consume(2);
                     continue;
                 }
@@ -229,7 +233,10 @@ impl ServerConnection {
                     Version::Http10 => connection.keep_alive && !connection.close,
                     _ => !connection.close,
                 };
-                let close = !persists || self.listener.is_draining() || worker.is_draining();
+                // Where the client was never told to send its body, the next bytes have no known
+                // meaning: it is told that the connection ends here (RFC 9110 section 10.1.1).
+                let unasked = self.body.continue_wanted.get();
+                let close = !persists || unasked || self.listener.is_draining() || worker.is_draining();
                 let rules = ResponseRules { version, to_head, close };
                 let status = response.status;
                 let (sent, after) = self.send(response, rules, &exchange).await;
@@ -307,7 +314,11 @@ impl ServerConnection {
             if wire.input.unread().len() >= BUFFER_BYTES {
                 return false;
             }
-            match wire.poll_fill(cx, BUFFER_BYTES) {
+            let arrived = match wire.input.is_empty() {
+                true => wire.poll_arrival(cx),
+                false => wire.poll_fill(cx, BUFFER_BYTES),
+            };
+            match arrived {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(0) | Err(_)) => return true,
                 Poll::Ready(Ok(_)) => {}
@@ -329,7 +340,8 @@ impl ServerConnection {
             let mut sink = &self.wire;
             let outcome =
                 sender.poll_send(cx, &mut sink, &mut body, &|| self.watch.restart(Timer::StreamIdle));
-            if outcome.is_pending() && self.watch.is_due(Timer::StreamIdle) {
+            // An upstream that is silent for long must not be kept waiting for a client that left.
+            if outcome.is_pending() && (self.watch.is_due(Timer::StreamIdle) || self.client_is_gone(cx)) {
                 return Poll::Ready(None);
             }
             outcome.map(|outcome| outcome.ok())
@@ -339,10 +351,11 @@ impl ServerConnection {
         drop(body);
         let sent = sender.bytes();
         if outcome.is_none() {
-            return (sent, After::Close);
+            let cut = framing == SendFraming::UntilClose;
+            return (sent, if cut { After::Reset } else { After::Close });
         }
         let after = match rules.close || framing == SendFraming::UntilClose {
-            true if self.wire.borrow().decoder.is_done() => After::Close,
+            // Closing over a pipelined request would reset the connection and with it the response.
             true => After::Linger,
             false => self.skip_body().await,
         };
@@ -424,7 +437,13 @@ impl ServerConnection {
         .await;
     }
 
+    /// TLS has a last record to send; a client that does not read it is not waited for.
     async fn shut_down(&self) {
-        let _ = poll_fn(|cx| self.wire.borrow_mut().transport.poll_shutdown(cx)).await;
+        self.watch.arm(Timer::Connection, LINGER);
+        poll_fn(|cx| match self.wire.borrow_mut().transport.poll_shutdown(cx) {
+            Poll::Pending if !self.watch.is_due(Timer::Connection) => Poll::Pending,
+            _ => Poll::Ready(()),
+        })
+        .await;
     }
 }

@@ -1,5 +1,7 @@
 //! Request targets and authorities (RFC 9112 section 3.2): one meaning or refused.
 
+use std::net::Ipv6Addr;
+
 use super::head::HeadError;
 use crate::http::{Headers, Span, Version};
 
@@ -52,7 +54,7 @@ pub fn agree_on_authority(
 ) -> Result<Span, HeadError> {
     match (absolute, host) {
         (Some(absolute), Some(host)) => {
-            if !is_authority(absolute) {
+            if absolute.is_empty() || !is_authority(absolute) {
                 return Err(HeadError::Malformed("authority of the target"));
             }
             if !headers.bytes(host).eq_ignore_ascii_case(absolute) {
@@ -62,7 +64,9 @@ pub fn agree_on_authority(
         }
         (None, Some(host)) => Ok(host),
         (_, None) if version == Version::Http11 => Err(HeadError::Malformed("no Host")),
-        (Some(absolute), None) if is_authority(absolute) => Ok(headers.push_text(absolute)),
+        (Some(absolute), None) if !absolute.is_empty() && is_authority(absolute) => {
+            Ok(headers.push_text(absolute))
+        }
         (Some(_), None) => Err(HeadError::Malformed("authority of the target")),
         (None, None) => Ok(Span::default()),
     }
@@ -77,16 +81,36 @@ pub fn is_authority(bytes: &[u8]) -> bool {
         },
         _ => bytes.split_at(memchr::memchr(b':', bytes).unwrap_or(bytes.len())),
     };
-    let bracketed = bytes.first() == Some(&b'[');
-    let host_ok = if bracketed {
-        !host.is_empty() && host.iter().all(|&b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'))
-    } else {
-        host.iter().all(|&b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&b))
+    let host_ok = match bytes.first() {
+        Some(b'[') => std::str::from_utf8(host).is_ok_and(|host| host.parse::<Ipv6Addr>().is_ok()),
+        _ => is_reg_name(host),
     };
     let port_ok = match port {
-        [] => true,
-        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        [] | [b':'] => true,
+        [b':', digits @ ..] => is_port(digits),
         _ => false,
     };
     host_ok && port_ok && (!host.is_empty() || port.is_empty())
+}
+
+/// Unreserved characters, sub-delimiters and whole escapes (RFC 3986 section 3.2.2).
+fn is_reg_name(host: &[u8]) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&b);
+    let mut rest = host;
+    loop {
+        rest = match rest {
+            [] => return true,
+            [b'%', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => after,
+            [byte, after @ ..] if plain(*byte) => after,
+            _ => return false,
+        };
+    }
+}
+
+/// A number that is a port; leading zeros are allowed up to five digits.
+fn is_port(digits: &[u8]) -> bool {
+    let digit = |b: &u8| b.is_ascii_digit();
+    digits.len() <= 5
+        && digits.iter().all(digit)
+        && digits.iter().fold(0, |sum: u32, b| sum * 10 + u32::from(b - b'0')) <= u32::from(u16::MAX)
 }

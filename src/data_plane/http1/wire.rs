@@ -42,11 +42,28 @@ impl Transport {
         }
     }
 
-    /// Ready when a read would not wait. Does no system call while nothing has arrived.
+    /// From now on closing the connection resets it.
+    pub fn reset_when_closed(&self) {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::TlsClient(stream) => stream.get_ref().0,
+        };
+        // If the socket refuses, it is gone already.
+        let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+    }
+
+    /// Ready when a read is worth trying. Does no system call while nothing has arrived.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let stream = match self {
             Self::Tcp(stream) => &*stream,
-            Self::TlsClient(stream) => stream.get_ref().0,
+            Self::TlsClient(stream) => {
+                let (stream, session) = stream.get_mut();
+                // What was decrypted with an earlier record announces itself on no socket.
+                if !session.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() == 0) {
+                    return Poll::Ready(());
+                }
+                &*stream
+            }
         };
         stream.poll_read_ready(cx).map(|_| ())
     }
@@ -199,6 +216,21 @@ impl Wire {
         self.received += received as u64;
         self.closed |= received == 0;
         Poll::Ready(Ok(received))
+    }
+
+    /// Waits for bytes that nobody has asked for yet, holding no buffer meanwhile; 0 when the peer has
+    /// closed. A socket may be called readable without need (its last read ended exactly with what
+    /// had arrived), so this reads before it answers.
+    ///
+    /// # Errors
+    /// As [`Self::poll_fill`].
+    pub fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(self.transport.poll_readable(cx));
+        let arrived = self.poll_fill(cx, BUFFER_BYTES);
+        if arrived.is_pending() {
+            self.input.rest();
+        }
+        arrived
     }
 
     /// As [`BodySource::poll_ready`](crate::http::BodySource::poll_ready). `progress` is called
