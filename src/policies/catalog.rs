@@ -3,9 +3,9 @@
 use super::{
     basic_authentication::BasicAuthentication, circuit_breaker::CircuitBreaker, cors::Cors,
     header_injection::HeaderInjection, header_removal::HeaderRemoval, idle_timeout::IdleTimeout,
-    ip_allowlist::IpAllowlist, ip_blocklist::IpBlocklist, rate_limiting::RateLimiting,
-    response_timeout::ResponseTimeout, route::Route, route_weighted::RouteWeighted,
-    spike_control::SpikeControl, stream_idle_timeout::StreamIdleTimeout,
+    ip_allowlist::IpAllowlist, ip_blocklist::IpBlocklist, message_logging::MessageLogging,
+    rate_limiting::RateLimiting, response_timeout::ResponseTimeout, route::Route,
+    route_weighted::RouteWeighted, spike_control::SpikeControl, stream_idle_timeout::StreamIdleTimeout,
 };
 use crate::policy::PolicyEntry;
 
@@ -19,6 +19,7 @@ pub const CATALOG: &[PolicyEntry] = &[
     PolicyEntry::of::<IdleTimeout>(),
     PolicyEntry::of::<IpAllowlist>(),
     PolicyEntry::of::<IpBlocklist>(),
+    PolicyEntry::of::<MessageLogging>(),
     PolicyEntry::of::<RateLimiting>(),
     PolicyEntry::of::<ResponseTimeout>(),
     PolicyEntry::of::<Route>(),

@@ -10,6 +10,7 @@ pub mod header_removal;
 pub mod idle_timeout;
 pub mod ip_allowlist;
 pub mod ip_blocklist;
+pub mod message_logging;
 pub mod names;
 pub mod rate_limiting;
 pub mod readme;

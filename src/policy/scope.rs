@@ -209,7 +209,8 @@ impl RequestView {
         self.head().and_then(|head| head.query)
     }
 
-    fn head(&self) -> Option<RequestHead<'_>> {
+    /// What was kept; `None` when nothing was.
+    pub fn head(&self) -> Option<RequestHead<'_>> {
         let kept = self.kept.as_ref()?;
         Some(RequestHead {
             method: &kept.method,
