@@ -1,7 +1,7 @@
 //! Floor 1: YAML and JSON text in, typed values with perfect positions out.
 //!
 //! Text becomes a tree of [`Node`]s that remember where they stand and how they were written
-//! (`yes` stays `yes`); [`deserialize`] turns a node into any serde type and reports *all* problems
+//! (`yes` stays `yes`); [`deserialize()`] turns a node into any serde type and reports *all* problems
 //! at once, each with file, line and column (decision 15).
 
 pub mod deserialize;
