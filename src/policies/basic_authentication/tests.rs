@@ -141,3 +141,11 @@ fn comparing_finds_every_difference() {
         assert_eq!(bool::from(same(given.as_bytes(), expected.as_bytes())), equal, "{given} {expected}");
     }
 }
+
+#[test]
+fn options_is_authenticated_like_any_method() {
+    let bench = bench();
+    let preflight = Request::for_test("OPTIONS", "/", &[("origin", "https://a.test")]);
+    assert_refused(bench.send(preflight), NO_CREDENTIALS);
+    assert_eq!(bench.upstream_calls(), 0);
+}

@@ -14,6 +14,7 @@ use crate::{
     },
     policy::{
         Built, Category, ConfigProblem, Direction, Handling, Next, Policy, PolicyDefinition, PolicyServices,
+        Rejection,
     },
 };
 pub use config::{AllowedMethod, Config, OriginGroup};
@@ -118,7 +119,10 @@ impl Policy for Cors {
             None => self.verdict(origin),
         };
         if is_options {
-            return Handling::answer(self.preflight(&verdict, origin, &request.headers));
+            return match self.preflight(&verdict, origin, &request.headers) {
+                Some(response) => Handling::answer(response),
+                None => violation(),
+            };
         }
         let allowed = match verdict {
             Verdict::Violation => false,
@@ -126,7 +130,7 @@ impl Policy for Cors {
             Verdict::Group(group) => group.allows_method(request.method.as_str()),
         };
         if !allowed {
-            return Handling::answer(Response::empty(200));
+            return violation();
         }
         let origin = self.echoed(&verdict, origin).map(str::to_owned);
         Handling::wait(async move {
@@ -135,6 +139,11 @@ impl Policy for Cors {
             Ok(response)
         })
     }
+}
+
+/// 200 without anything that would tell a browser to go on (policies reference 2.12, step 5).
+fn violation<'a>() -> Handling<'a> {
+    Handling::refuse(Rejection::empty(200, "cors_violation"))
 }
 
 impl Cors {
@@ -154,19 +163,19 @@ impl Cors {
         (listed || self.credentials).then_some(origin)
     }
 
-    fn preflight(&self, verdict: &Verdict<'_>, origin: &str, asked: &Headers) -> Response {
+    /// The answer to a preflight; `None` when it breaks the policy.
+    fn preflight(&self, verdict: &Verdict<'_>, origin: &str, asked: &Headers) -> Option<Response> {
+        let answer = self.preflight_fields(verdict, asked)?;
         let mut response = Response::empty(200);
-        if let Some(answer) = self.preflight_fields(verdict, asked) {
-            write(&mut response.headers, |headers| {
-                self.set_origin(headers, self.echoed(verdict, origin))?;
-                headers.append("access-control-allow-methods", &answer.methods)?;
-                if !answer.headers.is_empty() {
-                    headers.append("access-control-allow-headers", &answer.headers)?;
-                }
-                headers.append("access-control-max-age", answer.max_age)
-            });
-        }
-        response
+        write(&mut response.headers, |headers| {
+            self.set_origin(headers, self.echoed(verdict, origin))?;
+            headers.append("access-control-allow-methods", &answer.methods)?;
+            if !answer.headers.is_empty() {
+                headers.append("access-control-allow-headers", &answer.headers)?;
+            }
+            headers.append("access-control-max-age", answer.max_age)
+        });
+        Some(response)
     }
 
     /// What is allowed of what a preflight asks for; `None` when it breaks the policy.

@@ -307,6 +307,17 @@ fn not_public_without_groups_every_cross_origin_request_is_a_violation() {
 }
 
 #[test]
+fn what_is_blocked_is_recorded_as_a_violation() {
+    let bench = bench("{publicResource: false, originGroups: [{origins: ['https://a.test']}]}");
+    bench.get("/", &[]);
+    actual(&bench, "GET", "https://a.test");
+    preflight(&bench, "https://a.test", "GET", None);
+    assert!(bench.exchange.violation().is_none());
+    actual(&bench, "GET", "https://b.test");
+    assert_eq!(bench.exchange.violation().map(|violation| violation.kind.as_str()), Some("VIOLATION"));
+}
+
+#[test]
 fn a_private_network_preflight_gets_no_header_for_it() {
     let bench = bench("{}");
     let fields = [

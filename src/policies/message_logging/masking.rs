@@ -14,12 +14,11 @@ const REGEX_BYTES_MAX: usize = 1 << 20;
 const CARD_DIGITS: std::ops::RangeInclusive<usize> = 13..=19;
 
 const EMAIL: &str = r"(?i)[a-z0-9._%+'-]+@[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9-]+)*\.[a-z]{2,}";
-const SSN: &str = r"\b\d{3}[- ]\d{2}[- ]\d{4}\b";
+const SSN: &str = r"\b[0-9]{3}[- ][0-9]{2}[- ][0-9]{4}\b";
 /// Candidates only: digits in groups, which [`mask_cards`] looks at.
-const CARD: &str = r"\d(?:[ -]?\d){12,}";
+const CARD: &str = r"[0-9](?:[ -]?[0-9]){12,}";
 /// With an international prefix, or in the groups of the North American plan.
-const PHONE: &str =
-    r"\+\d{1,3}(?:[ .-]?\(?\d{1,4}\)?){2,5}|(?:\b1[ .-])?(?:\(\d{3}\) ?|\b\d{3}[ .-])\d{3}[ .-]\d{4}\b";
+const PHONE: &str = r"\+[0-9]{1,3}(?:[ .-]?\(?[0-9]{1,4}\)?){2,5}|(?:\b1[ .-])?(?:\([0-9]{3}\) ?|\b[0-9]{3}[ .-])[0-9]{3}[ .-][0-9]{4}\b";
 
 /// What is masked, in order.
 #[derive(Default)]
@@ -89,34 +88,38 @@ impl Masker {
 }
 
 /// Masks the card numbers in a run of digits and separators. A number may stand beside other digits,
-/// so each stretch from one separator to another is looked at, the longest first.
+/// so each stretch from one separator to another is looked at, the longest first. Linear: a stretch
+/// has 19 digits at most.
 fn mask_cards(run: &str) -> String {
-    let groups: Vec<&str> = run.split_inclusive([' ', '-']).collect();
-    let digits_of = |groups: &[&str]| -> Vec<u8> {
-        groups.concat().bytes().filter(u8::is_ascii_digit).map(|digit| digit - b'0').collect()
-    };
+    let digits: Vec<u8> = run.bytes().filter(u8::is_ascii_digit).map(|digit| digit - b'0').collect();
+    // Where groups begin and the run ends: offset in the text, digits before it.
+    let mut bounds = vec![(0, 0)];
+    let mut count = 0;
+    for (offset, byte) in run.bytes().enumerate() {
+        if byte.is_ascii_digit() {
+            count += 1;
+        } else {
+            bounds.push((offset + 1, count));
+        }
+    }
+    bounds.push((run.len(), count));
+    let last = bounds.len() - 1;
     let mut out = String::with_capacity(run.len());
     let mut at = 0;
-    while at < groups.len() {
-        // A group holds at least one digit, so a number has at most as many groups as digits.
-        let last = groups.len().min(at + CARD_DIGITS.end());
-        let end = (at + 1..=last).rev().find(|&end| {
-            let digits = digits_of(&groups[at..end]);
-            CARD_DIGITS.contains(&digits.len()) && passes_luhn(&digits)
-        });
-        match end {
-            Some(end) => {
-                out.push_str(MASK);
-                if let Some(separator) = groups[end - 1].chars().next_back().filter(|c| !c.is_ascii_digit()) {
-                    out.push(separator);
-                }
-                at = end;
-            }
-            None => {
-                out.push_str(groups[at]);
-                at += 1;
-            }
+    while at < last {
+        let (start, before) = bounds[at];
+        let ends = (at + 1..=last).take_while(|&end| bounds[end].1 - before <= *CARD_DIGITS.end());
+        let card = ends
+            .filter(|&end| bounds[end].1 - before >= *CARD_DIGITS.start())
+            .filter(|&end| passes_luhn(&digits[before..bounds[end].1]))
+            .last();
+        let end = card.unwrap_or(at + 1);
+        match card {
+            Some(_) if end < last => out.extend([MASK, &run[bounds[end].0 - 1..bounds[end].0]]),
+            Some(_) => out.push_str(MASK),
+            None => out.push_str(&run[start..bounds[end].0]),
         }
+        at = end;
     }
     out
 }
@@ -188,6 +191,8 @@ mod tests {
                 ("4111111111111112", "4111111111111112"),
                 ("1234567890", "1234567890"),
                 ("id 7 4111 1111 1111 1111 99", "id 7 **** 99"),
+                ("4111-1111-1111-1111 5500 0000 0000 0004", "**** ****"),
+                ("\u{664}111111111111111", "\u{664}111111111111111"),
             ],
         );
     }
