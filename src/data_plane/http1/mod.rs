@@ -9,3 +9,6 @@ pub mod sender;
 pub mod server;
 pub mod target;
 pub mod wire;
+
+#[cfg(test)]
+mod tests;
