@@ -12,3 +12,6 @@ pub mod timers;
 pub mod worker;
 
 pub use worker::{Worker, WorkerCommand, WorkerHandle, Workers};
+
+#[cfg(test)]
+mod tests;

@@ -70,7 +70,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    fn new(shared: Shared) -> Rc<Self> {
+    pub(super) fn new(shared: Shared) -> Rc<Self> {
         Rc::new(Self {
             pins: shared.snapshots.pins(),
             pools: Pools::default(),

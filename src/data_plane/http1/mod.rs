@@ -11,4 +11,4 @@ pub mod target;
 pub mod wire;
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -1,0 +1,235 @@
+//! A worker with a hand-made snapshot on a real socket, in front of an upstream that a test scripts.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::Future,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::LocalSet,
+    time::timeout,
+};
+
+use crate::{
+    base::ResourceName,
+    data_plane::{
+        acceptor::{Listener, accept},
+        http1::tests::oracle,
+        resolver::Resolver,
+        worker::{Shared, Worker},
+    },
+    policy::{Chain, RuleSet},
+    resources::{ServiceAddress, ServiceScheme},
+    settings::Settings,
+    snapshot::{
+        DestinationPlan, EngineSettings, InstancePlan, RoutePlan, Router, Snapshot, UpstreamGauges,
+        UpstreamPlan, snapshot_cell, upstream::UpstreamLimits,
+    },
+    telemetry::metrics::Registry,
+};
+
+/// Longer than any test takes; what hangs fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs a test as a worker thread runs.
+pub fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let test = async { timeout(PATIENCE, test).await.expect("the test hangs") };
+    runtime.block_on(LocalSet::new().run_until(test));
+}
+
+pub struct Bench {
+    pub address: SocketAddr,
+    pub upstream: Arc<UpstreamPlan>,
+    pub worker: Rc<Worker>,
+}
+
+pub const ROOMY: UpstreamLimits =
+    UpstreamLimits { connections_max: 64, pending_requests_max: 64, requests_max: 64, retries_max: 3 };
+
+impl Bench {
+    /// A gateway in front of what listens on `upstream`.
+    pub async fn new(upstream: &TcpListener, limits: UpstreamLimits) -> Self {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let target = upstream.local_addr().unwrap();
+        let registry = Arc::new(Registry::new(1));
+        let name = ResourceName::new("default", "api");
+        let upstream = Arc::new(UpstreamPlan {
+            id: 0,
+            name: name.clone(),
+            address: ServiceAddress {
+                scheme: ServiceScheme::Http,
+                host: target.ip().to_string(),
+                port: target.port(),
+                path: String::new(),
+            },
+            authority: "upstream.test".into(),
+            chain: Chain::default(),
+            idle_timeout: Duration::from_secs(60),
+            limits,
+            gauges: Arc::new(UpstreamGauges::default()),
+            metrics: registry.upstream(&name),
+            tls: None,
+            blocked: None,
+        });
+        let destination =
+            DestinationPlan { weight: 1, prefix: "".into(), upstream: Some(Arc::clone(&upstream)) };
+        let instance = InstancePlan {
+            host: address.ip(),
+            port: address.port(),
+            base_path: "".into(),
+            slash_required: false,
+            chain: Chain::default(),
+            routes: vec![RoutePlan {
+                rules: RuleSet::default(),
+                destinations: vec![destination],
+                weight_total: 1,
+            }],
+            blocked: None,
+            metrics: registry.api(&name),
+            name,
+        };
+        let engine = EngineSettings::of(&Settings::default(), &Default::default());
+        let mut snapshot = Snapshot::empty(engine);
+        snapshot.ports = HashMap::from([(address.port(), Router::new([Arc::new(instance)]))]);
+        snapshot.upstreams = vec![Arc::clone(&upstream)];
+        let (_, snapshots) = snapshot_cell(snapshot);
+        let worker = Worker::new(Shared {
+            snapshots,
+            resolver: Arc::new(Resolver::new(Duration::from_secs(1), BTreeMap::new())),
+            registry,
+            connections: Arc::new(AtomicUsize::new(0)),
+        });
+        actix_rt::spawn(Rc::clone(&worker.timers).run());
+        actix_rt::spawn(accept(Rc::clone(&worker), Listener::new(address), socket));
+        Self { address, upstream, worker }
+    }
+
+    pub async fn connect(&self) -> Peer {
+        Peer::new(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// One request on a connection of its own.
+    pub async fn ask(&self, request: &str) -> Message {
+        let mut client = self.connect().await;
+        client.send(request).await;
+        client.message().await.expect("a response")
+    }
+}
+
+pub async fn upstream() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+/// The next connection that the gateway makes.
+pub async fn accepted(upstream: &TcpListener) -> Peer {
+    Peer::new(upstream.accept().await.unwrap().0)
+}
+
+/// Serves every connection and request with one answer.
+pub fn answer_all(upstream: TcpListener, answer: &'static str) {
+    actix_rt::spawn(async move {
+        loop {
+            let mut peer = accepted(&upstream).await;
+            actix_rt::spawn(async move {
+                while peer.message().await.is_some() {
+                    peer.send(answer).await;
+                }
+            });
+        }
+    });
+}
+
+/// One end of a connection that speaks plain HTTP/1.1, read by the oracle.
+pub struct Peer {
+    pub stream: TcpStream,
+    pub unread: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Message {
+    pub fn status(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap_or_default()
+    }
+
+    pub fn has(&self, line: &str) -> bool {
+        self.head.split("\r\n").any(|other| other.eq_ignore_ascii_case(line))
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        let mut fields = self.head.split("\r\n").filter_map(|line| line.split_once(':'));
+        fields.find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    }
+}
+
+impl Peer {
+    pub fn new(stream: TcpStream) -> Self {
+        Self { stream, unread: Vec::new() }
+    }
+
+    pub async fn send(&mut self, text: impl AsRef<[u8]>) {
+        self.stream.write_all(text.as_ref()).await.expect("the peer reads");
+    }
+
+    /// `false` at the end of the connection, in order or not.
+    async fn more(&mut self) -> bool {
+        self.stream.read_buf(&mut self.unread).await.is_ok_and(|bytes| bytes > 0)
+    }
+
+    pub async fn head(&mut self) -> Option<Message> {
+        loop {
+            if let Some(length) = oracle::head_length(&self.unread) {
+                let rest = self.unread.split_off(length);
+                let head = String::from_utf8(std::mem::replace(&mut self.unread, rest)).unwrap();
+                return Some(Message { head, body: Vec::new() });
+            }
+            if !self.more().await {
+                return None;
+            }
+        }
+    }
+
+    /// A message with its body. `None`: the connection ended before the message did.
+    pub async fn message(&mut self) -> Option<Message> {
+        let mut message = self.head().await?;
+        if message.has("transfer-encoding: chunked") {
+            loop {
+                if let Some((body, _, length)) = oracle::chunked(&self.unread) {
+                    self.unread.drain(..length);
+                    message.body = body;
+                    return Some(message);
+                }
+                if !self.more().await {
+                    return None;
+                }
+            }
+        }
+        let length: usize = message.value("content-length").map_or(0, |value| value.parse().unwrap());
+        while self.unread.len() < length {
+            if !self.more().await {
+                return None;
+            }
+        }
+        message.body = self.unread.drain(..length).collect();
+        Some(message)
+    }
+
+    /// Everything up to the end of the connection, and whether the end was in order.
+    pub async fn rest(&mut self) -> (Vec<u8>, bool) {
+        let mut rest = std::mem::take(&mut self.unread);
+        let ended = self.stream.read_to_end(&mut rest).await.is_ok();
+        (rest, ended)
+    }
+}

@@ -1,0 +1,136 @@
+//! Limits of the circuit breaker (configuration reference 7.2), exact.
+
+use super::bench::{Bench, Peer, ROOMY, accepted, run, upstream};
+use crate::snapshot::{Gauge, upstream::UpstreamLimits};
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// A client that has sent its request.
+async fn asking(bench: &Bench) -> Peer {
+    let mut client = bench.connect().await;
+    client.send(GET).await;
+    client
+}
+
+async fn until(bench: &Bench, gauge: Gauge, count: usize) {
+    while bench.upstream.gauges.count(gauge) != count {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn connections_and_pending_requests_admit_exactly_their_limits() {
+    run(async {
+        let listener = upstream().await;
+        let limits = UpstreamLimits { connections_max: 2, pending_requests_max: 3, ..ROOMY };
+        let bench = Bench::new(&listener, limits).await;
+        let mut clients = Vec::new();
+        for _ in 0..5 {
+            clients.push(asking(&bench).await);
+        }
+        let servers = [accepted(&listener).await, accepted(&listener).await];
+        until(&bench, Gauge::PendingRequests, 3).await;
+        assert_eq!(bench.upstream.gauges.count(Gauge::Connections), 2);
+        for _ in 0..3 {
+            let refused = bench.ask(GET).await;
+            assert_eq!(refused.status(), "503");
+            assert!(String::from_utf8_lossy(&refused.body).contains("overflow"));
+        }
+        // One of the waiting leaves: its place is free again.
+        drop(clients.pop());
+        until(&bench, Gauge::PendingRequests, 2).await;
+        clients.push(asking(&bench).await);
+        until(&bench, Gauge::PendingRequests, 3).await;
+        for mut server in servers {
+            actix_rt::spawn(async move {
+                while server.message().await.is_some() {
+                    server.send(OK).await;
+                }
+            });
+        }
+        for client in &mut clients {
+            assert_eq!(client.message().await.expect("a response").body, b"ok");
+        }
+        until(&bench, Gauge::PendingRequests, 0).await;
+        until(&bench, Gauge::Requests, 0).await;
+        assert_eq!(bench.upstream.gauges.count(Gauge::Connections), 2);
+    });
+}
+
+#[test]
+fn who_waits_is_served_when_connections_close_instead_of_being_given_back() {
+    run(async {
+        let listener = upstream().await;
+        let limits = UpstreamLimits { connections_max: 1, pending_requests_max: 20, ..ROOMY };
+        let bench = Bench::new(&listener, limits).await;
+        let mut clients = Vec::new();
+        for _ in 0..20 {
+            clients.push(asking(&bench).await);
+        }
+        actix_rt::spawn(async move {
+            loop {
+                let mut peer = accepted(&listener).await;
+                peer.message().await.expect("a request");
+                peer.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok").await;
+            }
+        });
+        for client in &mut clients {
+            assert_eq!(client.message().await.expect("a response").body, b"ok");
+        }
+    });
+}
+
+#[test]
+fn waiting_requests_survive_others_that_leave_while_being_woken() {
+    run(async {
+        let mut random = crate::data_plane::http1::tests::random();
+        let listener = upstream().await;
+        let limits = UpstreamLimits { connections_max: 2, pending_requests_max: 100, ..ROOMY };
+        let bench = Bench::new(&listener, limits).await;
+        let mut random_upstream = random.fork();
+        actix_rt::spawn(async move {
+            loop {
+                let mut peer = accepted(&listener).await;
+                let mut random = random_upstream.fork();
+                actix_rt::spawn(async move {
+                    while peer.message().await.is_some() && random.u8(..5) > 0 {
+                        peer.send(OK).await;
+                    }
+                });
+            }
+        });
+        let mut served = 0;
+        for _ in 0..20 {
+            let mut clients = Vec::new();
+            for _ in 0..20 {
+                clients.push(asking(&bench).await);
+            }
+            for mut client in clients {
+                if random.bool() {
+                    // Each is answered, well or not; none waits for ever.
+                    served += usize::from(client.message().await.expect("an answer").status() == "200");
+                }
+            }
+        }
+        assert!(served > 50, "{served}");
+        until(&bench, Gauge::PendingRequests, 0).await;
+        until(&bench, Gauge::Requests, 0).await;
+    });
+}
+
+#[test]
+fn a_request_over_the_limit_leaves_its_connection_to_others() {
+    run(async {
+        let listener = upstream().await;
+        let bench = Bench::new(&listener, UpstreamLimits { requests_max: 1, ..ROOMY }).await;
+        let mut first = asking(&bench).await;
+        let mut server = accepted(&listener).await;
+        server.message().await.expect("a request");
+        assert_eq!(bench.ask(GET).await.status(), "503");
+        assert_eq!(bench.upstream.gauges.count(Gauge::Connections), 2);
+        server.send(OK).await;
+        assert_eq!(first.message().await.expect("a response").body, b"ok");
+        assert!(bench.worker.connection_slot().is_some());
+    });
+}

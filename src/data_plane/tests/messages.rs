@@ -1,0 +1,195 @@
+//! Which messages are served, in which order, and which are refused.
+
+use super::bench::{Bench, ROOMY, accepted, answer_all, run, upstream};
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    run(async {
+        let listener = upstream().await;
+        let bench = Bench::new(&listener, ROOMY).await;
+        actix_rt::spawn(async move {
+            let mut peer = accepted(&listener).await;
+            while let Some(request) = peer.message().await {
+                let path = request.head.split(' ').nth(1).unwrap().to_owned();
+                peer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{path}", path.len())).await;
+            }
+        });
+        let mut client = bench.connect().await;
+        let requests: String = (0..50).map(|n| format!("GET /{n} HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
+        client.send(requests).await;
+        for n in 0..50 {
+            assert_eq!(client.message().await.expect("a response").body, format!("/{n}").as_bytes());
+        }
+    });
+}
+
+#[test]
+fn a_response_before_the_connection_closes_survives_a_pipelined_request() {
+    run(async {
+        let listener = upstream().await;
+        let bench = Bench::new(&listener, ROOMY).await;
+        answer_all(listener, OK);
+        let mut client = bench.connect().await;
+        let second = format!("GET /2 HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(50_000));
+        client.send(format!("GET /1 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n{second}")).await;
+        let answer = client.message().await.expect("a response");
+        assert!(answer.has("connection: close"));
+        assert_eq!(client.rest().await, (Vec::new(), true));
+    });
+}
+
+#[test]
+fn interim_responses_never_reach_another_caller() {
+    run(async {
+        let listener = upstream().await;
+        let bench = Bench::new(&listener, ROOMY).await;
+        actix_rt::spawn(async move {
+            let mut peer = accepted(&listener).await;
+            for n in 1.. {
+                if peer.message().await.is_none() {
+                    return;
+                }
+                peer.send("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n")
+                    .await;
+                peer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{n}")).await;
+            }
+        });
+        for n in 1..5 {
+            let answer = bench.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            assert_eq!((answer.status(), &answer.body[..]), ("200", n.to_string().as_bytes()));
+        }
+    });
+}
+
+#[test]
+fn responses_without_a_body_keep_both_connections() {
+    run(async {
+        for (method, answer, status, declared) in [
+            ("HEAD", "HTTP/1.1 200 OK\r\ncontent-length: 1234\r\n\r\n", "200", Some("content-length: 1234")),
+            ("HEAD", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", "200", None),
+            ("GET", "HTTP/1.1 204 No Content\r\n\r\n", "204", None),
+            (
+                "GET",
+                "HTTP/1.1 304 Not Modified\r\ncontent-length: 99\r\n\r\n",
+                "304",
+                Some("content-length: 99"),
+            ),
+        ] {
+            let listener = upstream().await;
+            let bench = Bench::new(&listener, ROOMY).await;
+            let serving = actix_rt::spawn(async move {
+                let mut peer = accepted(&listener).await;
+                for _ in 0..3 {
+                    peer.message().await.expect("all on one connection");
+                    peer.send(answer).await;
+                }
+            });
+            let mut client = bench.connect().await;
+            for _ in 0..3 {
+                client.send(format!("{method} / HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+                let head = client.head().await.expect("a response");
+                assert_eq!(head.status(), status);
+                assert!(declared.is_none_or(|line| head.has(line)), "{}", head.head);
+                assert!(client.unread.is_empty());
+            }
+            serving.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn http_1_0_is_spoken_on_both_sides() {
+    run(async {
+        let listener = upstream().await;
+        let bench = Bench::new(&listener, ROOMY).await;
+        actix_rt::spawn(async move {
+            loop {
+                let mut peer = accepted(&listener).await;
+                peer.message().await.expect("a request");
+                peer.send("HTTP/1.0 200 OK\r\n\r\nuntil the end").await;
+            }
+        });
+        let mut client = bench.connect().await;
+        client.send("GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n").await;
+        let head = client.head().await.expect("a response");
+        assert!(head.has("connection: close"), "{}", head.head);
+        assert_eq!(client.rest().await, (b"until the end".to_vec(), true));
+        let answer = bench.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(answer.body, b"until the end");
+    });
+}
+
+#[test]
+fn a_head_of_exactly_the_limit_is_served_and_one_byte_more_is_not() {
+    run(async {
+        let listener = upstream().await;
+        let bench = Bench::new(&listener, ROOMY).await;
+        answer_all(listener, OK);
+        for (length, status) in [(61_440, "200"), (61_441, "431"), (90_000, "431")] {
+            let frame = "GET / HTTP/1.1\r\nhost: a\r\nx: \r\n\r\n".len();
+            let request = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(length - frame));
+            assert_eq!(bench.ask(&request).await.status(), status, "{length}");
+        }
+        let fields = |count| (0..count).map(|n| format!("x{n}: y\r\n")).collect::<String>();
+        for (count, status) in [(128, "200"), (129, "431")] {
+            let request = format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", fields(count - 1));
+            assert_eq!(bench.ask(&request).await.status(), status, "{count} fields");
+        }
+    });
+}
+
+#[test]
+fn what_has_no_single_meaning_is_refused_and_the_connection_closes() {
+    run(async {
+        let listener = upstream().await;
+        let bench = Bench::new(&listener, ROOMY).await;
+        answer_all(listener, OK);
+        let pipelined = "GET /next HTTP/1.1\r\nhost: a\r\n\r\n";
+        for (request, status) in [
+            ("GET / HTTP/1.1\r\n\r\n", "400"),
+            ("GET / HTTP/1.1\nhost: a\n\n", "400"),
+            ("\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n", "400"),
+            ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", "400"),
+            ("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nx\r\n", "400"),
+            (
+                "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\na: b\nc: d\r\n\r\n",
+                "400",
+            ),
+            ("GET / HTTP/3.0\r\nhost: a\r\n\r\n", "505"),
+            ("GET / HTTQ/1.1\r\nhost: a\r\n\r\n", "400"),
+            ("TRACE / HTTP/1.1\r\nhost: a\r\n\r\n", "405"),
+            ("GET / HTTP/1.1\r\nhost: a\r\nexpect: miracles\r\n\r\n", "417"),
+        ] {
+            let mut client = bench.connect().await;
+            client.send(format!("{request}{pipelined}")).await;
+            assert_eq!(client.message().await.expect("a refusal").status(), status, "{request:?}");
+            assert!(client.rest().await.0.is_empty(), "{request:?}");
+        }
+        let answer = bench.ask("\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(answer.status(), "200", "one empty line is passed over");
+    });
+}
+
+#[test]
+fn a_response_that_cannot_be_trusted_is_502() {
+    run(async {
+        for answer in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\nx",
+            "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\ncontent-length: 0\n\n",
+            "\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\nhello",
+            "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+            "HTTP/1.1 600 Odd\r\n\r\n",
+            "SSH-2.0-OpenSSH\r\n\r\n",
+        ] {
+            let listener = upstream().await;
+            let bench = Bench::new(&listener, ROOMY).await;
+            answer_all(listener, answer);
+            assert_eq!(bench.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.status(), "502", "{answer:?}");
+        }
+    });
+}
