@@ -198,16 +198,19 @@ fn explain(error: httparse::Error, buffer: &[u8]) -> HeadError {
     }
 }
 
-/// Whether the start line has an `HTTP-version` (RFC 9112 section 2.3), so that refusing it is about
+/// Whether the start line has another `HTTP-version` (RFC 9112 section 2.3), so that refusing it is about
 /// the version and not about the spelling.
 fn names_other_version(buffer: &[u8]) -> bool {
     let line = buffer.split(|&b| b == b'\r').next().unwrap_or_default();
     let mut words = line.split(|&b| b == b' ');
-    let is_version = |word: &[u8]| {
-        matches!(word, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-            if major.is_ascii_digit() && minor.is_ascii_digit())
+    let is_other = |word: &[u8]| match word {
+        b"HTTP/1.1" | b"HTTP/1.0" => false,
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] => {
+            major.is_ascii_digit() && minor.is_ascii_digit()
+        }
+        _ => false,
     };
-    words.next().is_some_and(is_version) || words.next_back().is_some_and(is_version)
+    words.next().is_some_and(is_other) || words.next_back().is_some_and(is_other)
 }
 
 fn version(minor: Option<u8>) -> Result<Version, HeadError> {

@@ -27,7 +27,7 @@ const VALID: [&str; 5] = [
 
 /// The decoder fed in pieces that end where `cut` says. The body, its trailers and its wire length
 /// once it has ended.
-fn decode(bytes: &[u8], mut cut: impl FnMut(usize) -> usize) -> Result<Option<Decoded>, BodyError> {
+fn decode(bytes: &[u8], mut cut: impl FnMut(usize) -> usize) -> Result<Option<oracle::Decoded>, BodyError> {
     let mut decoder = Decoder::new(Framing::Chunked);
     let (mut body, mut at, mut end) = (Vec::new(), 0, 0);
     loop {
@@ -51,8 +51,6 @@ fn decode(bytes: &[u8], mut cut: impl FnMut(usize) -> usize) -> Result<Option<De
         }
     }
 }
-
-type Decoded = (Vec<u8>, Vec<(String, Vec<u8>)>, usize);
 
 #[test]
 fn chunked_framing_means_to_us_what_it_means_to_a_parser_that_reads_the_grammar() {

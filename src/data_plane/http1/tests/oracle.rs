@@ -141,7 +141,7 @@ fn target_parts(target: &[u8], method: &[u8]) -> Option<Parts> {
         Some(scheme) => {
             let rest = &text[scheme.len()..];
             let end = rest.find(['/', '?']).unwrap_or(rest.len());
-            (Some(rest[..end].as_bytes().to_vec()), &rest[end..])
+            (Some(rest.as_bytes()[..end].to_vec()), &rest[end..])
         }
     };
     let (path, query) = match rest.split_once('?') {
@@ -172,9 +172,9 @@ fn one_path(raw: &str) -> Option<String> {
             }
             let free = value.is_ascii_alphanumeric() || "-._~".contains(value);
             if free {
-                decoded.push(value)
+                decoded.push(value);
             } else {
-                decoded.push_str(&rest[..3])
+                decoded.push_str(&rest[..3]);
             }
             rest = &rest[3..];
         } else {
@@ -239,9 +239,12 @@ fn authority(bytes: &[u8]) -> bool {
     host_fits && port_fits && !(host.is_empty() && port.is_some())
 }
 
+/// Body, trailers, length on the wire.
+pub type Decoded = (Vec<u8>, Vec<(String, Vec<u8>)>, usize);
+
 /// A chunked body: its bytes, its trailers, and how long it is on the wire. `None` where it is
 /// malformed or not complete.
-pub fn chunked(bytes: &[u8]) -> Option<(Vec<u8>, Vec<(String, Vec<u8>)>, usize)> {
+pub fn chunked(bytes: &[u8]) -> Option<Decoded> {
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
         let line = line_at(bytes, at)?;
