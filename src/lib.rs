@@ -4,6 +4,8 @@
 //! 7 `cli` · 6 `actors`, `admin` · 5 `data_plane` · 4 `snapshot` · 3 `policies`, `resources` ·
 //! 2 `policy`, `expression` · 1 `http`, `document`, `outbound`, `telemetry`, `settings` · 0 `base`
 
+pub mod actors;
+pub mod admin;
 pub mod base;
 pub mod cli;
 pub mod data_plane;

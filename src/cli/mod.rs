@@ -1,3 +1,150 @@
-//! Floor 7: the command line.
+//! Floor 7: the command line, one file per command.
 
+mod ask;
+mod demo;
+pub mod exit;
 pub mod policies;
+mod run;
+mod validate;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::settings::{Override, SettingsError, Sources};
+use exit::Exit;
+
+/// A self-managed API gateway that reads Flex Gateway configuration.
+#[derive(Parser)]
+#[command(name = "portcullis", version, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the APIs that configuration folders describe
+    #[command(after_long_help = crate::settings::help_text())]
+    Run(RunArgs),
+    /// Serve the demo: a gateway on three APIs with a built-in upstream, no network needed
+    Demo,
+    /// Check configuration without a network or a running gateway
+    Validate(validate::ValidateArgs),
+    /// Print the effective state of a running gateway, secrets redacted
+    Dump(ask::DumpArgs),
+    /// Ask a running gateway whether it is ready or alive: exit code 0 or 1
+    Probe(ask::ProbeArgs),
+    /// List and explain policies
+    Policies {
+        #[command(subcommand)]
+        command: PoliciesCommand,
+    },
+    /// Print the version
+    Version,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// Folder or file of resources; may be given several times
+    #[arg(long = "config", value_name = "PATH")]
+    config: Vec<PathBuf>,
+    /// Address of the admin API, or `off`
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<String>,
+    /// Worker threads
+    #[arg(long, value_name = "N")]
+    workers: Option<String>,
+    /// Settings file (YAML)
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Any other setting, such as `--set timeouts.connect=2s`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum PoliciesCommand {
+    /// One line for each policy
+    List,
+    /// Everything about one policy
+    Show { name: String },
+    /// JSON Schema of the parameters of one policy, or of all
+    Schema {
+        #[arg(default_value = "all")]
+        name: String,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Runs the command line of the process.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            // A closed pipe is no failure of the command.
+            let _ = error.print();
+            return code;
+        }
+    };
+    match cli.command {
+        Command::Run(args) => run::run(&args.sources()),
+        Command::Demo => demo::run(),
+        Command::Validate(args) => validate::run(&args),
+        Command::Dump(args) => ask::dump(&args),
+        Command::Probe(args) => ask::probe(&args),
+        Command::Policies { command } => policies_command(&command),
+        Command::Version => {
+            println!("portcullis {}", env!("CARGO_PKG_VERSION"));
+            Exit::Ok
+        }
+    }
+}
+
+fn policies_command(command: &PoliciesCommand) -> Exit {
+    let out = &mut std::io::stdout().lock();
+    let outcome = match command {
+        PoliciesCommand::List => policies::list(out).map_err(Into::into),
+        PoliciesCommand::Show { name } => policies::show(name, out),
+        PoliciesCommand::Schema { name } => policies::schema(name, out),
+    };
+    match outcome {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            eprintln!("error: {error}");
+            Exit::Usage
+        }
+    }
+}
+
+impl RunArgs {
+    fn sources(&self) -> Sources {
+        let mut overrides = Vec::new();
+        for path in &self.config {
+            overrides.push(Override::new("config.paths", path.to_string_lossy(), "--config"));
+        }
+        let flags = [("admin.address", &self.admin, "--admin"), ("workers", &self.workers, "--workers")];
+        for (key, value, flag) in flags {
+            overrides.extend(value.iter().map(|value| Override::new(key, value, flag)));
+        }
+        for pair in &self.set {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            overrides.push(Override::new(key, value, "--set"));
+        }
+        Sources::of_process(self.settings.clone(), overrides)
+    }
+}
+
+/// Prints what is wrong with the settings.
+fn refuse_settings(error: &SettingsError) -> Exit {
+    for problem in error.problems.iter() {
+        eprintln!("{problem}");
+    }
+    Exit::Settings
+}

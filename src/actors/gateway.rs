@@ -1,0 +1,169 @@
+//! Starts everything in order, and ends it in order (configuration reference 10.3).
+
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicUsize},
+    time::{Duration, Instant},
+};
+
+use actix::{Actor, Addr};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{
+    file_watcher::{self, FileWatcher},
+    health::Health,
+    listeners::Listeners,
+    reconciler::{Reconciler, ReloadNow, Reloaded},
+};
+use crate::{
+    data_plane::{Workers, resolver::Resolver, worker::Shared},
+    resources::kinds::GatewaySettings,
+    settings::Settings,
+    snapshot::{EngineSettings, Reconciliation, Snapshot, snapshot_cell},
+    telemetry::{log::Log, metrics::Registry},
+};
+
+/// A drain ends early when no client has been connected for this long (decision 18).
+const QUIET: Duration = Duration::from_secs(5);
+/// Lines still queued at the end have this long to be written.
+const FLUSH: Duration = Duration::from_secs(2);
+/// The first generation, however large the configuration.
+const FIRST_LOOK: Duration = Duration::from_secs(120);
+
+/// A running gateway, as the admin API and the process see it.
+#[derive(Clone)]
+pub struct Gateway {
+    pub settings: Arc<Settings>,
+    pub registry: Arc<Registry>,
+    pub health: Arc<Health>,
+    pub log: Arc<Log>,
+    pub reconciler: Addr<Reconciler>,
+    pub listeners: Addr<Listeners>,
+    pub started: Instant,
+    watcher: Addr<FileWatcher>,
+    workers: Arc<Workers>,
+}
+
+impl Gateway {
+    /// Starts workers and actors and applies the first generation. Call inside an actix system.
+    ///
+    /// # Errors
+    /// When the control path does not answer.
+    pub async fn start(settings: Settings, log: Log) -> io::Result<Self> {
+        let settings = Arc::new(settings);
+        let log = Arc::new(log);
+        let registry = Arc::new(Registry::new(settings.workers));
+        let lines = Arc::clone(&log);
+        registry.add_collector(move |page| lines.expose(page));
+        let nothing = Snapshot::empty(EngineSettings::of(&settings, &GatewaySettings::default()));
+        let (publisher, snapshots) = snapshot_cell(nothing);
+        let shared = Shared {
+            snapshots,
+            resolver: Arc::new(Resolver::new(settings.dns.refresh, settings.dns.hosts.clone())),
+            registry: Arc::clone(&registry),
+            connections: Arc::new(AtomicUsize::new(0)),
+        };
+        let workers = Arc::new(Workers::start(settings.workers, shared));
+        let listeners = Listeners::new(Arc::clone(&workers), settings.shutdown.drain).start();
+        let health = Arc::new(Health::default());
+        let environment = Arc::new(|name: &str| std::env::var(name).ok());
+        let wanted = Reconciliation::new(Arc::clone(&settings), environment, Arc::clone(&registry));
+        let reconciler = Reconciler::new(
+            wanted,
+            publisher,
+            listeners.clone(),
+            Arc::clone(&health),
+            registry.gateway(),
+            Arc::clone(&log),
+        )
+        .start();
+        // Watching begins before the first look: what changes in between is not missed.
+        let watcher = FileWatcher::new(
+            settings.config.paths.clone(),
+            settings.sync.debounce,
+            settings.sync.debounce_max,
+            reconciler.clone(),
+        )
+        .start();
+        let gateway = Self {
+            settings,
+            registry,
+            health,
+            log,
+            reconciler,
+            listeners,
+            started: Instant::now(),
+            watcher,
+            workers,
+        };
+        gateway.reload().await?;
+        tracing::info!(
+            target: "flex-gateway-envoy",
+            "all dependencies initialized. starting workers"
+        );
+        Ok(gateway)
+    }
+
+    /// Looks at the configuration now and waits until it is in force.
+    ///
+    /// # Errors
+    /// When the control path does not answer in time.
+    pub async fn reload(&self) -> io::Result<Reloaded> {
+        let answer = self.reconciler.send(ReloadNow).timeout(FIRST_LOOK).await;
+        answer.map_err(|error| io::Error::other(format!("the reconciler does not answer: {error}")))
+    }
+
+    /// Serves until a signal ends it: SIGHUP reloads, SIGUSR1 reopens log files, SIGTERM and SIGINT
+    /// drain.
+    ///
+    /// # Errors
+    /// When signals cannot be received.
+    pub async fn run(&self) -> io::Result<()> {
+        let mut reload = signal(SignalKind::hangup())?;
+        let mut reopen = signal(SignalKind::user_defined1())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        loop {
+            tokio::select! {
+                _ = reload.recv() => {
+                    if let Err(error) = self.reload().await {
+                        tracing::error!("{error}");
+                    }
+                }
+                _ = reopen.recv() => self.log.reopen(),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        // A second signal ends at once.
+        tokio::select! {
+            () = self.drain() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopped");
+        self.log.flush(FLUSH);
+        Ok(())
+    }
+
+    /// Every response closes its connection; new connections are accepted to the end.
+    async fn drain(&self) {
+        let period = self.settings.shutdown.drain;
+        tracing::info!("draining for up to {} s", period.as_secs_f32());
+        self.health.drain();
+        self.workers.drain();
+        if self.watcher.try_send(file_watcher::Stop).is_err() {
+            tracing::debug!("the file watcher has ended");
+        }
+        let begun = Instant::now();
+        let mut quiet_since = None;
+        while begun.elapsed() < period {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if self.workers.connections() > 0 {
+                quiet_since = None;
+            } else if quiet_since.get_or_insert_with(Instant::now).elapsed() >= QUIET {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Floor 6, the control path: one file per actor. A request never crosses a mailbox.
+
+pub mod file_watcher;
+pub mod gateway;
+pub mod health;
+pub mod listeners;
+pub mod reconciler;
+pub mod sockets;

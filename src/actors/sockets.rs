@@ -1,0 +1,53 @@
+//! Listening sockets: one for each worker on each address, so that the kernel spreads connections
+//! and no thread hands them over (docs/decisions/0002).
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that the kernel completes before they are accepted; it cuts this to its own limit.
+const BACKLOG: i32 = 4096;
+
+/// Binds `count` sockets to an address.
+///
+/// # Errors
+/// Of the system: the address is in use by another process, not of this machine, or not allowed.
+pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    // Sockets that share an address would be shared with another process of the same user, too:
+    // find out first whether it is free.
+    drop(open(address, false)?);
+    (0..count).map(|_| open(address, true)).collect()
+}
+
+fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // `[::]` means IPv6 only, as in the original (docs/decisions/0004).
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    if shared {
+        socket.listen(BACKLOG)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_in_use_by_somebody_else_is_an_error() {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let error = bind(other.local_addr().unwrap(), 2).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+}

@@ -1,0 +1,113 @@
+//! The effective state: every resource with its `Ready` condition (configuration reference 14),
+//! secrets redacted.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    actors::reconciler::Described,
+    base::secret::REDACTED,
+    document::{Node, NodeValue},
+    resources::ResourceState,
+};
+
+/// `{"generation": …, "digest": …, "resources": [{apiVersion, kind, metadata, spec, origin, status}]}`
+pub fn dump(described: &Described) -> Value {
+    let resources = described.model.iter().flat_map(|model| &model.resources);
+    let resources: Vec<Value> = resources.map(|state| resource(state, &described.not_ready)).collect();
+    json!({
+        "generation": described.state.last.generation,
+        "digest": described.state.last.digest,
+        "resources": resources,
+    })
+}
+
+fn resource(state: &ResourceState, not_ready: &[(String, String)]) -> Value {
+    let subject = state.subject.to_string();
+    let at_compile = not_ready.iter().find(|(name, _)| *name == subject).map(|(_, reason)| reason);
+    let condition = match state.ready.as_ref().err().or(at_compile) {
+        None => json!({"type": "Ready", "status": "True"}),
+        Some(message) => json!({"type": "Ready", "status": "False", "message": message}),
+    };
+    json!({
+        "apiVersion": *state.api_version,
+        "kind": *state.subject.kind,
+        "metadata": {
+            "name": *state.subject.name.name,
+            "namespace": *state.subject.name.namespace,
+            "labels": state.labels,
+        },
+        "spec": value(&state.spec, false),
+        "origin": format!("{}:{}", state.origin.file, state.origin.line),
+        "status": {"conditions": [condition]},
+    })
+}
+
+/// Fields whose value is never shown, whatever resource they stand in: compared without regard to
+/// case, as parts of the name.
+const SECRET_PARTS: [&str; 9] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "api_key",
+    "credential",
+    "authorization",
+];
+
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    // `key` alone is the private key of a certificate, or the name of a header to inject.
+    SECRET_PARTS.iter().any(|part| name.contains(part))
+}
+
+fn value(node: &Node, secret: bool) -> Value {
+    match &node.value {
+        NodeValue::Mapping(entries) => {
+            let header = entries.iter().find_map(|(key, value)| {
+                key.text.eq_ignore_ascii_case("key").then(|| value.as_text().map(|text| text.to_string()))
+            });
+            let names_secret = header.flatten().is_some_and(|name| is_secret(&name));
+            let mut map = Map::new();
+            for (key, child) in entries.iter() {
+                let hidden = secret
+                    || is_secret(&key.text)
+                    || (names_secret && key.text.eq_ignore_ascii_case("value"))
+                    || (key.text.eq_ignore_ascii_case("header") && child.as_text().is_none());
+                map.insert(key.text.to_string(), value(child, hidden));
+            }
+            Value::Object(map)
+        }
+        NodeValue::Sequence(items) => items.iter().map(|item| value(item, secret)).collect(),
+        NodeValue::Null => Value::Null,
+        NodeValue::Scalar { .. } if secret => REDACTED.into(),
+        NodeValue::Scalar { text, .. } if text.contains("PRIVATE KEY") => REDACTED.into(),
+        NodeValue::Scalar { .. } => serde_json::to_value(node).unwrap_or(Value::Null),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{Limits, SourceFile, parse};
+
+    fn shown(yaml: &str) -> String {
+        let file = SourceFile::new("a.yaml", yaml);
+        let parsed = parse(&file, Limits::default());
+        value(&parsed.documents[0].node, false).to_string()
+    }
+
+    #[test]
+    fn secrets_are_redacted_wherever_they_stand() {
+        let dumped = shown(
+            "config: {username: u, password: hunter2}\n\
+             redis: {Password: hunter2, sentinel: {password: hunter2}}\n\
+             certificate: {key: \"-----BEGIN PRIVATE KEY-----hunter2\"}\n\
+             inboundHeaders: [{key: Authorization, value: hunter2}, {key: x-a, value: seen}]\n\
+             clientSecret: {nested: [hunter2]}\n",
+        );
+        assert!(!dumped.contains("hunter2"), "{dumped}");
+        assert!(dumped.contains("\"username\":\"u\"") && dumped.contains("seen"), "{dumped}");
+    }
+}

@@ -1,0 +1,162 @@
+//! The routes of the admin API and of the probe port.
+
+use std::{collections::HashMap, io, net::SocketAddr};
+
+use actix_web::{
+    App, HttpRequest, HttpResponse, HttpServer,
+    dev::{Server, ServiceRequest, ServiceResponse},
+    http::StatusCode,
+    middleware::{Next, from_fn},
+    web,
+};
+use serde_json::json;
+
+use super::{dump, host};
+use crate::{
+    actors::{gateway::Gateway, health::Allowed, listeners, reconciler},
+    telemetry::{log::Level, metrics::Exposition},
+};
+
+/// Starts the admin API. It runs until it is dropped.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn start(gateway: Gateway, address: SocketAddr) -> io::Result<Server> {
+    let data = web::Data::new(gateway);
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(data.clone())
+            .wrap(from_fn(only_local_names))
+            .route("/status", web::get().to(status))
+            .route("/metrics", web::get().to(metrics))
+            .route("/config/dump", web::get().to(config_dump))
+            .route("/reload", web::post().to(reload))
+            .route("/log/level", web::get().to(log_level))
+            .route("/log/level", web::put().to(set_log_level))
+            .configure(probes)
+    });
+    Ok(server.workers(1).disable_signals().bind(address)?.run())
+}
+
+/// Starts the probe port (configuration reference 10.1), with readiness at `path` too.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn start_probes(gateway: Gateway, address: SocketAddr, path: Option<String>) -> io::Result<Server> {
+    let data = web::Data::new(gateway);
+    let server = HttpServer::new(move || {
+        let mut app = App::new().app_data(data.clone()).configure(probes);
+        if let Some(path) = &path {
+            app = app.route(path, web::get().to(readiness));
+        }
+        app
+    });
+    Ok(server.workers(1).disable_signals().bind(address)?.run())
+}
+
+fn probes(config: &mut web::ServiceConfig) {
+    config
+        .route("/probes/readiness", web::get().to(readiness))
+        .route("/probes/liveness", web::get().to(liveness));
+}
+
+async fn only_local_names(
+    request: ServiceRequest,
+    next: Next<impl actix_web::body::MessageBody + 'static>,
+) -> Result<ServiceResponse<impl actix_web::body::MessageBody>, actix_web::Error> {
+    let fine = host::is_local_name(request.connection_info().host());
+    if !fine {
+        return Err(actix_web::error::ErrorForbidden("address the admin API by IP address or localhost"));
+    }
+    next.call(request).await
+}
+
+async fn readiness(gateway: web::Data<Gateway>, request: HttpRequest) -> HttpResponse {
+    let allowed = allowances(request.query_string());
+    let ready = gateway.health.is_ready(allowed);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    HttpResponse::build(status).json(json!({ "ready": ready, "deployment": gateway.health.last() }))
+}
+
+/// `allowAPIErrors=true&…`, names without regard to case, with or without dashes.
+fn allowances(query: &str) -> Allowed {
+    let given: HashMap<String, bool> = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.replace('-', "").to_ascii_lowercase(), value.eq_ignore_ascii_case("true")))
+        .collect();
+    let is_given = |name: &str| given.get(name).copied().unwrap_or_default();
+    Allowed {
+        api_errors: is_given("allowapierrors"),
+        policy_errors: is_given("allowpolicyerrors"),
+        envoy_errors: is_given("allowenvoyerrors"),
+    }
+}
+
+async fn liveness() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "alive": true }))
+}
+
+async fn status(gateway: web::Data<Gateway>) -> HttpResponse {
+    let described = gateway.reconciler.send(reconciler::Describe).await;
+    let listening = gateway.listeners.send(listeners::Describe).await;
+    let (Ok(described), Ok(listening)) = (described, listening) else {
+        return HttpResponse::ServiceUnavailable().json(json!({"error": "an actor does not answer"}));
+    };
+    HttpResponse::Ok().json(json!({
+        "gateway": {
+            "id": gateway.settings.gateway.id,
+            "name": gateway.settings.gateway.name,
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptimeSeconds": gateway.started.elapsed().as_secs(),
+        },
+        "ready": gateway.health.is_ready(Allowed::default()),
+        "deployment": gateway.health.last(),
+        "reconciler": described.state,
+        "notReady": described.not_ready.iter().map(|(resource, reason)| {
+            json!({"resource": resource, "reason": reason})
+        }).collect::<Vec<_>>(),
+        "listeners": listening,
+        "logLevel": gateway.log.level().name(),
+    }))
+}
+
+async fn metrics(gateway: web::Data<Gateway>) -> HttpResponse {
+    HttpResponse::Ok().content_type(Exposition::CONTENT_TYPE).body(gateway.registry.render())
+}
+
+async fn config_dump(gateway: web::Data<Gateway>) -> HttpResponse {
+    match gateway.reconciler.send(reconciler::Describe).await {
+        Ok(described) => HttpResponse::Ok().json(dump::dump(&described)),
+        Err(_) => HttpResponse::ServiceUnavailable().json(json!({"error": "the reconciler does not answer"})),
+    }
+}
+
+async fn reload(gateway: web::Data<Gateway>) -> HttpResponse {
+    match gateway.reload().await {
+        Ok(reloaded) => HttpResponse::Ok().json(reloaded),
+        Err(error) => HttpResponse::ServiceUnavailable().json(json!({"error": error.to_string()})),
+    }
+}
+
+async fn log_level(gateway: web::Data<Gateway>) -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "level": gateway.log.level().name() }))
+}
+
+/// The level as plain text or as `{"level": "debug"}`.
+async fn set_log_level(gateway: web::Data<Gateway>, body: web::Bytes) -> HttpResponse {
+    let text = String::from_utf8_lossy(&body);
+    let word = match serde_json::from_str::<serde_json::Value>(&text) {
+        Ok(json) => json.get("level").and_then(|level| level.as_str()).unwrap_or_default().to_owned(),
+        Err(_) => text.trim().to_owned(),
+    };
+    match Level::parse(&word) {
+        Some(level) => {
+            gateway.log.set_level(level);
+            tracing::info!("log level is now {}", level.name());
+            HttpResponse::Ok().json(json!({ "level": level.name() }))
+        }
+        None => HttpResponse::BadRequest()
+            .json(json!({"error": "unknown level: one of debug, info, warn, error, fatal"})),
+    }
+}

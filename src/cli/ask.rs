@@ -1,0 +1,160 @@
+//! Commands that ask a running gateway through its admin API.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use super::exit::Exit;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Far above any dump; an answer that is larger is not ours.
+const ANSWER_BYTES_MAX: u64 = 256 << 20;
+
+#[derive(Args)]
+pub struct AdminAddress {
+    /// Address of the admin API
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "PORTCULLIS_ADMIN__ADDRESS",
+        default_value = "127.0.0.1:9902"
+    )]
+    admin: SocketAddr,
+}
+
+#[derive(Args)]
+pub struct DumpArgs {
+    #[command(flatten)]
+    address: AdminAddress,
+    /// Write one file per kind into this folder instead of printing
+    #[arg(long, value_name = "DIR")]
+    output_directory: Option<PathBuf>,
+    /// How the state is printed
+    #[arg(long, value_enum, default_value = "yaml")]
+    format: DumpFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DumpFormat {
+    Yaml,
+    Json,
+}
+
+#[derive(Args)]
+pub struct ProbeArgs {
+    #[command(flatten)]
+    address: AdminAddress,
+    /// What to ask
+    #[arg(long, value_enum)]
+    check: Check,
+    /// Ready in spite of errors in APIs
+    #[arg(long)]
+    allow_api_errors: bool,
+    /// Ready in spite of errors in policies
+    #[arg(long)]
+    allow_policy_errors: bool,
+    /// Ready in spite of errors of the engine (addresses that cannot be bound)
+    #[arg(long)]
+    allow_envoy_errors: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Check {
+    Readiness,
+    Liveness,
+}
+
+/// Prints the effective state.
+pub fn dump(args: &DumpArgs) -> Exit {
+    let body = match get(args.address.admin, "/config/dump") {
+        Ok((200, body)) => body,
+        Ok((status, _)) => return unavailable(args.address.admin, &format!("it answered {status}")),
+        Err(error) => return unavailable(args.address.admin, &error.to_string()),
+    };
+    let Ok(state) = serde_json::from_str::<Value>(&body) else {
+        return unavailable(args.address.admin, "its answer is no JSON");
+    };
+    let outcome = match &args.output_directory {
+        Some(folder) => write_files(&state, folder),
+        None => {
+            let text = match args.format {
+                DumpFormat::Yaml => serde_norway::to_string(&state).map_err(io::Error::other),
+                DumpFormat::Json => serde_json::to_string_pretty(&state).map_err(io::Error::other),
+            };
+            text.and_then(|text| writeln!(io::stdout(), "{text}"))
+        }
+    };
+    match outcome {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            eprintln!("error: the dump cannot be written: {error}");
+            Exit::Failure
+        }
+    }
+}
+
+/// The files of the original (configuration reference 14).
+fn write_files(state: &Value, folder: &std::path::Path) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let files = [
+        ("ApiInstance", "api-instances.json"),
+        ("PolicyBinding", "policy-bindings.json"),
+        ("Service", "services.json"),
+        ("Configuration", "configurations.json"),
+        ("Extension", "extensions.json"),
+    ];
+    let resources = state["resources"].as_array().cloned().unwrap_or_default();
+    for (kind, file) in files {
+        let of_kind: Vec<&Value> = resources.iter().filter(|resource| resource["kind"] == kind).collect();
+        let text = serde_json::to_string_pretty(&of_kind).map_err(io::Error::other)?;
+        std::fs::write(folder.join(file), text)?;
+    }
+    Ok(())
+}
+
+/// Exit code 0 for yes, 1 for no and for no answer.
+pub fn probe(args: &ProbeArgs) -> Exit {
+    let path = match args.check {
+        Check::Liveness => "/probes/liveness".to_owned(),
+        Check::Readiness => format!(
+            "/probes/readiness?allowAPIErrors={}&allowPolicyErrors={}&allowEnvoyErrors={}",
+            args.allow_api_errors, args.allow_policy_errors, args.allow_envoy_errors
+        ),
+    };
+    match get(args.address.admin, &path) {
+        Ok((200, _)) => Exit::Ok,
+        Ok(_) => Exit::Failure,
+        Err(error) => {
+            eprintln!("error: no gateway answers on {}: {error}", args.address.admin);
+            Exit::Failure
+        }
+    }
+}
+
+fn unavailable(address: SocketAddr, cause: &str) -> Exit {
+    eprintln!(
+        "error: no gateway to ask on {address}: {cause}\n  = help: name its admin API: --admin HOST:PORT"
+    );
+    Exit::Unavailable
+}
+
+/// One GET over a connection of its own. HTTP/1.0: the answer ends with the connection.
+fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.ok_or_else(|| io::Error::other("this is not HTTP"))?;
+    Ok((status, body.to_owned()))
+}

@@ -1,0 +1,89 @@
+//! `portcullis demo`: the gateway on embedded resources, in front of an upstream of its own.
+
+use std::io;
+
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use serde_json::{Map, Value, json};
+
+use super::{exit::Exit, refuse_settings, run};
+use crate::settings::{Override, Sources};
+
+/// The resources, which are also those of `config/demo`.
+const RESOURCES: [(&str, &str); 3] = [
+    ("routed.yaml", include_str!("../../config/demo/routed.yaml")),
+    ("protected.yaml", include_str!("../../config/demo/protected.yaml")),
+    ("limited.yaml", include_str!("../../config/demo/limited.yaml")),
+];
+
+const UPSTREAM: (&str, u16) = ("127.0.0.1", 9080);
+
+const GREETING: &str = "
+The demo gateway serves http://127.0.0.1:8080. In another terminal:
+
+  curl http://127.0.0.1:8080/shop/items/7                          routed: the upstream sees /v2/7
+  curl http://127.0.0.1:8080/private/notes                         protected: 401
+  curl -u demo:demo http://127.0.0.1:8080/private/notes            protected: 200
+  for i in 1 2 3 4 5 6; do curl -i http://127.0.0.1:8080/limited/; done   limited: the sixth gets 429
+
+Admin API: http://127.0.0.1:9902/status and /metrics. Ctrl-C ends it.
+";
+
+pub fn run() -> Exit {
+    let folder = match unpack() {
+        Ok(folder) => folder,
+        Err(error) => {
+            eprintln!("error: the demo's resources cannot be written: {error}");
+            return Exit::Failure;
+        }
+    };
+    let paths = Override::new("config.paths", folder.to_string_lossy(), "demo");
+    let drain = Override::new("shutdown.drain", "1s", "demo");
+    let loaded = match Sources::of_process(None, vec![paths, drain]).load() {
+        Ok(loaded) => loaded,
+        Err(error) => return refuse_settings(&error),
+    };
+    let exit = actix::System::new().block_on(async {
+        let upstream = match HttpServer::new(|| App::new().default_service(web::to(echo)))
+            .workers(1)
+            .disable_signals()
+            .bind(UPSTREAM)
+        {
+            Ok(server) => server.run(),
+            Err(error) => {
+                eprintln!("error: the demo's upstream cannot listen on {UPSTREAM:?}: {error}");
+                return Exit::Unavailable;
+            }
+        };
+        actix_rt::spawn(upstream);
+        run::serve(loaded.settings, || println!("{GREETING}")).await
+    });
+    if let Err(error) = std::fs::remove_dir_all(&folder) {
+        eprintln!("warning: {} cannot be removed: {error}", folder.display());
+    }
+    exit
+}
+
+/// Writes the embedded resources to a folder of this process.
+fn unpack() -> io::Result<std::path::PathBuf> {
+    let folder = std::env::temp_dir().join(format!("portcullis-demo-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    for (name, text) in RESOURCES {
+        std::fs::write(folder.join(name), text)?;
+    }
+    Ok(folder)
+}
+
+/// Tells what reached the upstream.
+async fn echo(request: HttpRequest, body: web::Bytes) -> HttpResponse {
+    let headers: Map<String, Value> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
+        .collect();
+    HttpResponse::Ok().json(json!({
+        "method": request.method().as_str(),
+        "target": request.uri().to_string(),
+        "headers": headers,
+        "bodyBytes": body.len(),
+    }))
+}

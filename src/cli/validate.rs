@@ -1,0 +1,74 @@
+//! `portcullis validate`: all findings, no network, no running gateway (decision 17).
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use clap::Args;
+
+use super::{Format, exit::Exit, refuse_settings};
+use crate::{
+    base::{Diagnostics, Severity},
+    settings::{Override, Sources},
+    snapshot::{Look, Reconciliation},
+    telemetry::metrics::Registry,
+};
+
+#[derive(Args)]
+pub struct ValidateArgs {
+    /// Folders or files of resources
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// How findings are printed
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Warnings count as errors
+    #[arg(long)]
+    strict: bool,
+    /// Settings file (YAML)
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+}
+
+/// Exit code 0 when clean or with warnings only, 65 with errors.
+pub fn run(args: &ValidateArgs) -> Exit {
+    let missing: Vec<_> = args.paths.iter().filter(|path| !path.exists()).collect();
+    if !missing.is_empty() {
+        for path in missing {
+            eprintln!("error: {} does not exist", path.display());
+        }
+        return Exit::Usage;
+    }
+    let overrides =
+        args.paths.iter().map(|path| Override::new("config.paths", path.to_string_lossy(), "PATH")).collect();
+    let settings = match Sources::of_process(args.settings.clone(), overrides).load() {
+        Ok(loaded) => loaded.settings,
+        Err(error) => return refuse_settings(&error),
+    };
+    let environment = Arc::new(|name: &str| std::env::var(name).ok());
+    let registry = Arc::new(Registry::new(1));
+    let mut wanted = Reconciliation::new(Arc::new(settings), environment, registry);
+    let (Look::Changed(generation), _) = wanted.look(Instant::now()) else {
+        return Exit::Ok;
+    };
+    let found = &generation.diagnostics;
+    match args.format {
+        Format::Text => print_text(found),
+        Format::Json => match serde_json::to_string_pretty(&found.iter().collect::<Vec<_>>()) {
+            Ok(json) => println!("{json}"),
+            Err(error) => {
+                eprintln!("error: {error}");
+                return Exit::Failure;
+            }
+        },
+    }
+    let bad = found.has_errors() || (args.strict && !found.is_empty());
+    if bad { Exit::Resources } else { Exit::Ok }
+}
+
+fn print_text(found: &Diagnostics) {
+    for diagnostic in found.iter() {
+        println!("{diagnostic}\n");
+    }
+    let (errors, warnings) = (found.count(Severity::Error), found.count(Severity::Warning));
+    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    println!("{}, {}", plural(errors, "error"), plural(warnings, "warning"));
+}
