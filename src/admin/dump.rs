@@ -95,7 +95,7 @@ mod tests {
     fn shown(yaml: &str) -> String {
         let file = SourceFile::new("a.yaml", yaml);
         let parsed = parse(&file, Limits::default());
-        value(&parsed.documents[0].node, false).to_string()
+        value(&parsed.documents[0].root, false).to_string()
     }
 
     #[test]
