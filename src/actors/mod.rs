@@ -4,5 +4,6 @@ pub mod file_watcher;
 pub mod gateway;
 pub mod health;
 pub mod listeners;
+pub mod probes;
 pub mod reconciler;
 pub mod sockets;

@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::{
     health::{Deployment, Health},
     listeners::{Listeners, Open, Retain},
+    probes::{ProbePort, Probes, Serve},
 };
 use crate::{
     base::{Diagnostic, Diagnostics, Severity},
@@ -35,6 +36,9 @@ pub struct Reconciler {
     metrics: Arc<GatewayMetrics>,
     log: Arc<Log>,
     state: ReconcilerState,
+    probes: Option<Addr<Probes>>,
+    /// Addresses that could not be bound: tried again by each look.
+    unbound: BTreeSet<SocketAddr>,
     model: Option<Arc<ResolvedModel>>,
     not_ready: Vec<(String, String)>,
     reported: Vec<Diagnostic>,
@@ -57,6 +61,8 @@ impl Reconciler {
             metrics,
             log,
             state: ReconcilerState::default(),
+            probes: None,
+            unbound: BTreeSet::new(),
             model: None,
             not_ready: Vec::new(),
             reported: Vec::new(),
@@ -98,6 +104,7 @@ impl Handler<ReloadNow> for Reconciler {
             });
         }
         let Look::Changed(generation) = look else {
+            self.bind_again(ctx);
             let unchanged = Reloaded { changed: false, ..self.state.last.clone() };
             return AtomicResponse::new(Box::pin(async { unchanged }.into_actor(self)));
         };
@@ -141,6 +148,8 @@ impl Reconciler {
         }
         self.report(&diagnostics);
         self.metrics.reloaded(summary.generation, &summary.digest);
+        self.unbound = failed.iter().map(|(address, _)| *address).collect();
+        self.serve_probes(&model);
         self.health.deployed(deployment(&diagnostics, apis, failed.len()));
         tracing::info!(target: "flex-gateway-envoy", "cds: added/updated");
         tracing::info!(
@@ -155,6 +164,32 @@ impl Reconciler {
         self.model = Some(model);
         self.state.last = summary.clone();
         summary
+    }
+
+    /// Addresses that somebody else held may be free by now.
+    fn bind_again(&mut self, ctx: &mut Context<Self>) {
+        if self.unbound.is_empty() {
+            return;
+        }
+        let tried = self.unbound.clone();
+        let open = self.listeners.send(Open(tried)).timeout(LISTENERS_TIMEOUT);
+        ctx.spawn(open.into_actor(self).map(move |failed, act, _| {
+            if let Ok(failed) = failed {
+                act.unbound = failed.into_iter().map(|(address, _)| address).collect();
+            }
+        }));
+    }
+
+    fn serve_probes(&self, model: &ResolvedModel) {
+        let wanted = model.settings.probe.as_ref().filter(|probe| probe.enabled).and_then(|probe| {
+            let port = probe.port.as_ref()?.value;
+            Some(ProbePort { port, path: probe.path.clone() })
+        });
+        if let Some(probes) = &self.probes
+            && probes.try_send(Serve(wanted)).is_err()
+        {
+            tracing::error!("the probe port stays as it was");
+        }
     }
 
     /// Each finding once, when it is new. Source lines stay out: they may hold a password.
@@ -230,5 +265,21 @@ impl Handler<Describe> for Reconciler {
             model: self.model.clone(),
             not_ready: self.not_ready.clone(),
         })
+    }
+}
+
+/// Names the actor that owns the probe port; it gets what `spec.probe` asks for.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ProbesAre(pub Addr<Probes>);
+
+impl Handler<ProbesAre> for Reconciler {
+    type Result = ();
+
+    fn handle(&mut self, ProbesAre(probes): ProbesAre, _: &mut Context<Self>) {
+        self.probes = Some(probes);
+        if let Some(model) = self.model.clone() {
+            self.serve_probes(&model);
+        }
     }
 }

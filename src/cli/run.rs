@@ -1,8 +1,10 @@
 //! `portcullis run`.
 
+use actix::Actor;
+
 use super::{exit::Exit, refuse_settings};
 use crate::{
-    actors::gateway::Gateway,
+    actors::{gateway::Gateway, probes::Probes, reconciler::ProbesAre},
     admin, resources,
     settings::{Settings, Sources},
     telemetry::log::Log,
@@ -80,6 +82,17 @@ pub async fn serve(settings: Settings, ready: impl FnOnce()) -> Exit {
             return Exit::Failure;
         }
     };
+    let for_probes = gateway.clone();
+    let probes = Probes::new(Box::new(move |address, path| {
+        let server = admin::start_probes(for_probes.clone(), address, path)?;
+        let handle = server.handle();
+        actix_rt::spawn(server);
+        Ok(handle)
+    }));
+    if gateway.reconciler.send(ProbesAre(probes.start())).await.is_err() {
+        eprintln!("error: the gateway cannot be started: the reconciler does not answer");
+        return Exit::Failure;
+    }
     if let Some(address) = admin_address {
         match admin::start(gateway.clone(), address) {
             Ok(server) => {
