@@ -77,6 +77,15 @@ impl Client {
         }
     }
 
+    /// Writes the bytes one at a time, or as one piece.
+    pub fn send_as(&mut self, bytewise: bool, bytes: &[u8]) {
+        if bytewise {
+            self.send_bytewise(bytes);
+        } else {
+            self.send(bytes);
+        }
+    }
+
     /// The head of the next response, interim ones included.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ pub enum OnClose {
     Leave,
 }
 
-/// Judges the answer to the `n`-th request of a client.
+/// Judges the answer to the request of this number.
 pub type Check = dyn Fn(u64, &Response) -> Result<(), String> + Send + Sync;
 
 /// Who asks for what, and what counts as right.
@@ -30,9 +30,9 @@ pub struct Work {
     /// Clients that open one connection per request.
     pub fresh: usize,
     pub on_close: OnClose,
-    /// The `n`-th request of a client as bytes; always a GET or a POST with its own length.
+    /// A request as bytes, by a number no other request of this load has; always a GET or a POST with its own length.
     pub request: Arc<dyn Fn(u64) -> Vec<u8> + Send + Sync>,
-    /// `Err` says what is wrong with the answer to the `n`-th request.
+    /// `Err` says what is wrong with an answer.
     pub check: Arc<Check>,
 }
 
@@ -78,7 +78,7 @@ impl Load {
         let clients = (0..work.kept + work.fresh)
             .map(|index| {
                 let (work, counts) = (Arc::clone(&work), Arc::clone(&counts));
-                std::thread::spawn(move || run(&work, &counts, index < work.kept))
+                std::thread::spawn(move || run(&work, &counts, index))
             })
             .collect();
         Self { counts, clients }
@@ -116,11 +116,12 @@ impl Load {
     }
 }
 
-fn run(work: &Work, counts: &Counts, keeps: bool) {
+fn run(work: &Work, counts: &Counts, index: usize) {
+    let keeps = index < work.kept;
     let mut kept: Option<Client> = None;
-    let mut number = 0;
+    let mut number = index as u64;
     while !counts.stop.load(Ordering::Relaxed) {
-        number += 1;
+        number += (work.kept + work.fresh) as u64;
         let reused = kept.is_some();
         match ask(work, kept.take(), number) {
             Ok((response, client)) => {

@@ -1,0 +1,175 @@
+//! The commands beside `run`, and how each way to go wrong ends: exit codes 0, 1, 64 usage, 65 bad resources,
+//! 69 unavailable, 78 bad settings.
+
+use std::process::{Command, Output};
+
+use cluster_tests::binary;
+use cluster_tests::config::{api, documents};
+use cluster_tests::gateway::Plan;
+use cluster_tests::ports;
+use cluster_tests::upstream::Upstream;
+
+/// Runs the binary with these words and waits for its end.
+fn portcullis(words: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(binary::portcullis());
+    command.args(words).envs(environment.iter().copied());
+    command.output().expect("the binary starts")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn assert_exit(output: &Output, code: i32) {
+    assert_eq!(output.status.code(), Some(code), "{}", said(output));
+}
+
+fn file(text: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("api.yaml");
+    std::fs::write(&path, text).expect("a writable folder");
+    (folder, path.display().to_string())
+}
+
+#[test]
+fn run_with_nothing_says_what_to_do_next() {
+    let output = portcullis(&["run"], &[]);
+    assert!(!output.status.success());
+    let text = said(&output);
+    assert!(text.contains("--config") && text.contains("demo"), "{text}");
+}
+
+#[test]
+fn an_unknown_flag_or_command_is_a_usage_error() {
+    assert_exit(&portcullis(&["run", "--no-such-flag"], &[]), 64);
+    assert_exit(&portcullis(&["no-such-command"], &[]), 64);
+}
+
+#[test]
+fn settings_that_cannot_be_read_end_the_start() {
+    let (_folder, path) = file("");
+    let output = portcullis(&["run", "--config", &path], &[("PORTCULLIS_WORKERS", "many")]);
+    assert_exit(&output, 78);
+    assert!(said(&output).contains("PORTCULLIS_WORKERS"), "the message names the source: {}", said(&output));
+}
+
+#[test]
+fn validate_needs_no_network_and_tells_good_from_bad() {
+    let good = api("good", "http://127.0.0.1:8080/a", "http://nowhere.invalid:9000");
+    let (_folder, path) = file(&documents(std::slice::from_ref(&good)));
+    assert_exit(&portcullis(&["validate", &path], &[]), 0);
+
+    let mut unknown = good.clone();
+    unknown["spec"]["adress"] = "http://x".into();
+    let (_folder, path) = file(&documents(&[unknown]));
+    let output = portcullis(&["validate", &path], &[]);
+    assert_exit(&output, 0);
+    assert!(said(&output).contains("adress"), "unknown fields warn: {}", said(&output));
+    assert_exit(&portcullis(&["validate", "--strict", &path], &[]), 65);
+
+    let mut bad = good;
+    bad["spec"]["address"] = "nonsense".into();
+    let (_folder, path) = file(&documents(&[bad]));
+    let output = portcullis(&["validate", &path], &[]);
+    assert_exit(&output, 65);
+    assert!(said(&output).contains("api.yaml:") && said(&output).contains("good"), "{}", said(&output));
+    let output = portcullis(&["validate", "--format", "json", &path], &[]);
+    assert_exit(&output, 65);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let json = serde_json::from_str::<serde_json::Value>(&text).is_ok()
+        || text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok());
+    assert!(json && !text.is_empty(), "JSON: {text}");
+}
+
+#[test]
+fn example_20_5_validates_and_says_what_is_not_supported_yet() {
+    let text = r#"
+apiVersion: gateway.mulesoft.com/v1alpha1
+kind: Configuration
+metadata: {name: storage}
+spec:
+  sharedStorage:
+    redis:
+      username: gw
+      password: $REDIS_PASSWORD
+      db: 3
+      sentinel: {addresses: ["s1.internal:26379", "s2.internal:26379"], masterName: gw-master, password: $SENTINEL_PASSWORD}
+---
+apiVersion: gateway.mulesoft.com/v1alpha1
+kind: Configuration
+metadata: {name: edge}
+spec:
+  probe: {enabled: true, port: 3000}
+  proxyProtocol: {enabled: true}
+  timeouts: {streamIdleSeconds: 120, upstreamResponseSeconds: 10, upstreamConnectionIdleSeconds: 45}
+---
+apiVersion: gateway.mulesoft.com/v1beta1
+kind: Configuration
+metadata: {name: spans}
+spec:
+  tracing:
+    provider:
+      type: opentelemetry
+      properties: {address: "h2://otel.internal:4317", serviceType: grpc, serviceName: edge, timeout: 5s}
+---
+apiVersion: gateway.mulesoft.com/v1beta1
+kind: Configuration
+metadata: {name: breakers}
+spec: {circuitBreaker: {thresholds: {maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 4096, maxRetries: 3}}}
+"#;
+    let (_folder, path) = file(text);
+    let output = portcullis(&["validate", &path], &[]);
+    assert_exit(&output, 0);
+    let text = said(&output);
+    for topic in ["sharedStorage", "tracing"] {
+        assert!(text.contains(topic), "{topic}: {text}");
+    }
+    assert!(text.contains("not supported yet"), "{text}");
+}
+
+#[test]
+fn probe_asks_a_running_gateway_and_tells_by_its_exit_code() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let ready = Plan::new()
+        .with("api.yaml", &[api("a", &format!("http://127.0.0.1:{port}"), &upstream.url())])
+        .start();
+    let empty = Plan::new().start_unready();
+    let probe = |admin: &str, check: &str| portcullis(&["probe", check, "--admin", admin], &[]);
+    assert_exit(&probe(&ready.admin_address().to_string(), "--check=readiness"), 0);
+    assert_exit(&probe(&ready.admin_address().to_string(), "--check=liveness"), 0);
+    assert_exit(&probe(&empty.admin_address().to_string(), "--check=readiness"), 1);
+    assert_exit(&probe(&empty.admin_address().to_string(), "--check=liveness"), 0);
+    let nobody = format!("127.0.0.1:{}", ports::free());
+    assert!([1, 69].contains(&probe(&nobody, "--check=liveness").status.code().unwrap_or(0)));
+}
+
+#[test]
+fn an_admin_address_that_is_taken_ends_the_start_with_a_word() {
+    let taken = ports::Port::reserve();
+    let (_folder, path) = file("");
+    let output =
+        portcullis(&["run", "--config", &path, "--admin", &format!("127.0.0.1:{}", taken.number())], &[]);
+    assert!([1, 69].contains(&output.status.code().unwrap_or(0)), "{}", said(&output));
+    assert!(said(&output).contains(&taken.number().to_string()), "{}", said(&output));
+}
+
+#[test]
+fn version_and_the_list_of_policies_are_told() {
+    let output = portcullis(&["version"], &[]);
+    assert_exit(&output, 0);
+    assert!(said(&output).contains("portcullis"), "{}", said(&output));
+    let output = portcullis(&["policies", "list"], &[]);
+    assert_exit(&output, 0);
+    for name in
+        ["http-basic-authentication-flex", "rate-limiting-flex", "circuit-breaker-flex", "route-weighted"]
+    {
+        assert!(said(&output).contains(name), "{name}: {}", said(&output));
+    }
+    assert_exit(&portcullis(&["policies", "show", "spike-control-flex"], &[]), 0);
+    let output = portcullis(&["policies", "show", "spike-contrl-flex"], &[]);
+    assert!(
+        !output.status.success() && said(&output).contains("spike-control-flex"),
+        "did you mean: {}",
+        said(&output)
+    );
+}

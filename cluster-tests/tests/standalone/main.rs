@@ -1,0 +1,20 @@
+//! One gateway alone, seen from outside: every chapter starts the real binary and talks to it.
+
+mod bodies;
+mod commands;
+mod destinations;
+mod examples;
+mod exchanges;
+mod fail_closed;
+mod limits;
+mod operations;
+mod paths;
+mod policies;
+mod reload;
+mod rewriting;
+mod routing;
+mod rules;
+mod shutdown;
+mod smuggling;
+mod smuggling_corpus;
+mod timeouts;

@@ -1,0 +1,206 @@
+//! Probes, the admin interface and what section 13's variables change from outside (configuration reference 10 and 13).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cluster_tests::client::{Client, call, get};
+use cluster_tests::config::{api, api_with, configuration, login};
+use cluster_tests::gateway::Plan;
+use cluster_tests::upstream::Upstream;
+use cluster_tests::{eventually, ports};
+use serde_json::{Value, json};
+
+fn local(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}
+
+fn plain(name: &str, port: u16, upstream: &Upstream) -> Value {
+    api(name, &format!("http://127.0.0.1:{port}"), &upstream.url())
+}
+
+#[test]
+fn without_an_api_the_gateway_is_alive_and_never_ready_until_one_is_deployed() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let gateway = Plan::new().start_unready();
+    let response = gateway.admin("GET", "/probes/readiness");
+    assert_eq!(response.status, 503);
+    assert!(response.json().is_object(), "a small JSON body: {}", response.text());
+    assert_eq!(gateway.admin("GET", "/probes/liveness").status, 200);
+    let _ = gateway.apply("api.yaml", &[plain("first", port, &upstream)]);
+    eventually("ready", || gateway.ready().then_some(()));
+    assert_eq!(get(local(port), "/").status, 200);
+}
+
+#[test]
+fn a_starting_gateway_with_errors_is_ready_only_for_those_who_allow_them() {
+    let (upstream, port, broken) = (Upstream::echo("up"), ports::free(), ports::free());
+    let bad =
+        json!([{"policyRef": {"name": "http-basic-authentication-flex"}, "config": {"username": "ada"}}]);
+    let guarded = api_with("guarded", &format!("http://127.0.0.1:{broken}"), &upstream.url(), bad);
+    let gateway = Plan::new().with("api.yaml", &[plain("good", port, &upstream), guarded]).start_unready();
+    eventually("the good instance", || Client::try_connect(local(port)).ok());
+    let all = "allowEnvoyErrors=true&allowAPIErrors=true&allowPolicyErrors=true";
+    for (query, status) in [
+        ("", 503),
+        ("allowPolicyErrors=false", 503),
+        (all, 200),
+        ("ALLOWENVOYERRORS=true&allowapierrors=true&allowPOLICYerrors=true", 200),
+    ] {
+        assert_eq!(gateway.admin("GET", &format!("/probes/readiness?{query}")).status, status, "{query}");
+    }
+}
+
+#[test]
+fn the_probe_port_is_off_unless_configured_and_serves_both_probes() {
+    let (upstream, port, probe) = (Upstream::echo("up"), ports::free(), ports::free());
+    let gateway = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]).start();
+    assert!(Client::try_connect(local(probe)).is_err());
+    let spec = json!({"probe": {"enabled": true, "port": probe, "path": "/healthy"}});
+    let _ = gateway.apply("probe.yaml", &[configuration("probe", spec)]);
+    eventually("the probe port", || Client::try_connect(local(probe)).ok());
+    for path in ["/probes/readiness", "/probes/liveness", "/healthy", "/probes/readiness?allowAPIErrors=true"]
+    {
+        let response = get(local(probe), path);
+        assert_eq!(response.status, 200, "{path}");
+        assert!(response.json().is_object(), "{path}");
+    }
+    assert_eq!(get(local(probe), "/config/dump").status, 404, "the probe port shows nothing else");
+    assert!([404, 405].contains(&call(local(probe), "POST", "/reload", "", "").status));
+    let spec = json!({"probe": {"enabled": false, "port": probe}});
+    let _ = gateway.apply("probe.yaml", &[configuration("probe", spec)]);
+    eventually("the probe port is closed", || Client::try_connect(local(probe)).is_err().then_some(()));
+}
+
+#[test]
+fn the_admin_interface_tells_status_metrics_and_the_effective_configuration() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let guarded =
+        api_with("guarded", &format!("http://127.0.0.1:{port}"), &upstream.url(), json!([login(json!([]))]));
+    let gateway = Plan::new().with("api.yaml", &[guarded]).start();
+    assert_eq!(get(local(port), "/").status, 401);
+    let status = gateway.admin("GET", "/status");
+    assert!(status.status == 200 && status.json().is_object());
+    let metrics = gateway.admin("GET", "/metrics");
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.text().contains("guarded"), "per API:\n{}", metrics.text());
+    assert!(metrics.text().lines().any(|line| line.starts_with("# TYPE")), "Prometheus text");
+    let dump = gateway.admin("GET", "/config/dump");
+    assert_eq!(dump.status, 200);
+    assert!(dump.text().contains("guarded"));
+    assert!(!dump.text().contains("secret"), "secrets are redacted: {}", dump.text());
+    assert_eq!(gateway.admin("GET", "/nothing").status, 404);
+    assert!([404, 405].contains(&gateway.admin("GET", "/reload").status), "a GET changes nothing");
+}
+
+#[test]
+fn the_log_level_changes_at_run_time() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let gateway = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]).start();
+    let put = |level: &str| {
+        let plain = call(gateway.admin_address(), "PUT", "/log/level", "Content-Type: text/plain\r\n", level);
+        if plain.status < 300 {
+            return plain.status;
+        }
+        let body = json!({"level": level}).to_string();
+        call(gateway.admin_address(), "PUT", "/log/level", "Content-Type: application/json\r\n", &body).status
+    };
+    assert!(put("debug") < 300);
+    assert!(put("error") < 300);
+    assert!((400..500).contains(&put("loudest")), "an unknown level is refused");
+}
+
+#[test]
+fn files_are_applied_only_after_the_debounce_time() {
+    let (upstream, port, later) = (Upstream::echo("up"), ports::free(), ports::free());
+    let plan = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]);
+    let gateway = plan.environment("FLEX_SYNC_DEBOUNCE_TIME", "2s").start();
+    gateway.put("later.yaml", &[plain("later", later, &upstream)]);
+    let written = std::time::Instant::now();
+    eventually("the new port", || Client::try_connect(local(later)).ok());
+    let took = written.elapsed();
+    assert!(took >= Duration::from_millis(1_800), "applied after {took:?}");
+}
+
+#[test]
+fn there_are_as_many_workers_as_the_flag_says() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let threads = |workers: usize| {
+        let gateway = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]).workers(workers).start();
+        gateway.threads()
+    };
+    let (one, four) = (threads(1), threads(4));
+    assert!(four >= one + 3, "{one} threads with one worker, {four} with four");
+}
+
+#[test]
+fn a_dynamic_port_replaces_a_fixed_one() {
+    let (upstream, fixed, dynamic) = (Upstream::echo("up"), ports::free(), ports::free());
+    let _gateway = Plan::new()
+        .with("api.yaml", &[plain("api", fixed, &upstream)])
+        .environment("FLEX_DYNAMIC_PORT_ENABLE", "true")
+        .environment("FLEX_DYNAMIC_PORT_ENVAR", "PORT")
+        .environment("FLEX_DYNAMIC_PORT_VALUE", &fixed.to_string())
+        .environment("PORT", &dynamic.to_string())
+        .start();
+    assert_eq!(get(local(dynamic), "/").status, 200);
+    assert!(Client::try_connect(local(fixed)).is_err());
+}
+
+#[test]
+fn client_certificate_details_are_forwarded_only_when_asked() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let seen = |value: Option<&str>| {
+        let plan = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]);
+        let plan = match value {
+            Some(value) => plan.environment("FLEX_FORWARD_CLIENT_CERT_DETAILS", value),
+            None => plan,
+        };
+        let _gateway = plan.start();
+        let response = Client::connect(local(port)).get("/", "a", "X-Forwarded-Client-Cert: Hash=abc\r\n");
+        response.json()["fields"].to_string().contains("Hash=abc")
+    };
+    assert!(!seen(None), "SANITIZE is the default");
+    assert!(!seen(Some("SANITIZE_SET")));
+    assert!(seen(Some("ALWAYS_FORWARD_ONLY")));
+}
+
+#[test]
+fn several_folders_and_sub_folders_and_all_three_extensions_are_read() {
+    let upstream = Upstream::echo("up");
+    let ports: Vec<u16> = (0..4).map(|_| ports::free()).collect();
+    let second = tempfile::tempdir().expect("a temporary folder");
+    let text = |number: usize| {
+        cluster_tests::config::documents(&[plain(&format!("api-{number}"), ports[number], &upstream)])
+    };
+    std::fs::write(second.path().join("four.yaml"), text(3)).expect("a writable folder");
+    let _gateway = Plan::new()
+        .with_text("one.yaml", &text(0))
+        .with_text("custom/two.yml", &text(1))
+        .with_text("custom/deep/three.json", &text(2))
+        .with_text("notes.txt", "not: [a resource")
+        .argument("--config")
+        .argument(&second.path().display().to_string())
+        .start();
+    for port in ports {
+        assert_eq!(get(local(port), "/").status, 200);
+    }
+}
+
+#[test]
+fn every_line_of_a_request_carries_its_id_and_no_line_a_secret() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let logging = json!({"policyRef": {"name": "message-logging-flex"}, "config": {"loggingConfiguration": [
+        {"itemName": "in", "itemData": {"message": "#['seen ' ++ attributes.requestPath]", "level": "INFO", "firstSection": true}},
+        {"itemName": "out", "itemData": {"message": "#['done ' ++ vars.request.requestPath]", "level": "INFO", "firstSection": false, "secondSection": true}},
+    ]}});
+    let policies = json!([login(json!([])), logging]);
+    let guarded = api_with("guarded", &format!("http://127.0.0.1:{port}"), &upstream.url(), policies);
+    let gateway = Plan::new().with("api.yaml", &[guarded]).start();
+    let fields = format!("{}X-Request-Id: id-4711\r\n", cluster_tests::config::LOGIN);
+    assert_eq!(Client::connect(local(port)).get("/paper", "a", &fields).status, 200);
+    for word in ["seen /paper", "done /paper"] {
+        let line = eventually(word, || gateway.lines().into_iter().find(|line| line.contains(word)));
+        assert!(line.contains("id-4711"), "{line}");
+    }
+    assert!(!gateway.log().contains("YWRhOnNlY3JldA=="), "{}", gateway.log());
+}

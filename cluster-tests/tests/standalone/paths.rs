@@ -1,0 +1,72 @@
+//! Path tricks (decision 1): one form decides everything, so no spelling slips past a policy.
+
+use cluster_tests::client::{Client, get};
+use cluster_tests::config::{LOGIN, api};
+use cluster_tests::gateway::Plan;
+use cluster_tests::ports;
+use cluster_tests::upstream::Upstream;
+
+use crate::smuggling::in_front_of;
+
+#[test]
+fn every_spelling_of_a_protected_path_meets_its_policy() {
+    let upstream = Upstream::echo("up");
+    let (_gateway, address) = in_front_of(&upstream);
+    for (path, arrives) in [
+        ("/cart", "/cart"),
+        ("/c%61rt", "/cart"),
+        ("/%63%61%72%74", "/cart"),
+        ("//cart", "/cart"),
+        ("///cart", "/cart"),
+        ("/x/../cart", "/cart"),
+        ("/x/%2e%2e/cart", "/cart"),
+        ("/x/.%2E/cart", "/cart"),
+        ("/a/b/../../cart", "/cart"),
+        ("/./cart", "/cart"),
+        ("/%2e/cart", "/cart"),
+        ("/cart/", "/cart/"),
+        ("/cart//add", "/cart/add"),
+        ("/x//../cart/add?q=%61", "/cart/add?q=%61"),
+        ("/cart?x=/../y", "/cart?x=/../y"),
+        ("http://gateway.test/c%61rt", "/cart"),
+        ("http://gateway.test//x/../cart", "/cart"),
+    ] {
+        let mut client = Client::connect(address);
+        assert_eq!(client.get(path, "gateway.test", "").status, 401, "{path} without a login");
+        let mut client = Client::connect(address);
+        let response = client.get(path, "gateway.test", LOGIN);
+        assert_eq!(response.status, 200, "{path} with a login");
+        assert_eq!(response.json()["target"], arrives, "{path} with a login");
+    }
+    assert_eq!(get(address, "/cart%2Fadd").json()["target"], "/cart%2Fadd", "an escaped slash is no slash");
+    assert_eq!(get(address, "/carts").json()["target"], "/carts");
+}
+
+#[test]
+fn paths_that_mean_nothing_are_refused() {
+    let upstream = Upstream::echo("up");
+    let (_gateway, address) = in_front_of(&upstream);
+    for path in
+        ["/\\cart", "/x\\..\\cart", "/cart%00", "/%00", "/%zz", "/%", "/%4", "/cart%", "/c%6", "/%6\u{7f}"]
+    {
+        let mut client = Client::connect(address);
+        let response = client.get(path, "gateway.test", LOGIN);
+        assert_eq!(response.status, 400, "{path:?}");
+    }
+    assert!(upstream.received().is_empty());
+}
+
+#[test]
+fn a_path_above_the_root_never_escapes_the_base_path() {
+    let upstream = Upstream::echo("up");
+    let port = ports::free();
+    let inside = api("inside", &format!("http://127.0.0.1:{port}/api"), &upstream.url());
+    let _gateway = Plan::new().with("api.yaml", &[inside]).start();
+    let address = ([127, 0, 0, 1], port).into();
+    for path in ["/api/../admin", "/api/%2e%2e/admin", "/../admin", "/api/x/../../admin", "/api/..//admin"] {
+        let response = get(address, path);
+        assert!([400, 404].contains(&response.status), "{path}: {}", response.status);
+    }
+    assert!(upstream.received().is_empty());
+    assert_eq!(get(address, "/other/../api/x").json()["target"], "/x");
+}
