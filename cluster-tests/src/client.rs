@@ -184,7 +184,7 @@ pub fn get(address: SocketAddr, path: &str) -> Response {
 pub fn call(address: SocketAddr, method: &str, path: &str, extra: &str, body: &str) -> Response {
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n{extra}{length}\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{extra}{length}\r\n{body}"
     );
     Client::connect(address)
         .exchange(method, request.as_bytes())

@@ -179,7 +179,8 @@ impl Gateway {
     }
 
     fn try_admin(&self, method: &str, path: &str) -> Option<Response> {
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
         client::Client::try_connect(self.admin).ok()?.exchange(method, request.as_bytes()).ok()
     }
 
