@@ -153,8 +153,9 @@ fn set_forwarded(request: &mut Request, engine: &EngineSettings, request_id: &st
         headers.remove("x-forwarded-host");
     }
     set(headers, "x-request-id", request_id);
-    // Only a TLS connection can prove a client certificate (4.7, SANITIZE).
-    headers.remove("x-forwarded-client-cert");
+    if !engine.forward_client_cert {
+        headers.remove("x-forwarded-client-cert");
+    }
 }
 
 /// The hops of `x-forwarded-for` that trusted proxies vouch for; all of them when no proxy is

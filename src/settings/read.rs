@@ -105,10 +105,14 @@ impl<'a> Reader<'a> {
             "ALWAYS_FORWARD_ONLY" => ClientCertDetails::AlwaysForwardOnly,
             _ => ClientCertDetails::Sanitize,
         };
-        if details != ClientCertDetails::Sanitize {
-            self.warnings.push(Diagnostic::warning(format!(
+        match details {
+            ClientCertDetails::Sanitize => {}
+            ClientCertDetails::AlwaysForwardOnly => self.warnings.push(Diagnostic::warning(
+                "x-forwarded-client-cert is passed on from every client, who can write what they like in it",
+            )),
+            _ => self.warnings.push(Diagnostic::warning(format!(
                 "`{word}` for x-forwarded-client-cert is not supported yet: the field is removed"
-            )));
+            ))),
         }
         details
     }

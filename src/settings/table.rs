@@ -91,7 +91,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("headers.remove_server", Kind::Bool, "false", "Leave `server` out of responses.")
         .vendor("FLEX_REMOVE_SERVER_HEADER"),
     Setting::new("headers.server", Kind::Token, "portcullis", "The `server` of every response."),
-    Setting::new("headers.forward_client_cert_details", Kind::Choice(CERT_DETAILS), "SANITIZE", "What happens to `x-forwarded-client-cert`. Only `SANITIZE`, which removes it, has a meaning while listeners take no client certificates.")
+    Setting::new("headers.forward_client_cert_details", Kind::Choice(CERT_DETAILS), "SANITIZE", "What happens to `x-forwarded-client-cert`: `ALWAYS_FORWARD_ONLY` passes on what a client sent; all others remove it while listeners take no client certificates.")
         .vendor("FLEX_FORWARD_CLIENT_CERT_DETAILS"),
     Setting::new("headers.envoy", Kind::Bool, "false", "Let `x-envoy-*` fields pass; otherwise they are removed in both directions.")
         .vendor("FLEX_ENVOY_HEADERS_ENABLED"),

@@ -5,7 +5,11 @@ use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 
-use crate::{policy::CircuitLimits, resources::kinds::GatewaySettings, settings::Settings};
+use crate::{
+    policy::CircuitLimits,
+    resources::kinds::GatewaySettings,
+    settings::{ClientCertDetails, Settings},
+};
 
 /// What the data plane reads on each connection and request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +29,9 @@ pub struct EngineSettings {
     /// A request for exactly the base path without its final slash is served as if it had one.
     pub base_path_canonicalizer: bool,
     pub rewrite_host: bool,
+    /// `x-forwarded-client-cert` of clients is passed on (`ALWAYS_FORWARD_ONLY`); else it is removed:
+    /// only a TLS connection can prove a client certificate (4.7).
+    pub forward_client_cert: bool,
     /// Value of `server` on responses; `None` leaves it out, that of the upstream too.
     pub server: Option<String>,
     pub trusted_proxies: Vec<IpNet>,
@@ -54,6 +61,8 @@ impl EngineSettings {
             merge_slashes: settings.paths.merge_slashes,
             base_path_canonicalizer: settings.paths.base_path_canonicalizer,
             rewrite_host: resources.rewrite_host_header.unwrap_or(settings.headers.rewrite_host),
+            forward_client_cert: settings.headers.forward_client_cert_details
+                == ClientCertDetails::AlwaysForwardOnly,
             server: (!settings.headers.remove_server).then(|| settings.headers.server.clone()),
             trusted_proxies: settings.trusted_proxies.clone(),
             access_log: settings.access_log,
