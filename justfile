@@ -11,7 +11,7 @@ demo:
 test *options:
     ./scripts/test {{options}}
 
-# compare with HAProxy and nginx (docs/performance.md)
+# compare with HAProxy, nginx and Envoy
 bench *options:
     cargo build --release
     ./scripts/bench {{options}}

@@ -93,13 +93,13 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("headers.server", Kind::Token, "portcullis", "The `server` of every response."),
     Setting::new("headers.forward_client_cert_details", Kind::Choice(CERT_DETAILS), "SANITIZE", "What happens to `x-forwarded-client-cert`: `ALWAYS_FORWARD_ONLY` passes on what a client sent; all others remove it while listeners take no client certificates.")
         .vendor("FLEX_FORWARD_CLIENT_CERT_DETAILS"),
-    Setting::new("headers.envoy", Kind::Bool, "false", "Let `x-envoy-*` fields pass; otherwise they are removed in both directions.")
+    Setting::new("headers.envoy", Kind::Bool, "false", "Without effect yet: `x-envoy-*` fields pass in both directions.")
         .vendor("FLEX_ENVOY_HEADERS_ENABLED"),
     Setting::new("paths.merge_slashes", Kind::Bool, "true", "Treat `//` in a path as `/`, for matching and forwarding."),
     Setting::new("paths.base_path_canonicalizer", Kind::Bool, "false", "Serve `/api` as `/api/` where the base path is `/api/`; otherwise 404.")
         .vendor("FLEX_BASE_PATH_CANONICALIZER_ENABLED"),
     Setting::new("trusted_proxies", Kind::Networks, "", "Networks whose `x-forwarded-for` is believed; hops outside are cut off. Empty: the field is kept as it came."),
-    Setting::new("proxy_protocol.trusted_sources", Kind::Networks, "", "Networks that may send a PROXY header when it is switched on. Empty: any."),
+    Setting::new("proxy_protocol.trusted_sources", Kind::Networks, "", "Without effect yet: the PROXY protocol is not supported. Networks that may send its header; empty: any."),
     Setting::new("dns.refresh", Kind::Clamped(5 * SECOND, 60 * SECOND), "5s", "How often upstream names are resolved again.")
         .vendor("FLEX_DNS_REFRESH_RATE"),
     Setting::new("dns.hosts", Kind::Hosts, "", "Addresses for host names, asked before DNS; several for one name are joined by a blank."),
@@ -107,7 +107,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("log.format", Kind::Choice(&["text", "json"]), "text", "Form of the lines on standard output."),
     Setting::new("log.buffer", Kind::Bytes(64 * 1024, 1024 * MIB), "8MiB", "Memory for lines that an output has not taken yet, for each output. Beyond it lines are dropped and counted."),
     Setting::new("access_log", Kind::Bool, "false", "Write one line for each request, besides what Message Logging writes."),
-    Setting::new("dynamic_port.enabled", Kind::Bool, "false", "Replace one instance port by the port that the platform names.")
+    Setting::new("dynamic_port.enabled", Kind::Bool, "false", "Replace one instance port by the port that the platform names. Only the vendor's three variables, given together, take effect yet.")
         .vendor("FLEX_DYNAMIC_PORT_ENABLE"),
     Setting::new("dynamic_port.variable", Kind::Or("", &Kind::Name), "", "Environment variable that holds the platform's port, such as `PORT`.")
         .vendor("FLEX_DYNAMIC_PORT_ENVAR"),
