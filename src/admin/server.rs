@@ -5,7 +5,7 @@ use std::{collections::HashMap, io, net::SocketAddr};
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer,
     dev::{Server, ServiceRequest, ServiceResponse},
-    http::StatusCode,
+    http::{StatusCode, header::HOST},
     middleware::{Next, from_fn},
     web,
 };
@@ -64,8 +64,10 @@ async fn only_local_names(
     request: ServiceRequest,
     next: Next<impl actix_web::body::MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl actix_web::body::MessageBody>, actix_web::Error> {
-    let fine = host::is_local_name(request.connection_info().host());
-    if !fine {
+    // Not `connection_info`: that believes forwarded fields, which a page can set.
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let absolute = request.uri().authority().map(|authority| authority.as_str());
+    if !host::is_local_name(host) || absolute.is_some_and(|authority| !host::is_local_name(authority)) {
         return Err(actix_web::error::ErrorForbidden("address the admin API by IP address or localhost"));
     }
     next.call(request).await
@@ -158,5 +160,26 @@ async fn set_log_level(gateway: web::Data<Gateway>, body: web::Bytes) -> HttpRes
         }
         None => HttpResponse::BadRequest()
             .json(json!({"error": "unknown level: one of debug, info, warn, error, fatal"})),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::{TestRequest, init_service, try_call_service};
+
+    use super::*;
+
+    #[actix_rt::test]
+    async fn forwarded_fields_do_not_open_the_admin_api_to_another_host_name() {
+        let app = App::new().wrap(from_fn(only_local_names)).configure(probes);
+        let app = init_service(app).await;
+        let ask = |host: &str| {
+            let request = TestRequest::get().uri("/probes/liveness");
+            let request =
+                request.insert_header(("host", host)).insert_header(("x-forwarded-host", "127.0.0.1"));
+            try_call_service(&app, request.to_request())
+        };
+        assert!(ask("rebound.example").await.is_err());
+        assert_eq!(ask("127.0.0.1:9902").await.map(|answer| answer.status().as_u16()).ok(), Some(200));
     }
 }

@@ -49,7 +49,8 @@ pub enum AcquireError {
 }
 
 impl Pools {
-    /// The pool of an upstream, which from now on goes by this plan.
+    /// The pool of an upstream, which from now on goes by this plan. An id may have belonged to
+    /// another upstream before: then its pool is not this one's.
     pub fn pool(&self, plan: &Arc<UpstreamPlan>) -> Rc<UpstreamPool> {
         let mut pools = self.by_upstream.borrow_mut();
         let index = plan.id as usize;
@@ -58,7 +59,11 @@ impl Pools {
         }
         let pool = pools[index].get_or_insert_with(|| UpstreamPool::new(Arc::clone(plan)));
         if !Arc::ptr_eq(&pool.plan.borrow(), plan) {
-            pool.plan.replace(Arc::clone(plan));
+            if pool.is_of(plan) {
+                pool.plan.replace(Arc::clone(plan));
+            } else {
+                *pool = UpstreamPool::new(Arc::clone(plan));
+            }
         }
         Rc::clone(pool)
     }
@@ -90,6 +95,12 @@ impl UpstreamPool {
             waiting: Cell::new(0),
             given_back: Notify::new(),
         })
+    }
+
+    /// Whether its connections lead where a plan says.
+    fn is_of(&self, plan: &UpstreamPlan) -> bool {
+        let current = self.plan.borrow();
+        current.name == plan.name && current.address == plan.address
     }
 
     /// A connection for one request: an idle one, else a new one, else the next that is free.
@@ -237,5 +248,47 @@ impl Drop for UpstreamPool {
         for _ in self.idle.borrow().iter() {
             self.plan.borrow().metrics.idle_removed();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::ResourceName,
+        policy::{Chain, CircuitLimits},
+        resources::{ServiceAddress, ServiceScheme},
+        snapshot::{UpstreamGauges, upstream::UpstreamLimits},
+        telemetry::metrics::Registry,
+    };
+
+    fn plan(port: u16) -> Arc<UpstreamPlan> {
+        let name = ResourceName::new("default", "store");
+        Arc::new(UpstreamPlan {
+            id: 0,
+            address: ServiceAddress {
+                scheme: ServiceScheme::Http,
+                host: "127.0.0.1".to_owned(),
+                port,
+                path: String::new(),
+            },
+            authority: "127.0.0.1".into(),
+            chain: Chain::default(),
+            idle_timeout: Duration::from_secs(60),
+            limits: UpstreamLimits::resolve(CircuitLimits::default(), CircuitLimits::default()),
+            gauges: Arc::new(UpstreamGauges::default()),
+            metrics: Registry::new(1).upstream(&name),
+            name,
+            tls: None,
+            blocked: None,
+        })
+    }
+
+    #[test]
+    fn the_connections_of_one_address_are_never_used_for_another_that_got_its_id() {
+        let pools = Pools::default();
+        let first = pools.pool(&plan(9001));
+        assert!(Rc::ptr_eq(&first, &pools.pool(&plan(9001))), "an equal plan keeps the pool");
+        assert!(!Rc::ptr_eq(&first, &pools.pool(&plan(9002))));
     }
 }
