@@ -18,6 +18,7 @@ pub mod config;
 pub mod gateway;
 pub mod load;
 pub mod ports;
+pub mod tls;
 pub mod upstream;
 pub mod wire;
 

@@ -1,10 +1,11 @@
 //! The reference's examples 20.1 to 20.3, served under their own host names and answering as their comments say. Only the
-//! ports differ, and the upstreams speak plain text.
+//! ports differ; `https://` services are TLS peers with certificates of a test authority that the gateway trusts.
 
 use std::net::SocketAddr;
 
 use cluster_tests::client::{Client, call, get};
 use cluster_tests::gateway::Plan;
+use cluster_tests::tls::Authority;
 use cluster_tests::upstream::Upstream;
 use cluster_tests::{eventually, ports};
 
@@ -27,6 +28,8 @@ const ADA: &str = "Authorization: Basic YWRhOnNlY3JldA==\r\n";
 #[test]
 fn example_20_1_two_upstreams_a_resource_level_policy_and_an_outbound_policy() {
     let (catalog, checkout, port) = (Upstream::echo("catalog"), Upstream::echo("checkout"), ports::free());
+    let authority = Authority::new();
+    let secured = authority.front("checkout.internal", checkout.address());
     let text = format!(
         r##"
 apiVersion: gateway.mulesoft.com/v1alpha1
@@ -65,10 +68,12 @@ spec:
         clusterizable: false
 "##,
         named("catalog.internal", &catalog),
-        named("checkout.internal", &checkout)
+        format_args!("https://checkout.internal:{}", secured.port())
     );
     let hosts = at_home(&["catalog.internal", "checkout.internal"]);
+    let trusted = authority.certificate();
     let plan = Plan::new().with_text("shop.yaml", &text).environment("PORTCULLIS_DNS__HOSTS", &hosts);
+    let plan = plan.environment("SSL_CERT_FILE", &trusted.to_string_lossy());
     let _gateway = plan.environment("SHOP_USER", "ada").environment("SHOP_PASSWORD", "secret").start();
     let told = |method: &str, path: &str, extra: &str| {
         let response = call(local(port), method, path, extra, "");
@@ -94,6 +99,8 @@ spec:
 fn example_20_2_first_match_wins_across_namespaces_with_a_weighted_canary() {
     let (stable, canary) = (Upstream::echo("stable"), Upstream::echo("canary"));
     let (reports, port) = (Upstream::echo("reports"), ports::free());
+    let authority = Authority::new();
+    let secured = authority.front("reports.internal", reports.address());
     let text = format!(
         r##"
 apiVersion: gateway.mulesoft.com/v1alpha1
@@ -137,10 +144,12 @@ spec:
 "##,
         named("stable.internal", &stable),
         named("canary.internal", &canary),
-        named("reports.internal", &reports)
+        format_args!("https://reports.internal:{}", secured.port())
     );
     let hosts = at_home(&["stable.internal", "canary.internal", "reports.internal"]);
     let plan = Plan::new().with_text("orders.yaml", &text);
+    let trusted = authority.certificate();
+    let plan = plan.environment("SSL_CERT_FILE", &trusted.to_string_lossy());
     let _gateway = plan.environment("PORTCULLIS_DNS__HOSTS", &hosts).start();
     let mut client = Client::connect(local(port));
     let seen = client.get("/api/orders/reports/3", "internal.example.com", "").json();
@@ -218,4 +227,22 @@ spec:
     assert_eq!((written.status, written.json()["body"].as_str()), (200, Some("x")));
     eventually("the log line of the refused write", || gateway.log().contains("POST /memo").then_some(()));
     assert!(!gateway.log().contains("secret"), "no secret is ever logged");
+}
+
+#[test]
+fn an_upstream_whose_certificate_is_not_trusted_or_names_another_host_is_not_called() {
+    let (upstream, authority) = (Upstream::echo("up"), Authority::new());
+    let secured = authority.front("right.internal", upstream.address());
+    let ask = |host: &str, trusted: &Authority| {
+        let port = ports::free();
+        let address = format!("https://{host}:{}", secured.port());
+        let listen = format!("http://127.0.0.1:{port}");
+        let plan = Plan::new().with("api.yaml", &[cluster_tests::config::api("api", &listen, &address)]);
+        let plan = plan.environment("PORTCULLIS_DNS__HOSTS", &at_home(&[host]));
+        let _gateway = plan.environment("SSL_CERT_FILE", &trusted.certificate().to_string_lossy()).start();
+        get(local(port), "/").status
+    };
+    assert_eq!(ask("right.internal", &authority), 200);
+    assert_eq!(ask("wrong.internal", &authority), 503);
+    assert_eq!(ask("right.internal", &Authority::new()), 503);
 }
