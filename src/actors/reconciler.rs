@@ -176,6 +176,8 @@ impl Reconciler {
         ctx.spawn(open.into_actor(self).map(move |failed, act, _| {
             if let Ok(failed) = failed {
                 act.unbound = failed.into_iter().map(|(address, _)| address).collect();
+                let envoy_errors = act.unbound.len();
+                act.health.deployed(Deployment { envoy_errors, ..act.health.last() });
             }
         }));
     }

@@ -173,3 +173,37 @@ fn version_and_the_list_of_policies_are_told() {
         said(&output)
     );
 }
+
+#[test]
+fn a_gateway_does_not_start_on_a_file_that_may_hide_the_policies_of_another() {
+    let (folder, _) = file("apiVersion: [gateway.mulesoft.com/v1alpha1\n");
+    let good = api("good", &format!("http://127.0.0.1:{}", ports::free()), "http://nowhere.invalid:9000");
+    std::fs::write(folder.path().join("good.yaml"), documents(&[good])).expect("a writable folder");
+    let path = folder.path().display().to_string();
+    let output = portcullis(&["run", "--config", &path, "--admin", "off"], &[]);
+    assert_exit(&output, 65);
+    assert!(said(&output).contains("api.yaml:"), "the place is named: {}", said(&output));
+}
+
+#[test]
+fn dump_prints_every_resource_with_its_condition_and_no_secret() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let policies = serde_json::json!([{
+        "policyRef": {"name": "http-basic-authentication-flex"},
+        "config": {"username": "ada", "password": "hunter2"}
+    }]);
+    let listen = format!("http://127.0.0.1:{port}");
+    let resources = [cluster_tests::config::api_with("guarded", &listen, &upstream.url(), policies)];
+    let gateway = Plan::new().with("api.yaml", &resources).start();
+    let admin = gateway.admin_address().to_string();
+    let output = portcullis(&["dump", "--admin", &admin], &[]);
+    assert_exit(&output, 0);
+    let text = said(&output);
+    assert!(text.contains("guarded") && text.contains("Ready"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let target = folder.path().display().to_string();
+    assert_exit(&portcullis(&["dump", "--admin", &admin, "--output-directory", &target], &[]), 0);
+    let written = std::fs::read_to_string(folder.path().join("api-instances.json")).expect("a file per kind");
+    assert!(written.contains("guarded"), "{written}");
+}
