@@ -9,21 +9,29 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-/// Trust in the certificate authorities of the system, read once. `None` when there are none.
-pub fn system_roots() -> Option<Arc<ClientConfig>> {
-    static CONFIG: OnceLock<Option<Arc<ClientConfig>>> = OnceLock::new();
-    CONFIG
+/// The certificate authorities of the system, read once (`SSL_CERT_FILE` and `SSL_CERT_DIR` name
+/// others). `None` when there are none.
+pub fn root_store() -> Option<Arc<RootCertStore>> {
+    static ROOTS: OnceLock<Option<Arc<RootCertStore>>> = OnceLock::new();
+    ROOTS
         .get_or_init(|| {
             let mut roots = RootCertStore::empty();
             // Systems carry a few certificates that no parser takes; the rest serves.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return None;
-            }
+            (!roots.is_empty()).then(|| Arc::new(roots))
+        })
+        .clone()
+}
+
+/// Trust in the certificate authorities of the system, made once. `None` when there are none.
+pub fn system_roots() -> Option<Arc<ClientConfig>> {
+    static CONFIG: OnceLock<Option<Arc<ClientConfig>>> = OnceLock::new();
+    CONFIG
+        .get_or_init(|| {
             let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
                 .with_safe_default_protocol_versions()
                 .ok()?;
-            Some(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+            Some(Arc::new(builder.with_root_certificates(root_store()?).with_no_client_auth()))
         })
         .clone()
 }

@@ -3,9 +3,10 @@
 
 use std::sync::{Arc, OnceLock};
 
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::ServerName, version::TLS12};
+use rustls::{ClientConfig, crypto::aws_lc_rs, pki_types::ServerName, version::TLS12};
 
 use super::upstream::UpstreamTls;
+use crate::outbound::root_store;
 
 /// The default context for a host name or address.
 ///
@@ -20,13 +21,9 @@ pub fn default_context(host: &str) -> Result<UpstreamTls, String> {
 }
 
 fn build() -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return Err("the system has no CA certificates: install `ca-certificates`, or name a bundle in \
-                    SSL_CERT_FILE"
-            .to_owned());
-    }
+    let roots = root_store().ok_or(
+        "the system has no CA certificates: install `ca-certificates`, or name a bundle in SSL_CERT_FILE",
+    )?;
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&TLS12])
         .map_err(|error| error.to_string())?;
