@@ -4,13 +4,14 @@
 use std::{future::poll_fn, pin::pin, rc::Rc, sync::Arc, task::Poll, time::Instant};
 
 use super::{
+    client_side::ClientSide,
     connect::ConnectError,
     http1::{
         client::{ClientConnection, ExchangeError, ExchangeLimits, Fault, Outgoing},
         encode, sender,
     },
     pool::AcquireError,
-    timers::{Timer, Watch},
+    timers::Timer,
     worker::Worker,
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 pub struct Forward<'a> {
     pub worker: &'a Worker,
     pub engine: &'a EngineSettings,
-    pub watch: &'a Rc<Watch>,
+    pub client: &'a dyn ClientSide,
 }
 
 impl Forward<'_> {
@@ -40,7 +41,7 @@ impl Forward<'_> {
         if let Some(reason) = &upstream.blocked {
             return Err(unavailable("blocked", "upstream not available").log(reason.clone()));
         }
-        self.watch.arm(Timer::StreamIdle, exchange.stream_idle_timeout());
+        self.client.watch().arm(Timer::StreamIdle, exchange.stream_idle_timeout());
         let mut retried = None;
         loop {
             let replay = replayable(&request);
@@ -80,14 +81,15 @@ impl Forward<'_> {
         let acquire = pool.acquire(fresh_only, &self.worker.resolver, self.engine.connect_timeout);
         let mut acquire = pin!(acquire);
         // A request that waits for a connection waits no longer than one that waits for its answer.
-        self.watch.arm(Timer::Response, exchange.response_timeout());
+        let watch = self.client.watch();
+        watch.arm(Timer::Response, exchange.response_timeout());
         let outcome = poll_fn(|cx| match acquire.as_mut().poll(cx) {
-            Poll::Pending if self.watch.is_due(Timer::Response) => Poll::Ready(None),
+            Poll::Pending if watch.is_due(Timer::Response) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
         })
         .await;
-        self.watch.disarm(Timer::Response);
+        watch.disarm(Timer::Response);
         match outcome {
             Some(Ok(connection)) => Ok(connection),
             None => {
@@ -130,7 +132,7 @@ impl Forward<'_> {
         };
         upstream.metrics.request();
         let outgoing = Outgoing { head, framing, body, to_head };
-        let head = connection.exchange(outgoing, limits, self.watch, ticket).await?;
+        let head = connection.exchange(outgoing, limits, self.client, ticket).await?;
         let body = connection.response_body(&head);
         Ok(Response {
             status: head.status,

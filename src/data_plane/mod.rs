@@ -2,6 +2,7 @@
 //! and shares nothing with other workers but the snapshot, the gauges and the metrics.
 
 pub mod acceptor;
+pub mod client_side;
 pub mod connect;
 pub mod forward;
 pub mod http1;

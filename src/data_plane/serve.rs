@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, rc::Rc, sync::Arc};
 
-use super::{forward::Forward, timers::Watch, worker::Worker};
+use super::{client_side::ClientSide, forward::Forward, worker::Worker};
 use crate::{
     http::{Headers, Request, Response},
     policy::{Exchange, Handling, Rejection, Terminal},
@@ -31,10 +31,10 @@ pub async fn serve(
     instance: Option<&Arc<InstancePlan>>,
     mut request: Request,
     exchange: &Exchange,
-    watch: &Rc<Watch>,
+    client: &dyn ClientSide,
 ) -> Response {
     let engine = &snapshot.engine;
-    let forward = Forward { worker, engine, watch };
+    let forward = Forward { worker, engine, client };
     let Some(instance) = instance else {
         return worker.no_policies.run(request, exchange, &Refuse(404, "no_instance")).await;
     };

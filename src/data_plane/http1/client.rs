@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     data_plane::{
+        client_side::ClientSide,
         pool::UpstreamPool,
         timers::{Timer, Watch},
     },
@@ -60,6 +61,27 @@ pub struct Outgoing {
 pub struct ExchangeLimits {
     pub response_timeout: Duration,
     pub head_bytes_max: usize,
+}
+
+/// Interim responses to one request: far more than services send. Together they may be as long as
+/// one head may be.
+const INTERIMS_MAX: usize = 64;
+
+/// What is known of the head that is waited for.
+struct Awaited {
+    to_head: bool,
+    head_bytes_max: usize,
+    interims: usize,
+    interim_bytes: usize,
+}
+
+impl Awaited {
+    /// Counts an interim response of so many bytes; whether it is within the bounds.
+    fn admits(&mut self, bytes: usize) -> bool {
+        self.interims += 1;
+        self.interim_bytes += bytes;
+        self.interims <= INTERIMS_MAX && self.interim_bytes <= self.head_bytes_max
+    }
 }
 
 /// Why there is no response.
@@ -111,8 +133,8 @@ impl ClientConnection {
         wire.input.is_empty() && wire.poll_arrival(cx).is_pending()
     }
 
-    /// Sends a request and waits for the head of its final response. Interim responses are passed
-    /// over. The body of the response is [`Self::response_body`].
+    /// Sends a request and waits for the head of its final response. Interim responses are passed on
+    /// to the client. The body of the response is [`Self::response_body`].
     ///
     /// # Errors
     /// [`ExchangeError`], with what a retry needs to know.
@@ -120,10 +142,16 @@ impl ClientConnection {
         &self,
         outgoing: Outgoing,
         limits: ExchangeLimits,
-        watch: &Rc<Watch>,
+        client: &dyn ClientSide,
         request: Ticket,
     ) -> Result<ResponseHead, ExchangeError> {
-        let to_head = outgoing.to_head;
+        let watch = client.watch();
+        let mut awaited = Awaited {
+            to_head: outgoing.to_head,
+            head_bytes_max: limits.head_bytes_max,
+            interims: 0,
+            interim_bytes: 0,
+        };
         let received_before = self.wire.borrow().received;
         *self.request.borrow_mut() = Some(request);
         *self.watch.borrow_mut() = Some(Rc::clone(watch));
@@ -131,7 +159,7 @@ impl ClientConnection {
         *self.upload.borrow_mut() = Some(Upload { sender, body: outgoing.body });
         let mut waiting = false;
         let outcome = poll_fn(|cx| {
-            let outcome = self.poll_head(cx, to_head, limits.head_bytes_max, watch);
+            let outcome = self.poll_head(cx, &mut awaited, client);
             if !waiting && self.upload.borrow().as_ref().is_none_or(|upload| upload.sender.is_sent()) {
                 // The response timeout starts when the request has been sent.
                 waiting = true;
@@ -172,10 +200,10 @@ impl ClientConnection {
     fn poll_head(
         &self,
         cx: &mut Context<'_>,
-        to_head: bool,
-        head_bytes_max: usize,
-        watch: &Watch,
+        awaited: &mut Awaited,
+        client: &dyn ClientSide,
     ) -> Poll<Result<ResponseHead, Fault>> {
+        let (watch, head_bytes_max) = (client.watch(), awaited.head_bytes_max);
         if let Poll::Ready(Err(error)) = self.poll_upload(cx, watch) {
             return Poll::Ready(Err(Fault::RequestBody(error)));
         }
@@ -190,13 +218,14 @@ impl ClientConnection {
             let unread = wire.input.unread();
             let mut undecided = unread[unread.len() - arrived..].contains(&b'\n');
             while undecided && !wire.input.is_empty() {
-                match parse_response(wire.input.unread(), to_head) {
+                match parse_response(wire.input.unread(), awaited.to_head) {
                     Err(_) => return Poll::Ready(Err(Fault::Malformed("response head"))),
                     Ok(Some((head, length))) => {
                         wire.input.consume(length);
                         match head.status {
                             101 => return Poll::Ready(Err(Fault::Malformed("unasked upgrade"))),
-                            100..=199 => {}
+                            100..=199 if awaited.admits(length) => client.interim(head.status, &head.headers),
+                            100..=199 => return Poll::Ready(Err(Fault::Malformed("interim responses"))),
                             _ => {
                                 self.begin_response(&mut wire, &head);
                                 return Poll::Ready(Ok(head));

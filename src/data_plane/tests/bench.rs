@@ -151,6 +151,8 @@ pub fn answer_all(upstream: TcpListener, answer: &'static str) {
 pub struct Peer {
     pub stream: TcpStream,
     pub unread: Vec<u8>,
+    /// Statuses of the interim responses that [`Self::message`] passed over.
+    pub interims: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,7 +178,7 @@ impl Message {
 
 impl Peer {
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, unread: Vec::new() }
+        Self { stream, unread: Vec::new(), interims: Vec::new() }
     }
 
     pub async fn send(&mut self, text: impl AsRef<[u8]>) {
@@ -204,6 +206,10 @@ impl Peer {
     /// A message with its body. `None`: the connection ended before the message did.
     pub async fn message(&mut self) -> Option<Message> {
         let mut message = self.head().await?;
+        while message.head.starts_with("HTTP/1.1 1") {
+            self.interims.push(message.status().to_owned());
+            message = self.head().await?;
+        }
         if message.has("transfer-encoding: chunked") {
             loop {
                 if let Some((body, _, length)) = oracle::chunked(&self.unread) {

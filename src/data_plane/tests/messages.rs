@@ -56,9 +56,14 @@ fn interim_responses_never_reach_another_caller() {
                 peer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{n}")).await;
             }
         });
-        for n in 1..5 {
-            let answer = bench.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        for n in 1..6 {
+            // Clients of HTTP/1.0 do not know them.
+            let (version, interims): (_, &[&str]) = if n % 2 == 0 { (0, &[]) } else { (1, &["103", "102"]) };
+            let mut client = bench.connect().await;
+            client.send(format!("GET / HTTP/1.{version}\r\nhost: a\r\n\r\n")).await;
+            let answer = client.message().await.expect("a response");
             assert_eq!((answer.status(), &answer.body[..]), ("200", n.to_string().as_bytes()));
+            assert_eq!(client.interims, interims);
         }
     });
 }

@@ -2,9 +2,9 @@
 
 use std::task::{Context, Poll};
 
-use super::{super::sender::Sink, ServerConnection};
+use super::ServerConnection;
 use crate::{
-    data_plane::timers::Timer,
+    data_plane::{client_side::ClientSide as _, timers::Timer},
     http::{BodyError, BodySource, Headers, Length, Step},
 };
 
@@ -14,12 +14,8 @@ impl BodySource for ServerConnection {
     }
 
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<Step, BodyError>> {
-        if self.body.continue_wanted.replace(false) {
-            // 25 bytes into an empty socket buffer: if they do not fit, the client sends the body
-            // without them after a while (RFC 9110 section 10.1.1).
-            let line = b"HTTP/1.1 100 Continue\r\n\r\n";
-            let mut sink = &self.wire;
-            let _ = sink.poll_write(cx, &[std::io::IoSlice::new(line)]);
+        if self.interims.continue_wanted.get() {
+            self.interim(100, &Headers::new());
         }
         if self.body.bytes_max.get().is_some_and(|max| self.body.received.get() > max) {
             return Poll::Ready(Err(BodyError::TooLarge));

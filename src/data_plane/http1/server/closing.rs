@@ -1,0 +1,47 @@
+//! Ending a connection so that the client gets what was sent.
+
+use std::{future::poll_fn, task::Poll, time::Duration};
+
+use super::{super::wire::BUFFER_BYTES, ServerConnection};
+use crate::data_plane::timers::Timer;
+
+/// How long, and how much, is read from a client after the last response, so that closing does not
+/// take the response away from it (RFC 9112 section 9.6).
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER_BYTES_MAX: u64 = 256 * 1024;
+
+impl ServerConnection {
+    /// Ends this side, then reads on for a moment so that the client gets what was sent.
+    pub(super) async fn linger(&self) {
+        self.shut_down().await;
+        self.watch.arm(Timer::Connection, LINGER);
+        let mut left = LINGER_BYTES_MAX;
+        poll_fn(|cx| {
+            let mut wire = self.wire.borrow_mut();
+            loop {
+                let unread = wire.input.unread().len();
+                left = left.saturating_sub(unread as u64);
+                wire.input.consume(unread);
+                if left == 0 || self.watch.is_due(Timer::Connection) {
+                    return Poll::Ready(());
+                }
+                match wire.poll_fill(cx, BUFFER_BYTES) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(_)) => {}
+                }
+            }
+        })
+        .await;
+    }
+
+    /// TLS has a last record to send; a client that does not read it is not waited for.
+    pub(super) async fn shut_down(&self) {
+        self.watch.arm(Timer::Connection, LINGER);
+        poll_fn(|cx| match self.wire.borrow_mut().transport.poll_shutdown(cx) {
+            Poll::Pending if !self.watch.is_due(Timer::Connection) => Poll::Pending,
+            _ => Poll::Ready(()),
+        })
+        .await;
+    }
+}

@@ -1,0 +1,97 @@
+//! Waiting for a request and reading its head.
+
+use std::{future::poll_fn, task::Poll};
+
+use super::{
+    super::head::{HeadRules, RequestHead, parse_request},
+    ServerConnection,
+    refusal::Refusal,
+};
+use crate::{
+    data_plane::{timers::Timer, worker::Worker},
+    snapshot::EngineSettings,
+};
+
+/// What came of waiting for a head.
+pub(super) enum Arrival {
+    Head(RequestHead),
+    /// The socket was said to be readable and was not (a new one always is): the client still idles.
+    Nothing,
+    /// The client closed.
+    End,
+}
+
+impl ServerConnection {
+    /// Waits for the first byte of a request, holding no buffer meanwhile. `false`: none will come.
+    pub(super) async fn next_bytes(&self, worker: &Worker) -> bool {
+        {
+            let mut wire = self.wire.borrow_mut();
+            if !wire.input.is_empty() {
+                return true;
+            }
+            if wire.closed {
+                return false;
+            }
+            wire.input.rest();
+        }
+        self.watch.disarm(Timer::StreamIdle);
+        self.watch.arm(Timer::Connection, worker.client_idle());
+        poll_fn(|cx| {
+            if let Poll::Ready(arrived) = self.wire.borrow_mut().poll_arrival(cx) {
+                return Poll::Ready(arrived.is_ok_and(|bytes| bytes > 0));
+            }
+            if self.watch.is_due(Timer::Connection) || self.listener.is_closed() {
+                return Poll::Ready(false);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    pub(super) async fn read_head(&self, engine: &EngineSettings) -> Result<Arrival, Refusal> {
+        let rules = HeadRules { fields_max: engine.head_fields_max, merge_slashes: engine.merge_slashes };
+        self.watch.arm(Timer::Connection, engine.head_timeout);
+        let mut searched = 0;
+        let mut blank_line = true;
+        let outcome = poll_fn(|cx| {
+            let mut wire = self.wire.borrow_mut();
+            loop {
+                let unread = wire.input.unread();
+                // One empty line before a request is passed over (RFC 9112 section 2.2).
+                if blank_line && unread.starts_with(b"\r\n") {
+                    (blank_line, searched) = (false, 0);
+                    wire.input.consume(2);
+                    continue;
+                }
+                // Nothing new can be decided without another line end.
+                if unread[searched.min(unread.len())..].contains(&b'\n') {
+                    match parse_request(unread, rules) {
+                        Ok(Some((head, length))) if length <= engine.head_bytes_max => {
+                            wire.input.consume(length);
+                            return Poll::Ready(Ok(Arrival::Head(head)));
+                        }
+                        Ok(Some(_)) => return Poll::Ready(Err(Refusal::HeadTooLarge)),
+                        Ok(None) => {}
+                        Err(error) => return Poll::Ready(Err(Refusal::Head(error))),
+                    }
+                }
+                searched = unread.len();
+                if searched > engine.head_bytes_max {
+                    return Poll::Ready(Err(Refusal::HeadTooLarge));
+                }
+                match wire.poll_fill(cx, engine.head_bytes_max + 1) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(Arrival::End)),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Pending if wire.input.is_empty() => return Poll::Ready(Ok(Arrival::Nothing)),
+                    Poll::Pending if self.watch.is_due(Timer::Connection) => {
+                        return Poll::Ready(Err(Refusal::HeadTimeout));
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+        self.watch.disarm(Timer::Connection);
+        outcome
+    }
+}

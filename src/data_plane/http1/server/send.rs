@@ -1,0 +1,94 @@
+//! Sending a response, and what becomes of a request body that nobody wanted.
+
+use std::{future::poll_fn, task::Poll};
+
+use super::{
+    super::{
+        encode::{self, ResponseRules},
+        sender::{SendFraming, Sender},
+    },
+    After, ServerConnection,
+    closing::{LINGER, LINGER_BYTES_MAX},
+};
+use crate::{
+    data_plane::timers::Timer,
+    http::{Body, Response, Step},
+    policy::Exchange,
+};
+
+impl ServerConnection {
+    /// Sends a response. Gives the bytes written and what is to follow.
+    pub(super) async fn send(
+        &self,
+        response: Response,
+        rules: ResponseRules,
+        exchange: &Exchange,
+    ) -> (u64, After) {
+        let mut head = self.final_head();
+        let framing = encode::response(&mut head, &response, rules);
+        let mut body = response.body;
+        let mut sender = Sender::new(head, framing);
+        if framing == SendFraming::None {
+            body = Body::Empty;
+        }
+        self.watch.arm(Timer::StreamIdle, exchange.stream_idle_timeout());
+        let outcome = poll_fn(|cx| {
+            let mut sink = &self.wire;
+            let outcome =
+                sender.poll_send(cx, &mut sink, &mut body, &|| self.watch.restart(Timer::StreamIdle));
+            // An upstream that is silent for long must not be kept waiting for a client that left.
+            if outcome.is_pending() && (self.watch.is_due(Timer::StreamIdle) || self.client_is_gone(cx)) {
+                return Poll::Ready(None);
+            }
+            outcome.map(|outcome| outcome.ok())
+        })
+        .await;
+        // The response is over: what still sends the request's body ends here too.
+        drop(body);
+        let sent = sender.bytes();
+        if outcome.is_none() {
+            let cut = framing == SendFraming::UntilClose;
+            return (sent, if cut { After::Reset } else { After::Close });
+        }
+        let after = match rules.close || framing == SendFraming::UntilClose {
+            // Closing over a pipelined request would reset the connection and with it the response.
+            true => After::Linger,
+            false => self.skip_body().await,
+        };
+        (sent, after)
+    }
+
+    /// Reads what is left of a request body that nobody wanted, if it is little.
+    async fn skip_body(&self) -> After {
+        if self.wire.borrow().decoder.is_done() {
+            return After::NextRequest;
+        }
+        if self.interims.continue_wanted.get() {
+            // The client may or may not send the body now: the connection has no known state.
+            return After::Linger;
+        }
+        self.watch.arm(Timer::Connection, LINGER);
+        let mut left = LINGER_BYTES_MAX;
+        let ended = poll_fn(|cx| {
+            let mut wire = self.wire.borrow_mut();
+            loop {
+                match wire.poll_body(cx, &|| {}) {
+                    Poll::Pending if self.watch.is_due(Timer::Connection) => return Poll::Ready(false),
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(Step::End)) => return Poll::Ready(true),
+                    Poll::Ready(Err(_)) => return Poll::Ready(false),
+                    Poll::Ready(Ok(Step::Data)) => wire.lend(&mut |bytes| {
+                        left = left.saturating_sub(bytes.len() as u64);
+                        bytes.len()
+                    }),
+                }
+                if left == 0 {
+                    return Poll::Ready(false);
+                }
+            }
+        })
+        .await;
+        self.watch.disarm(Timer::Connection);
+        if ended { After::NextRequest } else { After::Linger }
+    }
+}
