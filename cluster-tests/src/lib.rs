@@ -10,11 +10,13 @@
 //! | [`binary`] | where the gateway's binary is |
 //! | [`gateway`] | one running gateway: files, start, reload, signals, stop |
 //! | [`config`] | resources as values, written as YAML documents |
+//! | [`daemon`] | programs of others: HAProxy, tinyproxy |
 //! | [`load`] | many clients that count failures and misroutes |
 
 pub mod binary;
 pub mod client;
 pub mod config;
+pub mod daemon;
 pub mod gateway;
 pub mod load;
 pub mod ports;

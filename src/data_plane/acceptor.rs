@@ -9,9 +9,13 @@ use tokio::{
 
 use super::{
     http1::{server::serve_connection, wire::Transport},
+    proxy_protocol,
     worker::Worker,
 };
-use crate::http::{Peer, Scheme};
+use crate::{
+    http::{Peer, Scheme},
+    telemetry::metrics::ConnectionRefusal,
+};
 
 /// An address that this worker accepts on.
 pub struct Listener {
@@ -68,17 +72,39 @@ pub async fn accept(worker: Rc<Worker>, listener: Rc<Listener>, socket: TcpListe
     }
 }
 
-fn begin(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: TcpStream, remote: SocketAddr) {
+fn begin(worker: &Rc<Worker>, listener: &Rc<Listener>, mut stream: TcpStream, remote: SocketAddr) {
     let Ok(local) = stream.local_addr() else { return };
     let Some(slot) = worker.connection_slot() else {
-        worker.metrics.connection_refused();
+        worker.metrics.connection_refused(ConnectionRefusal::Limit);
         return;
     };
     let _ = stream.set_nodelay(true);
     let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
     actix_rt::spawn(async move {
         let _slot = slot;
+        let remote = match client_address(&worker, &mut stream, remote).await {
+            Ok(remote) => remote,
+            Err(refusal) => return worker.metrics.connection_refused(refusal),
+        };
         let peer = Peer { remote, local, scheme: Scheme::Http };
         serve_connection(&worker, Transport::Tcp(stream), peer, listener).await;
     });
+}
+
+/// Who the client is: the peer, or whom a PROXY header names, which comes before TLS and HTTP
+/// (decision 21). Probes and the admin API have listeners of their own and expect none.
+async fn client_address(
+    worker: &Worker,
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+) -> Result<SocketAddr, ConnectionRefusal> {
+    let (expected, deadline) = {
+        let snapshot = worker.pins.pin();
+        let engine = &snapshot.engine;
+        if engine.proxy_protocol && !engine.may_send_proxy_header(peer.ip().to_canonical()) {
+            return Err(ConnectionRefusal::ProxyHeaderUntrusted);
+        }
+        (engine.proxy_protocol, engine.head_timeout)
+    };
+    if expected { proxy_protocol::receive(stream, peer, deadline).await } else { Ok(peer) }
 }

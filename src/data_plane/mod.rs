@@ -7,6 +7,7 @@ pub mod connect;
 pub mod forward;
 pub mod http1;
 pub mod pool;
+pub mod proxy_protocol;
 pub mod resolver;
 pub mod serve;
 pub mod timers;

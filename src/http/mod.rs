@@ -8,11 +8,13 @@ pub mod body;
 pub mod headers;
 pub mod method;
 pub mod path;
+pub mod preamble;
 pub mod request;
 pub mod response;
 
 pub use body::{Body, BodyError, BodySource, Collected, Length, Step};
 pub use headers::{Headers, InvalidField, Span};
 pub use method::Method;
+pub use preamble::{PreambleError, read_preamble};
 pub use request::{Peer, Request, Scheme, Version};
 pub use response::{Origin, Response};

@@ -141,7 +141,7 @@ pub struct Paths {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyProtocol {
-    /// Peers that may send a PROXY header (decision 21). Empty: all, once the feature is on.
+    /// Peers that may send a PROXY header (decision 21). Empty: all.
     pub trusted_sources: Vec<IpNet>,
 }
 

@@ -99,7 +99,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("paths.base_path_canonicalizer", Kind::Bool, "false", "Serve `/api` as `/api/` where the base path is `/api/`; otherwise 404.")
         .vendor("FLEX_BASE_PATH_CANONICALIZER_ENABLED"),
     Setting::new("trusted_proxies", Kind::Networks, "", "Networks whose `x-forwarded-for` is believed; hops outside are cut off. Empty: the field is kept as it came."),
-    Setting::new("proxy_protocol.trusted_sources", Kind::Networks, "", "Without effect yet: the PROXY protocol is not supported. Networks that may send its header; empty: any."),
+    Setting::new("proxy_protocol.trusted_sources", Kind::Networks, "", "Networks from which connections with a PROXY header are accepted where `spec.proxyProtocol` requires it; others are closed at once. Empty: any."),
     Setting::new("dns.refresh", Kind::Clamped(5 * SECOND, 60 * SECOND), "5s", "How often upstream names are resolved again.")
         .vendor("FLEX_DNS_REFRESH_RATE"),
     Setting::new("dns.hosts", Kind::Hosts, "", "Addresses for host names, asked before DNS; several for one name are joined by a blank."),

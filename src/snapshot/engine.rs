@@ -35,6 +35,10 @@ pub struct EngineSettings {
     /// Value of `server` on responses; `None` leaves it out, that of the upstream too.
     pub server: Option<String>,
     pub trusted_proxies: Vec<IpNet>,
+    /// Connections begin with a PROXY header (configuration reference 11).
+    pub proxy_protocol: bool,
+    /// Peers that may connect then; empty: all.
+    pub proxy_protocol_sources: Vec<IpNet>,
     pub access_log: bool,
     pub circuit: CircuitLimits,
 }
@@ -65,6 +69,8 @@ impl EngineSettings {
                 == ClientCertDetails::AlwaysForwardOnly,
             server: (!settings.headers.remove_server).then(|| settings.headers.server.clone()),
             trusted_proxies: settings.trusted_proxies.clone(),
+            proxy_protocol: resources.proxy_protocol.as_ref().is_some_and(|enabled| enabled.value),
+            proxy_protocol_sources: settings.proxy_protocol.trusted_sources.clone(),
             access_log: settings.access_log,
             circuit: CircuitLimits {
                 connections_max: circuit.max_connections,
@@ -78,5 +84,11 @@ impl EngineSettings {
     /// Whether a hop may say whom it forwards for (decision 2).
     pub fn trusts(&self, address: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|net| net.contains(&address))
+    }
+
+    /// Whether a peer's PROXY header is believed (decision 21).
+    pub fn may_send_proxy_header(&self, peer: IpAddr) -> bool {
+        self.proxy_protocol_sources.is_empty()
+            || self.proxy_protocol_sources.iter().any(|net| net.contains(&peer))
     }
 }

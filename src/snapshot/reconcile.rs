@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use super::{Compiled, Compiler, EngineSettings, Snapshot, tls};
 use crate::{
-    base::{Diagnostics, Subject},
+    base::{Diagnostic, Diagnostics, Subject},
     policies::names::Catalog,
     resources::{
         Inputs, ResolvedModel, ResourceStore,
@@ -73,10 +73,23 @@ impl Reconciliation {
         let mut all = model.diagnostics.clone();
         all.extend(diagnostics);
         all.extend(log.check());
+        all.extend(self.proxy_protocol_advice(&model.settings));
         let model = Arc::new(model);
         self.model = Some(Arc::clone(&model));
         let generation = Generation { model, snapshot, log, diagnostics: all, not_ready };
         (Look::Changed(Box::new(generation)), scan.hold_until)
+    }
+
+    /// The vendor has no such setting; without it whoever connects may claim any address.
+    fn proxy_protocol_advice(&self, settings: &GatewaySettings) -> Option<Diagnostic> {
+        let enabled = settings.proxy_protocol.as_ref().filter(|enabled| enabled.value)?;
+        self.settings.proxy_protocol.trusted_sources.is_empty().then(|| {
+            let message = "whoever can connect may claim any client address in a PROXY header";
+            enabled
+                .warning(message)
+                .help("name the load balancers' networks in the setting `proxy_protocol.trusted_sources`")
+                .into()
+        })
     }
 
     pub fn paths(&self) -> &[PathBuf] {

@@ -10,6 +10,7 @@ mod limits;
 mod operations;
 mod paths;
 mod policies;
+mod proxy_protocol;
 mod reload;
 mod rewriting;
 mod routing;

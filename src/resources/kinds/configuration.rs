@@ -34,6 +34,8 @@ pub struct GatewaySettings {
     pub buffer_limit_bytes: Option<u64>,
     /// `routing.rewriteHostHeader`.
     pub rewrite_host_header: Option<bool>,
+    /// `proxyProtocol.enabled` (11).
+    pub proxy_protocol: Option<Spanned<bool>>,
     /// Read and otherwise ignored (16).
     pub resource_limits: Option<ResourceLimits>,
     /// Of the merged keys, for comparing generations.
@@ -88,7 +90,7 @@ struct Written {
     resource_limits: Option<Spanned<ResourceLimits>>,
     shared_storage: Option<Spanned<super::unsupported::SharedStorage>>,
     forward_proxy: Option<Spanned<super::unsupported::ForwardProxy>>,
-    proxy_protocol: Option<Spanned<super::unsupported::ProxyProtocol>>,
+    proxy_protocol: Option<WrittenProxyProtocol>,
     tracing: Option<Spanned<super::unsupported::Tracing>>,
     #[serde(rename = "defaultTLS")]
     default_tls: Option<Spanned<super::unsupported::DefaultTls>>,
@@ -133,6 +135,12 @@ struct Routing {
     rewrite_host_header: Option<bool>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WrittenProxyProtocol {
+    enabled: Option<Spanned<bool>>,
+}
+
 pub(super) fn read(spec: &Node, problems: &mut Vec<Problem>) -> Option<Configuration> {
     let written: Written = typed(spec, "spec", problems)?;
     let mut keys = Vec::new();
@@ -169,14 +177,17 @@ pub(super) fn read(spec: &Node, problems: &mut Vec<Problem>) -> Option<Configura
         key("routing");
         settings.rewrite_host_header = routing.rewrite_host_header;
     }
+    if let Some(proxy_protocol) = written.proxy_protocol {
+        key("proxyProtocol");
+        settings.proxy_protocol = proxy_protocol.enabled;
+    }
     if let Some(limits) = written.resource_limits {
         key("resourceLimits");
         settings.resource_limits = Some(limits.value);
     }
-    let unsupported: [(&'static str, Option<Spanned<bool>>); 6] = [
+    let unsupported: [(&'static str, Option<Spanned<bool>>); 5] = [
         ("sharedStorage", used(written.shared_storage, problems)),
         ("forwardProxy", used(written.forward_proxy, problems)),
-        ("proxyProtocol", used(written.proxy_protocol, problems)),
         ("tracing", used(written.tracing, problems)),
         ("defaultTLS", used(written.default_tls, problems)),
         ("sampling", used(written.sampling, problems)),

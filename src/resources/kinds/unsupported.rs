@@ -170,21 +170,6 @@ impl Unsupported for ForwardProxy {
     }
 }
 
-/// Section 11.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(super) struct ProxyProtocol {
-    enabled: bool,
-}
-
-impl Unsupported for ProxyProtocol {
-    fn check(&self, _: &mut Vec<Problem>) {}
-
-    fn effective(&self) -> bool {
-        self.enabled
-    }
-}
-
 /// Section 12.
 #[derive(Default, Deserialize)]
 #[serde(default)]

@@ -16,11 +16,31 @@ use super::{
 /// Reasons told apart; more than there are in the code, so the overflow stays empty.
 const REASONS_MAX: usize = 32;
 
+/// Why a client connection was closed before a request was read from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionRefusal {
+    /// `limits.connections`.
+    Limit,
+    /// Not one of `proxy_protocol.trusted_sources`.
+    ProxyHeaderUntrusted,
+    ProxyHeaderMissing,
+    ProxyHeaderMalformed,
+    ProxyHeaderTimeout,
+}
+
+const REFUSALS: [&str; 5] = [
+    "limit",
+    "proxy_header_untrusted",
+    "proxy_header_missing",
+    "proxy_header_malformed",
+    "proxy_header_timeout",
+];
+
 #[derive(Default)]
 struct Slot {
     accepted: Counter,
     active: Counter,
-    refused: Counter,
+    refused: [Counter; REFUSALS.len()],
 }
 
 #[derive(Default)]
@@ -76,10 +96,10 @@ impl GatewayMetrics {
         slot.active.subtract(writer, 1);
     }
 
-    /// A client connection was turned away at once, as by the limit on connections.
-    pub fn connection_refused(&self) {
+    /// A client connection was turned away before any request was read.
+    pub fn connection_refused(&self, why: ConnectionRefusal) {
         let (slot, writer) = self.slots.mine();
-        slot.refused.add(writer, 1);
+        slot.refused[why as usize].add(writer, 1);
     }
 
     /// Client connections now open, over all workers.
@@ -138,12 +158,6 @@ impl GatewayMetrics {
         );
         one("portcullis_connections_active", Kind::Gauge, "Client connections now open.", self.connections());
         one(
-            "portcullis_connections_refused_total",
-            Kind::Counter,
-            "Client connections turned away at once.",
-            sum(|s| &s.refused),
-        );
-        one(
             "portcullis_panics_total",
             Kind::Counter,
             "Request handlers that panicked.",
@@ -155,6 +169,15 @@ impl GatewayMetrics {
             "Number of the configuration being served; 0 before the first.",
             self.generation.load(Relaxed),
         );
+        page.family(
+            "portcullis_connections_refused_total",
+            Kind::Counter,
+            "Client connections turned away before any request was read, by reason.",
+        );
+        for (index, reason) in REFUSALS.iter().enumerate() {
+            let count = self.slots.sum(|slot| &slot.refused[index]);
+            page.sample("", &[("reason", reason)], count);
+        }
         page.family("portcullis_reloads_total", Kind::Counter, "Configurations tried, by outcome.");
         page.sample("", &[("outcome", "ok")], self.reloads_ok.load(Relaxed));
         page.sample("", &[("outcome", "failed")], self.reloads_failed.load(Relaxed));

@@ -288,7 +288,7 @@ fn the_process_shows_connections_refusals_reloads_configuration_and_resources() 
     gateway.connection_accepted();
     gateway.connection_accepted();
     gateway.connection_closed();
-    gateway.connection_refused();
+    gateway.connection_refused(ConnectionRefusal::Limit);
     gateway.request_refused("head_too_large");
     gateway.request_refused("head_too_large");
     gateway.request_refused("bad_request");
@@ -299,12 +299,13 @@ fn the_process_shows_connections_refusals_reloads_configuration_and_resources() 
     for (name, value) in [
         ("portcullis_connections_total", 2.0),
         ("portcullis_connections_active", 1.0),
-        ("portcullis_connections_refused_total", 1.0),
         ("portcullis_panics_total", 1.0),
         ("portcullis_config_generation", 3.0),
     ] {
         assert_eq!(page.get(name, &[]), Some(value), "{name}");
     }
+    let refused = |reason| page.get("portcullis_connections_refused_total", &[("reason", reason)]);
+    assert_eq!((refused("limit"), refused("proxy_header_missing")), (Some(1.0), Some(0.0)));
     assert_eq!(page.get("portcullis_requests_refused_total", &[("reason", "head_too_large")]), Some(2.0));
     assert_eq!(page.get("portcullis_reloads_total", &[("outcome", "ok")]), Some(1.0));
     assert_eq!(page.get("portcullis_reloads_total", &[("outcome", "failed")]), Some(1.0));

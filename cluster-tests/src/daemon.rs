@@ -1,0 +1,92 @@
+//! Real programs of others that stand before or behind the gateway, each on a port of 127.0.0.1.
+
+use std::{
+    fs::File,
+    io::Write as _,
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use crate::{eventually, ports};
+
+/// A running program; it ends with the value.
+pub struct Daemon {
+    child: Child,
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+}
+
+impl Daemon {
+    /// Debian's HAProxy in TCP mode: a frontend with these `bind` parameters, and a server at an
+    /// address with these.
+    ///
+    /// # Panics
+    /// When it is not installed or does not start.
+    #[must_use]
+    pub fn haproxy(bind: &str, server: SocketAddr, parameters: &str) -> Self {
+        Self::start("haproxy", &["-db", "-q", "-f"], |port, _| {
+            format!(
+                "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n\
+                 frontend front\n  bind 127.0.0.1:{port} {bind}\n  default_backend gateway\n\
+                 backend gateway\n  option httpchk GET /health\n  server one {server} {parameters}\n"
+            )
+        })
+    }
+
+    /// Debian's tinyproxy with further lines of configuration. It logs each request.
+    ///
+    /// # Panics
+    /// When it is not installed or does not start.
+    #[must_use]
+    pub fn tinyproxy(more: &str) -> Self {
+        Self::start("tinyproxy", &["-d", "-c"], |port, log| {
+            format!(
+                "Port {port}\nListen 127.0.0.1\nAllow 127.0.0.1\nTimeout 30\nMaxClients 100\n\
+                 LogFile \"{}\"\nLogLevel Connect\nDisableViaHeader No\n{more}\n",
+                log.display()
+            )
+        })
+    }
+
+    fn start(program: &str, arguments: &[&str], config: impl Fn(u16, PathBuf) -> String) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let address: SocketAddr = ([127, 0, 0, 1], ports::free()).into();
+        let path = folder.path().join("config");
+        let log = folder.path().join("log");
+        let mut file = File::create(&path).expect("the temporary folder is writable");
+        file.write_all(config(address.port(), log).as_bytes()).expect("the temporary folder is writable");
+        let child = Command::new(program)
+            .args(arguments)
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program}: {error}; scripts/test installs what is missing"));
+        let daemon = Self { child, folder, address };
+        eventually(program, || TcpStream::connect(address).ok());
+        daemon
+    }
+
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it logged so far, if it logs to a file.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended on its own.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            println!("--- log of the program at {} ---\n{}", self.address, self.log());
+        }
+    }
+}
