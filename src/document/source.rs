@@ -41,8 +41,8 @@ impl SourceFile {
                 let bytes = error.into_bytes();
                 let text = String::from_utf8_lossy(&bytes[..good]).into_owned();
                 let file = Self::new(path, text);
-                let line = file.text.matches('\n').count() + 1;
-                let column = file.text.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+                let line = file.line_starts().len();
+                let column = file.line(line).chars().count() + 1;
                 let place = Place::new(file, line, column);
                 let problem = Problem::error(&place, "", "the file is not UTF-8 text");
                 Err(Box::new(if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
@@ -54,14 +54,22 @@ impl SourceFile {
         }
     }
 
+    /// Lines end in LF, CR LF or CR, as the parser counts them (YAML 1.2 section 5.4).
+    fn line_starts(&self) -> &[usize] {
+        self.line_starts.get_or_init(|| {
+            let bytes = self.text.as_bytes();
+            let ends = memchr::memchr2_iter(b'\n', b'\r', bytes)
+                .filter(|&at| bytes[at] == b'\n' || bytes.get(at + 1) != Some(&b'\n'));
+            std::iter::once(0).chain(ends.map(|at| at + 1)).collect()
+        })
+    }
+
     /// The text of a line, counted from 1, without its line break.
     pub fn line(&self, line: usize) -> &str {
-        let starts = self.line_starts.get_or_init(|| {
-            std::iter::once(0).chain(self.text.match_indices('\n').map(|(at, _)| at + 1)).collect()
-        });
+        let starts = self.line_starts();
         let Some(&start) = line.checked_sub(1).and_then(|index| starts.get(index)) else { return "" };
-        let end = starts.get(line).map_or(self.text.len(), |next| next - 1);
-        self.text.get(start..end).unwrap_or("").trim_end_matches('\r')
+        let end = starts.get(line).copied().unwrap_or(self.text.len());
+        self.text.get(start..end).unwrap_or("").trim_end_matches(['\r', '\n'])
     }
 }
 

@@ -108,6 +108,15 @@ fn the_digest_depends_on_content_only() {
 }
 
 #[test]
+fn a_line_ends_in_lf_or_cr_lf_or_cr_for_the_place_and_for_its_excerpt() {
+    let parsed = parsed("a: 1\rb: 2\r\nc: 3\nb: 4");
+    let location = &parsed.documents[0].problems[0].location;
+    assert_eq!((location.line, location.column, &*location.line_text), (4, 1, "b: 4"));
+    let error = SourceFile::from_bytes("x.yaml", b"a: 1\rb: \xff".to_vec()).expect_err("not UTF-8");
+    assert_eq!((error.location.line, error.location.column, &*error.location.line_text), (2, 4, "b: "));
+}
+
+#[test]
 fn lines_and_columns_count_characters_from_1() {
     let root = parsed("größe: {ä: x}\r\nb:\r\n  - y\r\n").documents[0].root.clone();
     let x = root.get_ignore_case("größe").and_then(|n| n.get_ignore_case("ä")).expect("there");

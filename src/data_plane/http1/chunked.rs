@@ -167,7 +167,8 @@ impl Decoder {
             return Ok(None);
         }
         let Some(end) = memchr::memmem::find(rest, b"\r\n\r\n") else {
-            let over = rest.len() > TRAILER_BYTES_MAX;
+            // As below, whatever pieces it came in: the end may be one byte away.
+            let over = rest.len() >= TRAILER_BYTES_MAX + 4;
             return if over { Err(BodyError::Malformed) } else { Ok(None) };
         };
         if end > TRAILER_BYTES_MAX {

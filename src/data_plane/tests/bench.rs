@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::LocalSet,
     time::timeout,
@@ -148,8 +148,8 @@ pub fn answer_all(upstream: TcpListener, answer: &'static str) {
 }
 
 /// One end of a connection that speaks plain HTTP/1.1, read by the oracle.
-pub struct Peer {
-    pub stream: TcpStream,
+pub struct Peer<S = TcpStream> {
+    pub stream: S,
     pub unread: Vec<u8>,
     /// Statuses of the interim responses that [`Self::message`] passed over.
     pub interims: Vec<String>,
@@ -176,15 +176,19 @@ impl Message {
     }
 }
 
-impl Peer {
-    pub fn new(stream: TcpStream) -> Self {
+impl<S> Peer<S> {
+    pub fn new(stream: S) -> Self {
         Self { stream, unread: Vec::new(), interims: Vec::new() }
     }
+}
 
+impl<S: AsyncWrite + Unpin> Peer<S> {
     pub async fn send(&mut self, text: impl AsRef<[u8]>) {
         self.stream.write_all(text.as_ref()).await.expect("the peer reads");
     }
+}
 
+impl<S: AsyncRead + Unpin> Peer<S> {
     /// `false` at the end of the connection, in order or not.
     async fn more(&mut self) -> bool {
         self.stream.read_buf(&mut self.unread).await.is_ok_and(|bytes| bytes > 0)

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::bench::{Bench, Peer, ROOMY, accepted, answer_all, run, upstream};
+use super::bench::{Bench, Message, Peer, ROOMY, accepted, answer_all, run, upstream};
 use crate::data_plane::http1::tests::random;
 
 /// A body on the wire, chunked in pieces of any size or as it is.
@@ -58,6 +58,71 @@ fn bodies_of_any_size_and_framing_come_out_as_they_went_in() {
             let answer = client.message().await.expect("a response");
             assert_eq!(answer.status(), "200");
             assert!(answer.body == body, "round {round}: {size} bytes");
+        }
+    });
+}
+
+/// Sends `wire` in pieces of any size and reads a message meanwhile.
+async fn send_while_reading(peer: &mut Peer, wire: &[u8], random: &mut fastrand::Rng) -> Option<Message> {
+    let (from, to) = peer.stream.split();
+    let (mut reader, mut writer) = (Peer::new(from), Peer::new(to));
+    reader.unread = std::mem::take(&mut peer.unread);
+    let sent = async {
+        let mut rest = wire;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(random.usize(1..=rest.len()));
+            writer.send(piece).await;
+            tokio::task::yield_now().await;
+            rest = after;
+        }
+    };
+    let ((), message) = tokio::join!(sent, reader.message());
+    peer.unread = reader.unread;
+    message
+}
+
+#[test]
+fn bodies_of_any_size_and_framing_pass_in_both_directions_at_once() {
+    run(async {
+        let mut random = random();
+        let listener = upstream().await;
+        let bench = Bench::new(&listener, ROOMY).await;
+        let mut client = bench.connect().await;
+        let mut server = None;
+        for round in 0..40 {
+            let [up, down] = [(); 2].map(|()| {
+                let size = if random.bool() { random.usize(..400_000) } else { random.usize(..100) };
+                (0..size).map(|_| random.u8(..)).collect::<Vec<u8>>()
+            });
+            let (up_chunked, down_chunked) = (random.bool(), random.bool());
+            let request =
+                [b"POST / HTTP/1.1\r\nhost: a\r\n", &framed(&mut random, &up, up_chunked)[..]].concat();
+            let answer = [b"HTTP/1.1 200 OK\r\n", &framed(&mut random, &down, down_chunked)[..]].concat();
+            // The upstream answers as soon as it has the head, and ends its answer when it has the request:
+            // so neither body can wait for the other.
+            let mut pieces = random.fork();
+            let upstream = async {
+                let server = match &mut server {
+                    Some(server) => server,
+                    none => none.insert(accepted(&listener).await),
+                };
+                while server.unread.is_empty() {
+                    assert!(server.stream.read_buf(&mut server.unread).await.unwrap() > 0);
+                }
+                let (start, end) = answer.split_at(answer.len() - 1);
+                let seen = send_while_reading(server, start, &mut pieces).await.expect("a whole request");
+                server.send(end).await;
+                seen
+            };
+            let (answered, seen) =
+                tokio::join!(send_while_reading(&mut client, &request, &mut random), upstream);
+            let answered = answered.expect("a whole response");
+            assert!(seen.body == up, "round {round}: {} bytes up, chunked {up_chunked}", up.len());
+            assert!(
+                answered.body == down,
+                "round {round}: {} bytes down, chunked {down_chunked}",
+                down.len()
+            );
         }
     });
 }

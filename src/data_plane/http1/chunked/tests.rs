@@ -104,10 +104,26 @@ fn fields_that_may_not_be_trailers_are_dropped() {
 #[test]
 fn what_a_peer_can_make_us_keep_is_limited() {
     assert!(refused(&format!("1;{}", "a".repeat(CHUNK_LINE_BYTES_MAX))));
-    assert!(refused(&format!("0\r\nx: {}", "a".repeat(TRAILER_BYTES_MAX))));
+    assert!(refused(&format!("0\r\nx: {}", "a".repeat(TRAILER_BYTES_MAX + 1))));
     assert!(refused(&format!("0\r\n{}\r\n", "a: b\r\n".repeat(TRAILER_FIELDS_MAX + 1))));
     let line = format!("1;{}\r\nx\r\n", "a".repeat(400));
     assert!(refused(&line.repeat(EXTENSION_BYTES_MAX / 400 + 1)));
+}
+
+#[test]
+fn the_largest_trailer_section_is_accepted_however_it_arrives() {
+    let wire = format!("0\r\nx: {}\r\n\r\n", "a".repeat(TRAILER_BYTES_MAX - 3)).into_bytes();
+    for end in wire.len() - 6..=wire.len() {
+        let mut decoder = Decoder::new(Framing::Chunked);
+        let (size_line, _) = decoder.advance(&wire[..end]).expect("nothing is wrong yet");
+        if end < wire.len() {
+            assert_eq!(decoder.advance(&wire[size_line..]).map(|(_, found)| found), Ok(Found::End), "{end}");
+        }
+        assert!(decoder.is_done(), "{end}");
+    }
+    let longer = wire.len() - 5;
+    let wire = [&wire[..longer], b"a", &wire[longer..]].concat();
+    assert_eq!(decode(Framing::Chunked, &wire), Err(BodyError::Malformed));
 }
 
 #[test]

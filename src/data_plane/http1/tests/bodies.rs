@@ -1,4 +1,5 @@
-//! Bodies: what is decoded and what is sent do not depend on how the bytes fall into pieces.
+//! Bodies: what is sent does not depend on how the bytes fall into pieces. (What is decoded neither:
+//! `tests/framing.rs`.)
 
 use std::{
     cell::{Cell, RefCell},
@@ -7,73 +8,11 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{mutate, oracle, random};
+use super::{oracle, random};
 use crate::{
-    data_plane::http1::{
-        chunked::{Decoder, Found},
-        head::Framing,
-        sender::{SendError, SendFraming, Sender, Sink},
-    },
+    data_plane::http1::sender::{SendError, SendFraming, Sender, Sink},
     http::{Body, BodyError, BodySource, Headers, Length, Step},
 };
-
-const VALID: [&str; 5] = [
-    "5\r\nhello\r\n0\r\n\r\n",
-    "5;a=b\r\nhello\r\n1 ; c = \"d \\\" e\";f\r\n!\r\n000\r\n\r\n",
-    "A\r\n0123456789\r\n0\r\nx-sum: 1\r\nx-more:  2 \r\n\r\n",
-    "1\r\na\r\n2\r\nbc\r\n3\r\ndef\r\n0;last\r\nX: y\r\n\r\n",
-    "0\r\n\r\n",
-];
-
-/// The decoder fed in pieces that end where `cut` says. The body, its trailers and its wire length
-/// once it has ended.
-fn decode(bytes: &[u8], mut cut: impl FnMut(usize) -> usize) -> Result<Option<oracle::Decoded>, BodyError> {
-    let mut decoder = Decoder::new(Framing::Chunked);
-    let (mut body, mut at, mut end) = (Vec::new(), 0, 0);
-    loop {
-        let (framing, found) = decoder.advance(&bytes[at..end])?;
-        at += framing;
-        match found {
-            Found::Data(length) => {
-                let taken = cut(length).clamp(1, length);
-                body.extend_from_slice(&bytes[at..at + taken]);
-                decoder.taken(taken);
-                at += taken;
-            }
-            Found::End => {
-                let trailers = decoder.take_trailers().unwrap_or_default();
-                let trailers =
-                    trailers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
-                return Ok(Some((body, trailers, at)));
-            }
-            Found::Nothing if end == bytes.len() => return Ok(None),
-            Found::Nothing => end += cut(bytes.len() - end).clamp(1, bytes.len() - end),
-        }
-    }
-}
-
-#[test]
-fn chunked_framing_means_to_us_what_it_means_to_a_parser_that_reads_the_grammar() {
-    let mut random = random();
-    let mut accepted = 0;
-    for _ in 0..60_000 {
-        let valid = VALID[random.usize(..VALID.len())].as_bytes();
-        let bytes = mutate(&mut random, valid);
-        let shown = String::from_utf8_lossy(&bytes);
-        let expected = oracle::chunked(&bytes).map(|(body, mut trailers, length)| {
-            trailers.retain(|(name, _)| !name.eq_ignore_ascii_case("te"));
-            (body, trailers, length)
-        });
-        let at_once = decode(&bytes, |all| all);
-        let by_one = decode(&bytes, |_| 1);
-        let by_chance = decode(&bytes, |all| random.usize(..=all));
-        assert_eq!(at_once.as_ref().ok().cloned().flatten(), expected, "{shown:?}");
-        assert_eq!(by_one.ok().flatten(), expected, "{shown:?} by one");
-        assert_eq!(by_chance.ok().flatten(), expected, "{shown:?} by chance");
-        accepted += usize::from(expected.is_some());
-    }
-    assert!(accepted > 1_000, "{accepted}");
-}
 
 /// A body that is not always ready and comes in pieces of any size.
 struct Pieces {

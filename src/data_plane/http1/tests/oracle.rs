@@ -40,24 +40,11 @@ pub fn request(head: &[u8]) -> Option<Meaning> {
     if !token(method) || method == b"TRACE" || method == b"CONNECT" {
         return None;
     }
-    let mut all = Vec::new();
-    for line in rest {
-        let colon = line.iter().position(|&b| b == b':')?;
-        let (name, value) = (&line[..colon], blanks_off(&line[colon + 1..]));
-        if !token(name) || value.iter().any(|&b| b != b'\t' && (b < 32 || b == 127)) {
-            return None;
-        }
-        all.push((String::from_utf8(name.to_vec()).ok()?, value.to_vec()));
-    }
+    let all = rest.iter().map(|line| field(line)).collect::<Option<Vec<Field>>>()?;
     if all.len() > 128 {
         return None;
     }
-    let of = |name: &str| -> Vec<Vec<u8>> {
-        all.iter()
-            .filter(|(other, _)| other.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.clone())
-            .collect()
-    };
+    let of = |name: &str| values_of(&all, name);
     let body = match (of("content-length").as_slice(), of("transfer-encoding").as_slice()) {
         ([], []) => Coding::Length(0),
         ([digits], []) => {
@@ -70,15 +57,7 @@ pub fn request(head: &[u8]) -> Option<Meaning> {
     if of("expect").iter().any(|value| !value.eq_ignore_ascii_case(b"100-continue")) {
         return None;
     }
-    let mut options = Vec::new();
-    for value in of("connection") {
-        for option in value.split(|&b| b == b',').map(blanks_off).filter(|option| !option.is_empty()) {
-            if !token(option) {
-                return None;
-            }
-            options.push(String::from_utf8(option.to_ascii_lowercase()).ok()?);
-        }
-    }
+    let options = connection_options(&of("connection"))?;
     let hosts = of("host");
     if hosts.len() > 1 || hosts.iter().any(|host| !authority(host)) {
         return None;
@@ -92,6 +71,52 @@ pub fn request(head: &[u8]) -> Option<Meaning> {
         (_, None) if minor == 1 => return None,
         (wanted, None) => wanted.unwrap_or_default(),
     };
+    let fields = forwarded(all, &options);
+    Some(Meaning {
+        method: String::from_utf8(method.to_vec()).ok()?,
+        minor,
+        path,
+        query,
+        authority: String::from_utf8(authority).ok()?,
+        fields,
+        body,
+        close: options.iter().any(|option| option == "close"),
+        keep_alive: options.iter().any(|option| option == "keep-alive"),
+    })
+}
+
+type Field = (String, Vec<u8>);
+
+/// A field line without its CRLF.
+fn field(line: &[u8]) -> Option<Field> {
+    let colon = line.iter().position(|&b| b == b':')?;
+    let (name, value) = (&line[..colon], blanks_off(&line[colon + 1..]));
+    if !token(name) || value.iter().any(|&b| b != b'\t' && (b < 32 || b == 127)) {
+        return None;
+    }
+    Some((String::from_utf8(name.to_vec()).ok()?, value.to_vec()))
+}
+
+fn values_of(all: &[Field], name: &str) -> Vec<Vec<u8>> {
+    all.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone()).collect()
+}
+
+/// What `Connection` lists, in lower case.
+fn connection_options(values: &[Vec<u8>]) -> Option<Vec<String>> {
+    let mut options = Vec::new();
+    for value in values {
+        for option in value.split(|&b| b == b',').map(blanks_off).filter(|option| !option.is_empty()) {
+            if !token(option) {
+                return None;
+            }
+            options.push(String::from_utf8(option.to_ascii_lowercase()).ok()?);
+        }
+    }
+    Some(options)
+}
+
+/// The fields that do not concern one connection only.
+fn forwarded(all: Vec<Field>, options: &[String]) -> Vec<Field> {
     let own = [
         "host",
         "connection",
@@ -104,23 +129,81 @@ pub fn request(head: &[u8]) -> Option<Meaning> {
         "expect",
         "http2-settings",
     ];
-    let fields = all
-        .into_iter()
-        .filter(|(name, _)| {
-            let name = name.to_ascii_lowercase();
-            let listed =
-                options.iter().any(|option| *option == name && option != "close" && option != "keep-alive");
-            !own.contains(&name.as_str()) && !(listed)
-        })
-        .collect();
-    Some(Meaning {
-        method: String::from_utf8(method.to_vec()).ok()?,
+    let ours = |name: &str| {
+        let listed =
+            options.iter().any(|option| option == name && option != "close" && option != "keep-alive");
+        own.contains(&name) || listed
+    };
+    all.into_iter().filter(|(name, _)| !ours(&name.to_ascii_lowercase())).collect()
+}
+
+/// What a response head says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ResponseMeaning {
+    pub status: u16,
+    pub minor: u8,
+    pub fields: Vec<(String, Vec<u8>)>,
+    /// `None`: the body ends with the connection.
+    pub body: Option<Coding>,
+    /// `content-length`, whether there is a body or not.
+    pub declared: Option<u64>,
+    pub close: bool,
+    pub keep_alive: bool,
+}
+
+/// The head of a response up to its empty line; `None` where it must be refused. `to_head`: the request was
+/// HEAD.
+pub fn response(head: &[u8], to_head: bool) -> Option<ResponseMeaning> {
+    let lines = lines(head.strip_suffix(b"\r\n\r\n")?)?;
+    let (start, rest) = lines.split_first()?;
+    let minor = match start.get(..9)? {
+        b"HTTP/1.1 " => 1,
+        b"HTTP/1.0 " => 0,
+        _ => return None,
+    };
+    let digits = start.get(9..12)?;
+    if !digits.iter().all(u8::is_ascii_digit) || !(b'1'..=b'5').contains(&digits[0]) {
+        return None;
+    }
+    let status = digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    match &start[12..] {
+        [] => {}
+        [b' ', reason @ ..] if reason.iter().all(|&b| b == b'\t' || (b >= 32 && b != 127)) => {}
+        _ => return None,
+    }
+    let all = rest.iter().map(|line| field(line)).collect::<Option<Vec<Field>>>()?;
+    let hosts = values_of(&all, "host");
+    if all.len() > 256 || hosts.len() > 1 || hosts.iter().any(|host| !authority(host)) {
+        return None;
+    }
+    let declared = match values_of(&all, "content-length").as_slice() {
+        [] => None,
+        [digits] if !digits.is_empty() && digits.len() < 20 && digits.iter().all(u8::is_ascii_digit) => {
+            Some(String::from_utf8_lossy(digits).parse().ok()?)
+        }
+        _ => return None,
+    };
+    let chunked = match values_of(&all, "transfer-encoding").as_slice() {
+        [] => false,
+        [coding] if coding.eq_ignore_ascii_case(b"chunked") && minor == 1 => true,
+        _ => return None,
+    };
+    let never_a_body = status < 200 || status == 204;
+    if chunked && declared.is_some() || never_a_body && (chunked || declared.is_some_and(|length| length > 0))
+    {
+        return None;
+    }
+    let options = connection_options(&values_of(&all, "connection"))?;
+    Some(ResponseMeaning {
+        status,
         minor,
-        path,
-        query,
-        authority: String::from_utf8(authority).ok()?,
-        fields,
-        body,
+        fields: forwarded(all, &options),
+        body: match declared {
+            _ if never_a_body || to_head || status == 304 => Some(Coding::Length(0)),
+            _ if chunked => Some(Coding::Chunked),
+            length => length.map(Coding::Length),
+        },
+        declared,
         close: options.iter().any(|option| option == "close"),
         keep_alive: options.iter().any(|option| option == "keep-alive"),
     })
@@ -271,12 +354,7 @@ pub fn chunked(bytes: &[u8]) -> Option<Decoded> {
         if line.is_empty() {
             return Some((body, trailers, at));
         }
-        let colon = line.iter().position(|&b| b == b':')?;
-        let (name, value) = (&line[..colon], blanks_off(&line[colon + 1..]));
-        if !token(name) || value.iter().any(|&b| b != b'\t' && (b < 32 || b == 127)) {
-            return None;
-        }
-        trailers.push((String::from_utf8(name.to_vec()).ok()?, value.to_vec()));
+        trailers.push(field(line)?);
     }
 }
 
