@@ -113,3 +113,9 @@ fn the_seeds_of_expressions_hold() {
     use properties::expressions::{check, is_accepted};
     check_seeds(&["fuzz/corpus/expressions"], check, is_accepted);
 }
+
+#[test]
+fn the_seeds_of_proxy_header_hold() {
+    use properties::proxy_header::{check, is_accepted};
+    check_seeds(&["fuzz/corpus/proxy_header"], check, is_accepted);
+}

@@ -5,6 +5,7 @@
 
 pub mod chunked;
 pub mod expressions;
+pub mod proxy_header;
 pub mod request_head;
 pub mod response_head;
 pub mod yaml_resources;
