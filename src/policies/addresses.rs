@@ -1,14 +1,19 @@
 //! Sets of IP addresses for the IP policies (policies reference 2.10): sorted ranges that do not
 //! overlap, found by binary search, so a list may have thousands of entries.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 
 use crate::{
     expression::Template,
     http::{Request, headers::trim},
-    policy::{ConfigProblem, Next, PolicyServices, Rejection, RequestScope, scope::advise},
+    policy::{
+        ConfigProblem, Next, PolicyServices, Rejection, RequestScope, chain::PolicyObserver, scope::advise,
+    },
 };
 
 /// Addresses and networks.
@@ -155,6 +160,7 @@ pub fn refusal() -> Rejection {
 pub struct AddressFilter {
     set: AddressSet,
     source: Source,
+    observer: Arc<dyn PolicyObserver>,
 }
 
 enum Source {
@@ -201,7 +207,7 @@ impl AddressFilter {
             Some("attributes.remoteAddress") => Source::Peer,
             _ => Source::Expression(expression),
         };
-        Ok(Self { set, source })
+        Ok(Self { set, source, observer: Arc::clone(&services.observer) })
     }
 
     /// Whether the address of a request is listed; `None` when the value is null, fails or is no
@@ -211,7 +217,8 @@ impl AddressFilter {
             Source::Peer => request.peer.remote.ip().to_canonical(),
             Source::Expression(expression) => {
                 let scope = RequestScope::new(request, next.exchange());
-                let list = expression.eval_string(&scope).ok().flatten()?;
+                let list = expression.eval_string(&scope);
+                let list = list.inspect_err(|_| self.observer.failed()).ok().flatten()?;
                 first_address(&list)?
             }
         };

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{Exchange, Rejection, RuleSet};
+use super::{Exchange, Rejection, RuleSet, ViolationKind};
 use crate::{
     base::ResourceName,
     http::{Request, Response},
@@ -77,20 +77,24 @@ pub struct Step {
     pub binding: ResourceName,
     /// `policyRef.name`.
     pub name: Arc<str>,
-    /// Called with the status of each refusal.
-    pub refusals: Arc<dyn RefusalObserver>,
+    pub observer: Arc<dyn PolicyObserver>,
 }
 
-/// Counts refusals; a trait so that the kernel does not depend on how counting is done.
-pub trait RefusalObserver: Send + Sync {
-    fn refused(&self, status: u16, reason: &'static str);
+/// Counts what becomes of a policy's work; a trait so that the kernel does not depend on how counting
+/// is done.
+pub trait PolicyObserver: Send + Sync {
+    /// It answered in place of the API.
+    fn refused(&self, status: u16);
+    /// It could not do its work ([`ViolationKind::Error`]), whether it refused for that or went on.
+    fn failed(&self);
 }
 
 /// Counts nothing.
 pub struct Unobserved;
 
-impl RefusalObserver for Unobserved {
-    fn refused(&self, _: u16, _: &'static str) {}
+impl PolicyObserver for Unobserved {
+    fn refused(&self, _: u16) {}
+    fn failed(&self) {}
 }
 
 /// Policies in execution order.
@@ -170,7 +174,10 @@ impl Chain {
     fn refuse(&self, exchange: &Exchange, rejection: Rejection) -> Response {
         let step = exchange.current_step().checked_sub(1).and_then(|index| self.steps.get(index));
         if let Some(step) = step {
-            step.refusals.refused(rejection.status(), rejection.reason());
+            step.observer.refused(rejection.status());
+            if rejection.kind() == ViolationKind::Error {
+                step.observer.failed();
+            }
             exchange.record_violation(&step.name, rejection.kind());
         }
         if let Some(detail) = rejection.detail() {

@@ -5,7 +5,10 @@ use std::{cell::RefCell, sync::Arc, time::Duration};
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::Policy;
+use super::{
+    Policy,
+    chain::{PolicyObserver, Unobserved},
+};
 use crate::{
     base::ResourceName,
     document::{Node, Place, Problem, deserialize},
@@ -57,7 +60,7 @@ pub trait PolicyDefinition {
 }
 
 /// What a policy may use when it is built.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PolicyServices {
     /// The binding, as logs name it.
     pub binding: ResourceName,
@@ -69,6 +72,8 @@ pub struct PolicyServices {
     pub replica_name: Arc<str>,
     /// Whether hops of `x-forwarded-for` that clients may have written are cut off (decision 2).
     pub proxies_are_declared: bool,
+    /// Told when the policy could not do its work and lets the request go on; a refusal tells it alone.
+    pub observer: Arc<dyn PolicyObserver>,
     advice: RefCell<Vec<ConfigProblem>>,
 }
 
@@ -85,6 +90,7 @@ impl PolicyServices {
             buffered_body_bytes_max,
             replica_name,
             proxies_are_declared: false,
+            observer: Arc::new(Unobserved),
             advice: RefCell::default(),
         }
     }

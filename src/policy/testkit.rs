@@ -42,7 +42,7 @@ impl Bench {
                 rules: RuleSet::default(),
                 binding: ResourceName::new("default", format!("binding-{index}")),
                 name: format!("policy-{index}").into(),
-                refusals: Arc::new(Unobserved),
+                observer: Arc::new(Unobserved),
             })
             .collect();
         let request = Request::for_test("GET", "/", &[]);

@@ -18,12 +18,13 @@ use rules::compile_rules;
 use super::{
     DestinationPlan, EngineSettings, InstancePlan, RoutePlan, Router, Snapshot, UpstreamGauges, UpstreamId,
     UpstreamPlan,
+    plan::covers,
     upstream::{UpstreamLimits, UpstreamTls},
 };
 use crate::{
     base::{Diagnostic, Diagnostics, Digest, ResourceName, Subject},
     policies::catalog,
-    policy::{Built, Chain, PolicyServices, RuleSet, Step, UpstreamSettings, chain::RefusalObserver},
+    policy::{Built, Chain, PolicyServices, RuleSet, Step, UpstreamSettings, chain::PolicyObserver},
     resources::{BoundPolicy, Instance, ResolvedModel, Route, Service, ServiceScheme},
     telemetry::metrics::{PolicyLabel, PolicyMetrics, Registry},
 };
@@ -110,13 +111,14 @@ impl Compiler {
             upstreams.insert(service.name.clone(), (digest, Arc::clone(&plan)));
             run.upstreams.insert(&service.name, plan);
         }
-        self.upstreams = upstreams;
         let mut instances = HashMap::new();
         for instance in &model.instances {
             let digest = instance_digest(instance, &run, engine_digest);
             let plan = self.instance(instance, digest, &mut run);
             instances.insert(instance.name.clone(), (digest, plan));
         }
+        // All at once, so that a panic above leaves what was compiled before as it was.
+        self.upstreams = upstreams;
         self.upstream_ids = upstream_ids;
         self.policies = run.policies;
         self.generation += 1;
@@ -319,6 +321,7 @@ impl Compiler {
             run.engine.buffered_body_bytes_max,
             Arc::clone(&self.replica_name),
         );
+        services.observer = self.observer(policy, target);
         services.proxies_are_declared = !run.engine.trusted_proxies.is_empty();
         let outcome = entry.build(&policy.config, &policy.config_field, &services);
         let failed = outcome.problems.iter().any(crate::document::Problem::is_error);
@@ -338,18 +341,21 @@ impl Compiler {
         instance: Arc<dyn crate::policy::Policy>,
         rules: RuleSet,
     ) -> Step {
-        let label = PolicyLabel {
-            target: target.clone(),
-            binding: Arc::from(policy.binding.to_string()),
-            policy: Arc::from(policy.policy.as_str()),
-        };
         Step {
             policy: instance,
             rules,
             binding: policy.binding.clone(),
             name: Arc::from(policy.policy.as_str()),
-            refusals: Arc::new(CountedRefusals(self.registry.policy(&label))),
+            observer: self.observer(policy, target),
         }
+    }
+
+    fn observer(&self, policy: &BoundPolicy, target: &ResourceName) -> Arc<dyn PolicyObserver> {
+        Arc::new(Counted(self.registry.policy(&PolicyLabel {
+            target: target.clone(),
+            binding: Arc::from(policy.binding.to_string()),
+            policy: Arc::from(policy.policy.as_str()),
+        })))
     }
 
     fn route(&self, route: &Route, subject: &Subject, run: &mut Run<'_>) -> Option<RoutePlan> {
@@ -384,12 +390,16 @@ fn cannot_be_built(policy: &BoundPolicy) -> String {
     format!("policy {} of binding {} cannot be built", policy.policy, policy.binding)
 }
 
-/// Counts refusals where the metrics of the policy are.
-struct CountedRefusals(Arc<PolicyMetrics>);
+/// Counts where the metrics of the policy are.
+struct Counted(Arc<PolicyMetrics>);
 
-impl RefusalObserver for CountedRefusals {
-    fn refused(&self, status: u16, _: &'static str) {
+impl PolicyObserver for Counted {
+    fn refused(&self, status: u16) {
         self.0.rejected(status);
+    }
+
+    fn failed(&self) {
+        self.0.failed();
     }
 }
 
@@ -408,15 +418,10 @@ fn instance_digest(instance: &Instance, run: &Run<'_>, engine: Digest) -> Digest
 
 /// The sockets to bind: a wildcard address makes the specific ones of its family superfluous.
 fn listeners(plans: &[Arc<InstancePlan>]) -> BTreeSet<SocketAddr> {
-    let all: BTreeSet<_> = plans.iter().map(|plan| SocketAddr::new(plan.host, plan.port)).collect();
-    let has_wildcard = |address: &SocketAddr| {
-        all.iter().any(|other| {
-            other.port() == address.port()
-                && other.ip().is_unspecified()
-                && other.is_ipv4() == address.is_ipv4()
-        })
-    };
-    all.iter().filter(|address| address.ip().is_unspecified() || !has_wildcard(address)).copied().collect()
+    let all: BTreeSet<_> = plans.iter().map(|plan| plan.address()).collect();
+    let superfluous =
+        |address: &SocketAddr| all.iter().any(|other| other != address && covers(other, address));
+    all.iter().filter(|address| !superfluous(address)).copied().collect()
 }
 
 fn routers(plans: Vec<Arc<InstancePlan>>) -> HashMap<u16, Router> {

@@ -44,6 +44,15 @@ impl Snapshot {
     }
 }
 
+/// Whether a socket on `listener` takes the connections to `address`: it is the same one, or all
+/// addresses of its family.
+pub fn covers(listener: &SocketAddr, address: &SocketAddr) -> bool {
+    listener == address
+        || listener.port() == address.port()
+            && listener.ip().is_unspecified()
+            && listener.is_ipv4() == address.is_ipv4()
+}
+
 /// One API.
 pub struct InstancePlan {
     pub name: ResourceName,
@@ -60,6 +69,12 @@ pub struct InstancePlan {
     /// Fail closed: 503 on every path, for the reason given in the log.
     pub blocked: Option<String>,
     pub metrics: Arc<ApiMetrics>,
+}
+
+impl InstancePlan {
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
 }
 
 /// One way to the upstreams.

@@ -22,6 +22,7 @@ use crate::{
     policy::{
         Built, Category, ConfigProblem, Direction, Exchange, Handling, Next, Policy, PolicyDefinition,
         PolicyServices, Rejection, RequestScope, RequestView, ResponseScope,
+        chain::PolicyObserver,
         payload::{self, Payload},
         scope::{RequestHead, advise},
     },
@@ -72,6 +73,7 @@ pub struct MessageLogging<J = Installed> {
     api: ResourceName,
     replica: Arc<str>,
     buffered_body_bytes_max: usize,
+    observer: Arc<dyn PolicyObserver>,
     /// Seconds since 1970 of the last report.
     reported_s: AtomicU64,
     journal: J,
@@ -149,6 +151,7 @@ impl<J: Journal> MessageLogging<J> {
             api: services.target.clone(),
             replica: Arc::clone(&services.replica_name),
             buffered_body_bytes_max: services.buffered_body_bytes_max,
+            observer: Arc::clone(&services.observer),
             reported_s: AtomicU64::new(0),
             journal,
         })
@@ -305,8 +308,9 @@ impl<J: Journal> MessageLogging<J> {
         }
     }
 
-    /// One warning in a while. The error names types, never values.
+    /// Counted each time, and one warning in a while. The error names types, never values.
     fn report(&self, item: &Item, what: &str, error: &EvalError, exchange: &Exchange) {
+        self.observer.failed();
         let now = exchange.received().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let last = self.reported_s.load(Relaxed);
         // Zero is never; a clock that went back reports again.

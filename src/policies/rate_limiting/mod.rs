@@ -14,6 +14,7 @@ use crate::{
     policy::{
         Allowance, Built, Category, Clock, ConfigProblem, Direction, Exchange, Handling, Next, Policy,
         PolicyDefinition, PolicyServices, RequestScope,
+        chain::PolicyObserver,
         payload::{self, Payload},
         scope::advise,
     },
@@ -30,6 +31,7 @@ pub struct RateLimiting {
     exposes_headers: bool,
     buffered_body_bytes_max: usize,
     clock: Clock,
+    observer: Arc<dyn PolicyObserver>,
 }
 
 impl PolicyDefinition for RateLimiting {
@@ -77,6 +79,7 @@ impl RateLimiting {
             exposes_headers: config.expose_headers.unwrap_or(false),
             buffered_body_bytes_max: services.buffered_body_bytes_max,
             clock,
+            observer: Arc::clone(&services.observer),
         })
     }
 
@@ -89,6 +92,7 @@ impl RateLimiting {
             Some(key) => match key.eval_string(&scope) {
                 Ok(key) => key.unwrap_or_default(),
                 Err(error) => {
+                    self.observer.failed();
                     tracing::debug!(request_id = exchange.request_id(), "rate limiting: no key: {error}");
                     Cow::Borrowed("")
                 }

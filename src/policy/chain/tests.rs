@@ -108,7 +108,7 @@ fn a_policy_whose_rules_do_not_hold_is_skipped_in_both_directions() {
         rules: RuleSet::compile(&rules).expect("valid"),
         binding: ResourceName::new("default", "b"),
         name: "p".into(),
-        refusals: Arc::new(Unobserved),
+        observer: Arc::new(Unobserved),
     };
     let chain = Chain::new(vec![step]);
     let upstream = Bench::chain(Vec::new());
