@@ -19,11 +19,18 @@ pub struct Plan {
     environment: Vec<(String, String)>,
     workers: usize,
     arguments: Vec<String>,
+    open_files: Option<(u32, u32)>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { files: Vec::new(), environment: Vec::new(), workers: 2, arguments: Vec::new() }
+        Self {
+            files: Vec::new(),
+            environment: Vec::new(),
+            workers: 2,
+            arguments: Vec::new(),
+            open_files: None,
+        }
     }
 }
 
@@ -61,6 +68,13 @@ impl Plan {
     #[must_use]
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// The limit on open file descriptors that it inherits: soft, hard.
+    #[must_use]
+    pub fn open_files(mut self, soft: u32, hard: u32) -> Self {
+        self.open_files = Some((soft, hard));
         self
     }
 
@@ -103,7 +117,15 @@ impl Plan {
 }
 
 fn launch(plan: Plan, folder: tempfile::TempDir, admin: SocketAddr) -> Gateway {
-    let mut command = Command::new(binary::portcullis());
+    let mut command = match plan.open_files {
+        None => Command::new(binary::portcullis()),
+        Some((soft, hard)) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"")]);
+            shell.arg(binary::portcullis());
+            shell
+        }
+    };
     command.args(["run", "--config"]).arg(folder.path());
     command
         .args(["--admin", &admin.to_string(), "--workers", &plan.workers.to_string()])
@@ -176,6 +198,32 @@ impl Gateway {
     #[must_use]
     pub fn admin(&self, method: &str, path: &str) -> Response {
         client::call(self.admin, method, path, "", "")
+    }
+
+    /// The sum of the samples of a metric whose labels contain each of these texts.
+    #[must_use]
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let page = self.admin("GET", "/metrics").text();
+        let samples = page.lines().filter(|line| {
+            let rest = line.strip_prefix(name).unwrap_or_default();
+            rest.starts_with(['{', ' ']) && labels.iter().all(|label| rest.contains(label))
+        });
+        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// The `Ready` condition of a resource in `/config/dump`: `True`, or `False` with the reason.
+    ///
+    /// # Panics
+    /// When there is no such resource.
+    #[must_use]
+    pub fn condition(&self, kind: &str, name: &str) -> (String, String) {
+        let dump = self.admin("GET", "/config/dump").json();
+        let resources = dump["resources"].as_array().cloned().unwrap_or_default();
+        let found = resources.iter().find(|r| r["kind"] == kind && r["metadata"]["name"] == name);
+        let condition =
+            &found.unwrap_or_else(|| panic!("no {kind} {name} in {dump}"))["status"]["conditions"][0];
+        let text = |name: &str| condition[name].as_str().unwrap_or_default().to_owned();
+        (text("status"), text("message"))
     }
 
     fn try_admin(&self, method: &str, path: &str) -> Option<Response> {

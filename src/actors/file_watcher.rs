@@ -1,9 +1,14 @@
 //! Watches the configuration folders and says when they have changed (decision 16).
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, SpawnHandle};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, MessageResult, SpawnHandle};
+use jiff::Timestamp;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use serde::Serialize;
 
 use super::reconciler::{Reconciler, ReloadNow};
 
@@ -11,14 +16,38 @@ use super::reconciler::{Reconciler, ReloadNow};
 const RESCAN: Duration = Duration::from_secs(30);
 
 pub struct FileWatcher {
-    paths: Vec<PathBuf>,
     quiet: Duration,
     at_most: Duration,
     reconciler: Addr<Reconciler>,
     watcher: Option<RecommendedWatcher>,
+    state: FileWatcherState,
     /// When the first change of this burst came.
-    burst: Option<std::time::Instant>,
+    burst: Option<Instant>,
     pending: Option<SpawnHandle>,
+}
+
+/// What the watcher tells of itself. Times are UTC.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileWatcherState {
+    pub paths: Vec<Watched>,
+    /// Changes that the system announced.
+    pub events: u64,
+    pub last_event: Option<String>,
+    /// The last look that no event asked for; there is one every 30 s.
+    pub last_rescan: Option<String>,
+    /// What the system could not announce, since the start.
+    pub errors: u64,
+    pub last_error: Option<String>,
+}
+
+/// A folder or file of the configuration.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Watched {
+    pub path: PathBuf,
+    /// Whether changes are announced; otherwise rescans find them.
+    pub watched: bool,
+    pub error: Option<String>,
 }
 
 impl FileWatcher {
@@ -29,53 +58,99 @@ impl FileWatcher {
         at_most: Duration,
         reconciler: Addr<Reconciler>,
     ) -> Self {
-        Self { paths, quiet, at_most, reconciler, watcher: None, burst: None, pending: None }
+        let paths = paths.into_iter().map(|path| Watched { path, ..Watched::default() }).collect();
+        let state = FileWatcherState { paths, ..FileWatcherState::default() };
+        Self { quiet, at_most, reconciler, watcher: None, state, burst: None, pending: None }
     }
 
-    fn watch(&mut self, ctx: &Context<Self>) -> notify::Result<()> {
-        let me = ctx.address();
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let only_read = event.is_ok_and(|event| event.kind.is_access());
-            if !only_read && me.try_send(Changed).is_err() {
-                // The mailbox is full of the same message.
+    /// Watches every path; again, too, because a folder that was replaced is another one to the system.
+    fn watch(&mut self, ctx: &Context<Self>) {
+        let made = match self.watcher.take() {
+            Some(watcher) => Ok(watcher),
+            None => {
+                let me = ctx.address();
+                notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                    let only_read = event.as_ref().is_ok_and(|event| event.kind.is_access());
+                    let changed = Changed(event.err().map(|error| error.to_string()));
+                    if !only_read && me.try_send(changed).is_err() {
+                        // The mailbox is full of the same message.
+                    }
+                })
             }
-        })?;
-        for path in &self.paths {
-            // The folder of a single file: editors replace files, and a watch would follow the old.
-            let folder = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(path) };
-            let folder = if folder.as_os_str().is_empty() { std::path::Path::new(".") } else { folder };
-            watcher.watch(folder, RecursiveMode::Recursive)?;
+        };
+        let mut made = made.map_err(|error| error.to_string());
+        for watched in &mut self.state.paths {
+            let done = match &mut made {
+                Ok(watcher) => {
+                    let folder = folder_of(&watched.path);
+                    watcher.watch(folder, RecursiveMode::Recursive).map_err(|error| error.to_string())
+                }
+                Err(error) => Err(error.clone()),
+            };
+            let error = done.err();
+            if let Some(error) = error.as_ref().filter(|error| watched.error.as_ref() != Some(error)) {
+                tracing::warn!(
+                    "cannot watch {} ({error}): changes are found every {} s, or at once by SIGHUP",
+                    watched.path.display(),
+                    RESCAN.as_secs()
+                );
+            }
+            (watched.watched, watched.error) = (error.is_none(), error);
         }
-        self.watcher = Some(watcher);
-        Ok(())
+        self.watcher = made.ok();
     }
+
+    fn reload(&self) {
+        if self.reconciler.try_send(ReloadNow).is_err() {
+            tracing::debug!("a reload is waiting already");
+        }
+    }
+}
+
+/// The folder of a single file: editors replace files, and a watch would follow the old.
+fn folder_of(path: &Path) -> &Path {
+    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
+}
+
+fn now() -> Option<String> {
+    Some(Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 impl Actor for FileWatcher {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        if let Err(error) = self.watch(ctx) {
-            tracing::warn!(
-                "cannot watch the configuration ({error}): changes are found every {} s, or at once by \
-                 SIGHUP",
-                RESCAN.as_secs()
-            );
-        }
-        ctx.run_interval(RESCAN, |act, _| act.reload());
+        self.watch(ctx);
+        ctx.run_interval(RESCAN, |act, ctx| {
+            act.watch(ctx);
+            act.state.last_rescan = now();
+            act.reload();
+        });
     }
 }
 
-/// Something in a folder has changed.
+/// Something in a folder has changed, or perhaps has: the system could not say, for the reason given.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Changed;
+struct Changed(Option<String>);
 
 impl Handler<Changed> for FileWatcher {
     type Result = ();
 
-    fn handle(&mut self, _: Changed, ctx: &mut Context<Self>) {
-        let now = std::time::Instant::now();
+    fn handle(&mut self, Changed(error): Changed, ctx: &mut Context<Self>) {
+        match error {
+            Some(error) => {
+                tracing::warn!("watching the configuration: {error}");
+                self.state.errors += 1;
+                self.state.last_error = Some(error);
+            }
+            None => {
+                self.state.events += 1;
+                self.state.last_event = now();
+            }
+        }
+        let now = Instant::now();
         let since = *self.burst.get_or_insert(now);
         let left = self.at_most.saturating_sub(now - since);
         if let Some(pending) = self.pending.take() {
@@ -89,11 +164,16 @@ impl Handler<Changed> for FileWatcher {
     }
 }
 
-impl FileWatcher {
-    fn reload(&self) {
-        if self.reconciler.try_send(ReloadNow).is_err() {
-            tracing::debug!("a reload is waiting already");
-        }
+/// Asks for the state.
+#[derive(Message)]
+#[rtype(result = "FileWatcherState")]
+pub struct Describe;
+
+impl Handler<Describe> for FileWatcher {
+    type Result = MessageResult<Describe>;
+
+    fn handle(&mut self, _: Describe, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.state.clone())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    pin::pin,
     sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
@@ -13,11 +14,12 @@ use super::{
     file_watcher::{self, FileWatcher},
     health::Health,
     listeners::Listeners,
-    reconciler::{Reconciler, ReloadNow, Reloaded},
+    probes::{Probes, StartProbes},
+    reconciler::{NotApplied, Parts, Reconciler, ReloadNow, Reloaded},
 };
 use crate::{
     data_plane::{Workers, resolver::Resolver, worker::Shared},
-    resources::kinds::GatewaySettings,
+    resources::{kinds::GatewaySettings, load::Lookup},
     settings::Settings,
     snapshot::{EngineSettings, Reconciliation, Snapshot, snapshot_cell},
     telemetry::{log::Log, metrics::Registry},
@@ -29,6 +31,8 @@ const QUIET: Duration = Duration::from_secs(5);
 const FLUSH: Duration = Duration::from_secs(2);
 /// The first generation, however large the configuration.
 const FIRST_LOOK: Duration = Duration::from_secs(120);
+/// How often it is looked whether all actors live.
+const ROLL_CALL: Duration = Duration::from_secs(1);
 
 /// A running gateway, as the admin API and the process see it.
 #[derive(Clone)]
@@ -39,8 +43,9 @@ pub struct Gateway {
     pub log: Arc<Log>,
     pub reconciler: Addr<Reconciler>,
     pub listeners: Addr<Listeners>,
+    pub probes: Addr<Probes>,
+    pub watcher: Addr<FileWatcher>,
     pub started: Instant,
-    watcher: Addr<FileWatcher>,
     workers: Arc<Workers>,
 }
 
@@ -48,8 +53,13 @@ impl Gateway {
     /// Starts workers and actors and applies the first generation. Call inside an actix system.
     ///
     /// # Errors
-    /// When the control path does not answer.
-    pub async fn start(settings: Settings, log: Log) -> io::Result<Self> {
+    /// When files of the configuration cannot be read, or the control path does not answer.
+    pub async fn start(
+        settings: Settings,
+        log: Log,
+        environment: Lookup,
+        start_probes: StartProbes,
+    ) -> Result<Self, NotApplied> {
         let settings = Arc::new(settings);
         let log = Arc::new(log);
         let registry = Arc::new(Registry::new(settings.workers));
@@ -66,17 +76,16 @@ impl Gateway {
         let workers = Arc::new(Workers::start(settings.workers, shared));
         let listeners = Listeners::new(Arc::clone(&workers), settings.shutdown.drain).start();
         let health = Arc::new(Health::default());
-        let environment = Arc::new(|name: &str| std::env::var(name).ok());
         let wanted = Reconciliation::new(Arc::clone(&settings), environment, Arc::clone(&registry));
-        let reconciler = Reconciler::new(
-            wanted,
-            publisher,
-            listeners.clone(),
-            Arc::clone(&health),
-            registry.gateway(),
-            Arc::clone(&log),
-        )
-        .start();
+        let probes = Probes::new(start_probes, Arc::clone(&health)).start();
+        let parts = Parts {
+            listeners: listeners.clone(),
+            probes: probes.clone(),
+            health: Arc::clone(&health),
+            metrics: registry.gateway(),
+            log: Arc::clone(&log),
+        };
+        let reconciler = Reconciler::new(wanted, publisher, parts).start();
         // Watching begins before the first look: what changes in between is not missed.
         let watcher = FileWatcher::new(
             settings.config.paths.clone(),
@@ -92,8 +101,9 @@ impl Gateway {
             log,
             reconciler,
             listeners,
-            started: Instant::now(),
+            probes,
             watcher,
+            started: Instant::now(),
             workers,
         };
         gateway.reload().await?;
@@ -107,24 +117,34 @@ impl Gateway {
     /// Looks at the configuration now and waits until it is in force.
     ///
     /// # Errors
-    /// When the control path does not answer in time.
-    pub async fn reload(&self) -> io::Result<Reloaded> {
+    /// When what was found is not in force, or the control path does not answer in time.
+    pub async fn reload(&self) -> Result<Reloaded, NotApplied> {
         let answer = self.reconciler.send(ReloadNow).timeout(FIRST_LOOK).await;
-        answer.map_err(|error| io::Error::other(format!("the reconciler does not answer: {error}")))
+        answer.unwrap_or_else(|error| {
+            Err(NotApplied::Failed(format!("the reconciler does not answer: {error}")))
+        })
     }
 
     /// Serves until a signal ends it: SIGHUP reloads, SIGUSR1 reopens log files, SIGTERM and SIGINT
     /// drain.
     ///
     /// # Errors
-    /// When signals cannot be received.
+    /// When signals cannot be received, and when a part has died that the gateway cannot do without: it
+    /// has drained then, and a supervisor is meant to start a new process.
     pub async fn run(&self) -> io::Result<()> {
         let mut reload = signal(SignalKind::hangup())?;
         let mut reopen = signal(SignalKind::user_defined1())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut death = pin!(self.death());
+        let mut dead = None;
         loop {
             tokio::select! {
+                part = death.as_mut() => {
+                    tracing::error!("{part} has died: ending, so that a new process takes over");
+                    dead = Some(part);
+                    break;
+                }
                 _ = reload.recv() => {
                     if let Err(error) = self.reload().await {
                         tracing::error!("{error}");
@@ -143,7 +163,28 @@ impl Gateway {
         }
         tracing::info!("stopped");
         self.log.flush(FLUSH);
-        Ok(())
+        dead.map_or(Ok(()), |part| Err(io::Error::other(format!("{part} has died"))))
+    }
+
+    /// Waits until a part has died, and names it. A worker without its accept loop or its timers, and an
+    /// actor after a panic, never come back by themselves, and nobody would notice.
+    async fn death(&self) -> String {
+        let mut worker = pin!(self.workers.death());
+        loop {
+            tokio::select! {
+                index = worker.as_mut() => return format!("worker {index}"),
+                () = tokio::time::sleep(ROLL_CALL) => {}
+            }
+            let actors = [
+                ("the reconciler", self.reconciler.connected()),
+                ("the listeners actor", self.listeners.connected()),
+                ("the file watcher", self.watcher.connected()),
+                ("the probes actor", self.probes.connected()),
+            ];
+            if let Some((name, _)) = actors.iter().find(|(_, lives)| !lives) {
+                return (*name).to_owned();
+            }
+        }
     }
 
     /// Every response closes its connection; new connections are accepted to the end.

@@ -7,3 +7,5 @@ pub mod listeners;
 pub mod probes;
 pub mod reconciler;
 pub mod sockets;
+#[cfg(test)]
+mod tests;

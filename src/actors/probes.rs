@@ -1,16 +1,29 @@
 //! Owns the probe port (configuration reference 10.1): opened, moved and closed by `spec.probe`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
-use actix::{Actor, Context, Handler, Message};
+use actix::{
+    Actor, ActorFutureExt, Context, ContextFutureSpawner, Handler, Message, MessageResult, WrapFuture,
+};
 use actix_web::dev::ServerHandle;
+use serde::Serialize;
+
+use super::health::Health;
 
 /// Starts the HTTP server of the probes on an address, with readiness at a path of the user's too.
-pub type StartProbes = Box<dyn Fn(SocketAddr, Option<String>) -> std::io::Result<ServerHandle>>;
+pub type StartProbes = fn(Arc<Health>, SocketAddr, Option<String>) -> io::Result<ServerHandle>;
 
 pub struct Probes {
     start: StartProbes,
+    health: Arc<Health>,
+    wanted: Option<ProbePort>,
     running: Option<(ProbePort, ServerHandle)>,
+    /// Why the wanted port is not open.
+    error: Option<String>,
 }
 
 /// What `spec.probe` asks for.
@@ -20,9 +33,39 @@ pub struct ProbePort {
     pub path: Option<String>,
 }
 
+impl ProbePort {
+    /// Probes come from outside the host (decision 22).
+    fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.port))
+    }
+}
+
 impl Probes {
-    pub fn new(start: StartProbes) -> Self {
-        Self { start, running: None }
+    pub fn new(start: StartProbes, health: Arc<Health>) -> Self {
+        Self { start, health, wanted: None, running: None, error: None }
+    }
+
+    fn open(&mut self) {
+        let before = self.error.take();
+        let Some(wanted) = self.wanted.clone() else { return };
+        let address = wanted.address();
+        match (self.start)(Arc::clone(&self.health), address, wanted.path.clone()) {
+            Ok(server) => {
+                tracing::info!("probes are served on {address}");
+                self.running = Some((wanted, server));
+            }
+            Err(error) => {
+                let error = format!("cannot listen on {address}: {error}");
+                // Once, not with each attempt.
+                if before.as_ref() != Some(&error) {
+                    tracing::error!(
+                        "probes: {error}; help: free the port, which each look tries again, or change \
+                         `spec.probe.port`"
+                    );
+                }
+                self.error = Some(error);
+            }
+        }
     }
 }
 
@@ -30,7 +73,8 @@ impl Actor for Probes {
     type Context = Context<Self>;
 }
 
-/// The probe port of the newest generation.
+/// The probe port of the generation in force. Told by each look, so that a port that was taken is
+/// tried again.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Serve(pub Option<ProbePort>);
@@ -38,22 +82,54 @@ pub struct Serve(pub Option<ProbePort>);
 impl Handler<Serve> for Probes {
     type Result = ();
 
-    fn handle(&mut self, Serve(wanted): Serve, _: &mut Context<Self>) {
-        if self.running.as_ref().map(|(port, _)| port) == wanted.as_ref() {
+    fn handle(&mut self, Serve(wanted): Serve, ctx: &mut Context<Self>) {
+        self.wanted = wanted;
+        if self.wanted.is_some() && self.running.as_ref().map(|(port, _)| port) == self.wanted.as_ref() {
             return;
         }
-        if let Some((_, server)) = self.running.take() {
-            actix_rt::spawn(server.stop(false));
+        let Some((old, server)) = self.running.take() else { return self.open() };
+        let same = self.wanted.as_ref().is_some_and(|wanted| wanted.port == old.port);
+        // Another port answers before the old one closes; the same has to be free first. Either way
+        // the next message waits until the old server is gone.
+        if !same {
+            self.open();
         }
-        let Some(wanted) = wanted else { return };
-        // Probes come from outside the host (decision 22).
-        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, wanted.port));
-        match (self.start)(address, wanted.path.clone()) {
-            Ok(server) => self.running = Some((wanted, server)),
-            Err(error) => tracing::error!(
-                "the probe port cannot be opened on {address}: {error}; help: free the port or change \
-                 `spec.probe.port`, then reload"
-            ),
-        }
+        server
+            .stop(true)
+            .into_actor(self)
+            .map(move |(), act, _| {
+                if same {
+                    act.open();
+                }
+            })
+            .wait(ctx);
+    }
+}
+
+/// Asks for the state.
+#[derive(Message)]
+#[rtype(result = "ProbesState")]
+pub struct Describe;
+
+#[derive(Debug, Serialize)]
+pub struct ProbesState {
+    /// What `spec.probe` asks for; `None`: nothing, the admin address alone serves probes.
+    pub address: Option<String>,
+    pub path: Option<String>,
+    pub listening: bool,
+    /// Why it does not listen.
+    pub error: Option<String>,
+}
+
+impl Handler<Describe> for Probes {
+    type Result = MessageResult<Describe>;
+
+    fn handle(&mut self, _: Describe, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(ProbesState {
+            address: self.wanted.as_ref().map(|wanted| wanted.address().to_string()),
+            path: self.wanted.as_ref().and_then(|wanted| wanted.path.clone()),
+            listening: self.running.is_some(),
+            error: self.error.clone(),
+        })
     }
 }

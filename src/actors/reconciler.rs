@@ -1,8 +1,10 @@
 //! Owns what is wanted, and is the only publisher of snapshots.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
     net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,9 +21,9 @@ use super::{
     probes::{ProbePort, Probes, Serve},
 };
 use crate::{
-    base::{Diagnostic, Diagnostics, Severity},
-    resources::ResolvedModel,
-    snapshot::{Generation, Look, Reconciliation, SnapshotPublisher},
+    base::{Diagnostic, Diagnostics, Severity, Subject},
+    resources::{Instance, ResolvedModel},
+    snapshot::{Generation, Look, Reconciliation, SnapshotPublisher, plan::covers},
     telemetry::{log::Log, metrics::GatewayMetrics},
 };
 
@@ -31,40 +33,37 @@ const LISTENERS_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Reconciler {
     wanted: Reconciliation,
     publisher: SnapshotPublisher,
-    listeners: Addr<Listeners>,
-    health: Arc<Health>,
-    metrics: Arc<GatewayMetrics>,
-    log: Arc<Log>,
-    state: ReconcilerState,
-    probes: Option<Addr<Probes>>,
-    /// Addresses that could not be bound: tried again by each look.
-    unbound: BTreeSet<SocketAddr>,
+    parts: Parts,
+    last: Reloaded,
     model: Option<Arc<ResolvedModel>>,
-    not_ready: Vec<(String, String)>,
+    /// Of the generation in force, addresses apart.
+    found: Diagnostics,
+    not_ready: Vec<(Subject, String)>,
+    /// Addresses that could not be bound, with the reason: tried again by each look.
+    unbound: BTreeMap<SocketAddr, String>,
     reported: Vec<Diagnostic>,
 }
 
+/// What a generation concerns besides the workers.
+pub struct Parts {
+    pub listeners: Addr<Listeners>,
+    pub probes: Addr<Probes>,
+    pub health: Arc<Health>,
+    pub metrics: Arc<GatewayMetrics>,
+    pub log: Arc<Log>,
+}
+
 impl Reconciler {
-    pub fn new(
-        wanted: Reconciliation,
-        publisher: SnapshotPublisher,
-        listeners: Addr<Listeners>,
-        health: Arc<Health>,
-        metrics: Arc<GatewayMetrics>,
-        log: Arc<Log>,
-    ) -> Self {
+    pub fn new(wanted: Reconciliation, publisher: SnapshotPublisher, parts: Parts) -> Self {
         Self {
             wanted,
             publisher,
-            listeners,
-            health,
-            metrics,
-            log,
-            state: ReconcilerState::default(),
-            probes: None,
-            unbound: BTreeSet::new(),
+            parts,
+            last: Reloaded::default(),
             model: None,
+            found: Diagnostics::default(),
             not_ready: Vec::new(),
+            unbound: BTreeMap::new(),
             reported: Vec::new(),
         }
     }
@@ -76,7 +75,7 @@ impl Actor for Reconciler {
 
 /// Looks at the folders now. Answered when what was found is in force.
 #[derive(Message)]
-#[rtype(result = "Reloaded")]
+#[rtype(result = "Result<Reloaded, NotApplied>")]
 pub struct ReloadNow;
 
 /// What a look came to.
@@ -90,11 +89,36 @@ pub struct Reloaded {
     pub warnings: usize,
 }
 
-impl Handler<ReloadNow> for Reconciler {
-    type Result = AtomicResponse<Self, Reloaded>;
+/// Why a look put nothing in force; what was in force stays.
+#[derive(Debug)]
+pub enum NotApplied {
+    /// At the start only: files that do not say what they hold may hold the policies that protect an
+    /// API of another file, and there is no last good version.
+    Broken(Vec<Diagnostic>),
+    /// The gateway's own fault. The next look tries again.
+    Failed(String),
+}
 
-    fn handle(&mut self, _: ReloadNow, ctx: &mut Context<Self>) -> Self::Result {
-        let (look, again) = self.wanted.look(Instant::now());
+impl fmt::Display for NotApplied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken(found) => write!(f, "{} files or documents cannot be read", found.len()),
+            Self::Failed(cause) => f.write_str(cause),
+        }
+    }
+}
+
+type Answer = AtomicResponse<Reconciler, Result<Reloaded, NotApplied>>;
+
+impl Handler<ReloadNow> for Reconciler {
+    type Result = Answer;
+
+    fn handle(&mut self, _: ReloadNow, ctx: &mut Context<Self>) -> Answer {
+        // A configuration that the compiler was not made for must not end what is served.
+        let looked = catch_unwind(AssertUnwindSafe(|| self.wanted.look(Instant::now())));
+        let Ok((look, again)) = looked else {
+            return self.at_once(Err(self.not_applied("the configuration made the gateway panic")));
+        };
         if let Some(at) = again {
             let delay = at.saturating_duration_since(Instant::now()) + Duration::from_millis(5);
             ctx.run_later(delay, |_, ctx| {
@@ -103,94 +127,136 @@ impl Handler<ReloadNow> for Reconciler {
                 }
             });
         }
-        let Look::Changed(generation) = look else {
-            self.bind_again(ctx);
-            let unchanged = Reloaded { changed: false, ..self.state.last.clone() };
-            return AtomicResponse::new(Box::pin(async { unchanged }.into_actor(self)));
-        };
-        let open = self.listeners.send(Open(generation.snapshot.listeners.clone()));
-        let open = open.timeout(LISTENERS_TIMEOUT);
-        AtomicResponse::new(Box::pin(async move { (open.await, generation) }.into_actor(self).map(
-            |(opened, generation), act, _| {
-                let failed = opened.unwrap_or_else(|error| {
-                    tracing::error!(%error, "the listeners do not answer");
-                    Vec::new()
-                });
-                act.publish(*generation, &failed)
-            },
-        )))
+        match look {
+            Look::Unchanged => self.try_again(),
+            Look::Changed(generation) if self.model.is_none() && !generation.broken.is_empty() => {
+                self.at_once(Err(NotApplied::Broken(generation.broken)))
+            }
+            Look::Changed(generation) => self.open_first(generation),
+        }
     }
 }
 
 impl Reconciler {
+    fn at_once(&self, answer: Result<Reloaded, NotApplied>) -> Answer {
+        AtomicResponse::new(Box::pin(std::future::ready(answer).into_actor(self)))
+    }
+
+    fn not_applied(&self, cause: &str) -> NotApplied {
+        self.parts.metrics.reload_failed();
+        tracing::error!("{cause}: what was served before is served on, and the next look tries again");
+        NotApplied::Failed(cause.to_owned())
+    }
+
+    /// New addresses are open before anything is published.
+    fn open_first(&mut self, generation: Box<Generation>) -> Answer {
+        let open = self.parts.listeners.send(Open(generation.snapshot.listeners.clone()));
+        let open = open.timeout(LISTENERS_TIMEOUT).into_actor(self);
+        AtomicResponse::new(Box::pin(open.map(|opened, act, _| match opened {
+            Ok(failed) => Ok(act.publish(*generation, failed)),
+            Err(error) => {
+                act.wanted.repeat();
+                Err(act.not_applied(&format!("the listeners do not answer ({error})")))
+            }
+        })))
+    }
+
+    /// Ports that somebody else held may be free by now.
+    fn try_again(&mut self) -> Answer {
+        self.serve_probes();
+        if self.unbound.is_empty() {
+            return self.at_once(Ok(self.unchanged()));
+        }
+        let tried = self.unbound.keys().copied().collect();
+        let open = self.parts.listeners.send(Open(tried)).timeout(LISTENERS_TIMEOUT).into_actor(self);
+        AtomicResponse::new(Box::pin(open.map(|opened, act, _| {
+            if let Ok(failed) = opened {
+                act.settle(failed, act.parts.health.last());
+            }
+            Ok(act.unchanged())
+        })))
+    }
+
+    fn unchanged(&self) -> Reloaded {
+        Reloaded { changed: false, ..self.last.clone() }
+    }
+
     /// One atomic switch; then what is gone is retired.
-    fn publish(&mut self, generation: Generation, failed: &[(SocketAddr, String)]) -> Reloaded {
-        let Generation { model, snapshot, log, diagnostics, not_ready } = generation;
-        let mut diagnostics = diagnostics;
-        diagnostics.extend(failed.iter().map(|(address, cause)| {
-            Diagnostic::error(format!("cannot listen on {address}: {cause}"))
-                .help("free the address or change `spec.address`, then reload")
-        }));
+    fn publish(&mut self, generation: Generation, failed: Vec<(SocketAddr, String)>) -> Reloaded {
+        let Generation { model, snapshot, log, diagnostics, not_ready, .. } = generation;
         let wanted: BTreeSet<SocketAddr> = snapshot.listeners.clone();
-        let summary = Reloaded {
+        self.last = Reloaded {
             changed: true,
             generation: snapshot.generation,
             digest: snapshot.digest.short(),
-            errors: diagnostics.count(Severity::Error),
-            warnings: diagnostics.count(Severity::Warning),
+            errors: 0,
+            warnings: 0,
         };
-        let served = snapshot.instances().filter(|instance| instance.blocked.is_none()).count();
         let apis = snapshot.instances().count();
-        diagnostics.extend(self.log.apply(&log));
+        let open = |at: SocketAddr| !failed.iter().any(|(address, _)| covers(address, &at));
+        let served = snapshot.instances().filter(|plan| plan.blocked.is_none()).map(|plan| plan.address());
+        let served = served.filter(|at| open(*at)).count();
         self.publisher.publish(snapshot);
-        if self.listeners.try_send(Retain(wanted)).is_err() {
+        if self.parts.listeners.try_send(Retain(wanted)).is_err() {
             tracing::error!("addresses that are gone stay open until the next change");
         }
-        self.report(&diagnostics);
-        self.metrics.reloaded(summary.generation, &summary.digest);
-        self.unbound = failed.iter().map(|(address, _)| *address).collect();
-        self.serve_probes(&model);
-        self.health.deployed(deployment(&diagnostics, apis, failed.len()));
+        self.found = diagnostics;
+        self.found.extend(self.parts.log.apply(&log));
+        self.not_ready = not_ready;
+        self.model = Some(model);
+        self.settle(failed, deployment(&self.found, apis));
+        self.serve_probes();
+        let Reloaded { generation, digest, errors, warnings, .. } = &self.last;
+        self.parts.metrics.reloaded(*generation, digest, *errors == 0);
         tracing::info!(target: "flex-gateway-envoy", "cds: added/updated");
         tracing::info!(
-            "generation {} ({}) applied: {served} of {apis} API instances served, {} errors, {} warnings",
-            summary.generation,
-            summary.digest,
-            summary.errors,
-            summary.warnings
+            "generation {generation} ({digest}) applied: {served} of {apis} API instances served, {errors} \
+             errors, {warnings} warnings"
         );
-        self.not_ready =
-            not_ready.into_iter().map(|(subject, reason)| (subject.to_string(), reason)).collect();
-        self.model = Some(model);
-        self.state.last = summary.clone();
-        summary
+        self.last.clone()
     }
 
-    /// Addresses that somebody else held may be free by now.
-    fn bind_again(&mut self, ctx: &mut Context<Self>) {
-        if self.unbound.is_empty() {
-            return;
-        }
-        let tried = self.unbound.clone();
-        let open = self.listeners.send(Open(tried)).timeout(LISTENERS_TIMEOUT);
-        ctx.spawn(open.into_actor(self).map(move |failed, act, _| {
-            if let Ok(failed) = failed {
-                act.unbound = failed.into_iter().map(|(address, _)| address).collect();
-                let envoy_errors = act.unbound.len();
-                act.health.deployed(Deployment { envoy_errors, ..act.health.last() });
-            }
+    /// Takes note of which addresses could not be bound: in the log, in readiness, in the state.
+    fn settle(&mut self, unbound: Vec<(SocketAddr, String)>, deployment: Deployment) {
+        self.unbound = unbound.into_iter().collect();
+        let mut found = self.found.clone();
+        found.extend(self.unbound.keys().filter_map(|address| {
+            let mut there = self.unreachable().filter(|(at, ..)| *at == address);
+            let (_, first, reason) = there.next()?;
+            let found = Diagnostic::error(reason)
+                .about(&Subject::new("ApiInstance", first.name.clone()))
+                .at(first.location.clone())
+                .field("spec.address")
+                .help("free the address, which each look tries again, or change it");
+            Some(match there.count() {
+                0 => found,
+                more => found.help(format!("{more} more ApiInstances listen on it")),
+            })
         }));
+        self.last.errors = found.count(Severity::Error);
+        self.last.warnings = found.count(Severity::Warning);
+        self.parts.health.deployed(Deployment { envoy_errors: self.unbound.len(), ..deployment });
+        self.report(&found);
     }
 
-    fn serve_probes(&self, model: &ResolvedModel) {
-        let wanted = model.settings.probe.as_ref().filter(|probe| probe.enabled).and_then(|probe| {
+    /// Instances whose address is not open, with that address and the reason.
+    fn unreachable(&self) -> impl Iterator<Item = (&SocketAddr, &Instance, String)> {
+        let instances = self.model.iter().flat_map(|model| &model.instances);
+        instances.filter_map(|instance| {
+            let at = SocketAddr::new(instance.address.host, instance.address.port);
+            let (address, cause) = self.unbound.iter().find(|(address, _)| covers(address, &at))?;
+            Some((address, instance, format!("cannot listen on {address}: {cause}")))
+        })
+    }
+
+    fn serve_probes(&self) {
+        let probe = self.model.as_ref().and_then(|model| model.settings.probe.as_ref());
+        let wanted = probe.filter(|probe| probe.enabled).and_then(|probe| {
             let port = probe.port.as_ref()?.value;
             Some(ProbePort { port, path: probe.path.clone() })
         });
-        if let Some(probes) = &self.probes
-            && probes.try_send(Serve(wanted)).is_err()
-        {
-            tracing::error!("the probe port stays as it was");
+        if self.parts.probes.try_send(Serve(wanted)).is_err() {
+            tracing::error!("the probe port stays as it was until the next look");
         }
     }
 
@@ -226,24 +292,18 @@ fn one_line(found: &Diagnostic) -> String {
     line
 }
 
-/// Errors by class (configuration reference 10.1): bindings and policy configurations, everything
-/// else in resources, and what the engine could not do.
-fn deployment(diagnostics: &Diagnostics, apis: usize, envoy_errors: usize) -> Deployment {
-    let errors = diagnostics.iter().filter(|found| found.is_error() && found.subject.is_some());
+/// Errors by class (configuration reference 10.1): bindings and policy configurations, and everything
+/// else in resources. What the engine could not do is known later.
+fn deployment(found: &Diagnostics, apis: usize) -> Deployment {
     let of_policy = |found: &&Diagnostic| {
         let kind = found.subject.as_ref().map(|subject| &*subject.kind);
         let field = found.field.as_deref().unwrap_or_default();
-        kind == Some("PolicyBinding") || field.contains("policies[") || field.contains("config")
+        kind == Some("PolicyBinding")
+            || kind.is_some() && (field.contains("policies[") || field.contains("config"))
     };
+    let errors = found.iter().filter(|found| found.is_error());
     let (policy, api): (Vec<_>, Vec<_>) = errors.partition(of_policy);
-    let in_files = diagnostics.iter().filter(|found| found.is_error() && found.subject.is_none()).count();
-    let api_errors = api.len() + in_files.saturating_sub(envoy_errors);
-    Deployment { apis, api_errors, policy_errors: policy.len(), envoy_errors }
-}
-
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct ReconcilerState {
-    pub last: Reloaded,
+    Deployment { apis, api_errors: api.len(), policy_errors: policy.len(), envoy_errors: 0 }
 }
 
 /// Asks for the state and the resources behind it.
@@ -252,7 +312,7 @@ pub struct ReconcilerState {
 pub struct Describe;
 
 pub struct Described {
-    pub state: ReconcilerState,
+    pub last: Reloaded,
     pub model: Option<Arc<ResolvedModel>>,
     /// Instances and services that are not in force as written: `Kind namespace/name`, reason.
     pub not_ready: Vec<(String, String)>,
@@ -262,26 +322,14 @@ impl Handler<Describe> for Reconciler {
     type Result = MessageResult<Describe>;
 
     fn handle(&mut self, _: Describe, _: &mut Context<Self>) -> Self::Result {
+        let compiled = self.not_ready.iter().map(|(subject, reason)| (subject.to_string(), reason.clone()));
+        let closed = self.unreachable().map(|(_, instance, reason)| {
+            (Subject::new("ApiInstance", instance.name.clone()).to_string(), reason)
+        });
         MessageResult(Described {
-            state: self.state.clone(),
+            last: self.last.clone(),
             model: self.model.clone(),
-            not_ready: self.not_ready.clone(),
+            not_ready: compiled.chain(closed).collect(),
         })
-    }
-}
-
-/// Names the actor that owns the probe port; it gets what `spec.probe` asks for.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct ProbesAre(pub Addr<Probes>);
-
-impl Handler<ProbesAre> for Reconciler {
-    type Result = ();
-
-    fn handle(&mut self, ProbesAre(probes): ProbesAre, _: &mut Context<Self>) {
-        self.probes = Some(probes);
-        if let Some(model) = self.model.clone() {
-            self.serve_probes(&model);
-        }
     }
 }

@@ -15,8 +15,8 @@ pub fn dump(described: &Described) -> Value {
     let resources = described.model.iter().flat_map(|model| &model.resources);
     let resources: Vec<Value> = resources.map(|state| resource(state, &described.not_ready)).collect();
     json!({
-        "generation": described.state.last.generation,
-        "digest": described.state.last.digest,
+        "generation": described.last.generation,
+        "digest": described.last.digest,
         "resources": resources,
     })
 }

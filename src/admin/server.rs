@@ -1,31 +1,46 @@
 //! The routes of the admin API and of the probe port.
 
-use std::{collections::HashMap, io, net::SocketAddr};
+use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
+use actix::{Actor, Addr, Handler, Message, dev::ToEnvelope};
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer,
-    dev::{Server, ServiceRequest, ServiceResponse},
+    dev::{Server, ServerHandle, ServiceRequest, ServiceResponse},
     http::{StatusCode, header::HOST},
     middleware::{Next, from_fn},
     web,
 };
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::{dump, host};
 use crate::{
-    actors::{gateway::Gateway, health::Allowed, listeners, reconciler},
+    actors::{
+        file_watcher,
+        gateway::Gateway,
+        health::{Allowed, Health},
+        listeners, probes, reconciler,
+    },
     telemetry::{log::Level, metrics::Exposition},
 };
+
+/// How long an actor may take to describe itself.
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Seconds that answers under way have when the probe port closes; they take microseconds, and a client
+/// that keeps its connection open is not waited for.
+const PROBES_STOP_S: u64 = 1;
 
 /// Starts the admin API. It runs until it is dropped.
 ///
 /// # Errors
 /// When the address cannot be bound.
 pub fn start(gateway: Gateway, address: SocketAddr) -> io::Result<Server> {
+    let health = web::Data::from(Arc::clone(&gateway.health));
     let data = web::Data::new(gateway);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
+            .app_data(health.clone())
             .wrap(from_fn(only_local_names))
             .route("/status", web::get().to(status))
             .route("/metrics", web::get().to(metrics))
@@ -33,28 +48,36 @@ pub fn start(gateway: Gateway, address: SocketAddr) -> io::Result<Server> {
             .route("/reload", web::post().to(reload))
             .route("/log/level", web::get().to(log_level))
             .route("/log/level", web::put().to(set_log_level))
-            .configure(probes)
+            .configure(probe_routes)
     });
     Ok(server.workers(1).disable_signals().bind(address)?.run())
 }
 
-/// Starts the probe port (configuration reference 10.1), with readiness at `path` too.
+/// Starts the probe port (configuration reference 10.1), with readiness at `path` too. It runs until it is
+/// stopped.
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub fn start_probes(gateway: Gateway, address: SocketAddr, path: Option<String>) -> io::Result<Server> {
-    let data = web::Data::new(gateway);
+pub fn start_probes(
+    health: Arc<Health>,
+    address: SocketAddr,
+    path: Option<String>,
+) -> io::Result<ServerHandle> {
+    let health = web::Data::from(health);
     let server = HttpServer::new(move || {
-        let mut app = App::new().app_data(data.clone()).configure(probes);
+        let mut app = App::new().app_data(health.clone()).configure(probe_routes);
         if let Some(path) = &path {
             app = app.route(path, web::get().to(readiness));
         }
         app
     });
-    Ok(server.workers(1).disable_signals().bind(address)?.run())
+    let server = server.workers(1).disable_signals().shutdown_timeout(PROBES_STOP_S).bind(address)?.run();
+    let handle = server.handle();
+    actix_rt::spawn(server);
+    Ok(handle)
 }
 
-fn probes(config: &mut web::ServiceConfig) {
+fn probe_routes(config: &mut web::ServiceConfig) {
     config
         .route("/probes/readiness", web::get().to(readiness))
         .route("/probes/liveness", web::get().to(liveness));
@@ -73,11 +96,11 @@ async fn only_local_names(
     next.call(request).await
 }
 
-async fn readiness(gateway: web::Data<Gateway>, request: HttpRequest) -> HttpResponse {
+async fn readiness(health: web::Data<Health>, request: HttpRequest) -> HttpResponse {
     let allowed = allowances(request.query_string());
-    let ready = gateway.health.is_ready(allowed);
+    let ready = health.is_ready(allowed);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    HttpResponse::build(status).json(json!({ "ready": ready, "deployment": gateway.health.last() }))
+    HttpResponse::build(status).json(json!({ "ready": ready, "deployment": health.last() }))
 }
 
 /// `allowAPIErrors=true&…`, names without regard to case, with or without dashes.
@@ -99,12 +122,25 @@ async fn liveness() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "alive": true }))
 }
 
+/// What an actor says of itself; one that does not answer leaves the others readable.
+async fn describe<A, M>(actor: &Addr<A>, message: M) -> Value
+where
+    A: Actor + Handler<M>,
+    A::Context: ToEnvelope<A, M>,
+    M: Message<Result: Serialize + Send> + Send + 'static,
+{
+    match actor.send(message).timeout(DESCRIBE_TIMEOUT).await {
+        Ok(state) => serde_json::to_value(state).unwrap_or_default(),
+        Err(error) => json!({"error": format!("does not answer: {error}")}),
+    }
+}
+
 async fn status(gateway: web::Data<Gateway>) -> HttpResponse {
-    let described = gateway.reconciler.send(reconciler::Describe).await;
-    let listening = gateway.listeners.send(listeners::Describe).await;
-    let (Ok(described), Ok(listening)) = (described, listening) else {
-        return HttpResponse::ServiceUnavailable().json(json!({"error": "an actor does not answer"}));
-    };
+    let (reconciler, not_ready) =
+        match gateway.reconciler.send(reconciler::Describe).timeout(DESCRIBE_TIMEOUT).await {
+            Ok(described) => (json!({"last": described.last}), described.not_ready),
+            Err(error) => (json!({"error": format!("does not answer: {error}")}), Vec::new()),
+        };
     HttpResponse::Ok().json(json!({
         "gateway": {
             "id": gateway.settings.gateway.id,
@@ -114,11 +150,13 @@ async fn status(gateway: web::Data<Gateway>) -> HttpResponse {
         },
         "ready": gateway.health.is_ready(Allowed::default()),
         "deployment": gateway.health.last(),
-        "reconciler": described.state,
-        "notReady": described.not_ready.iter().map(|(resource, reason)| {
+        "reconciler": reconciler,
+        "notReady": not_ready.iter().map(|(resource, reason)| {
             json!({"resource": resource, "reason": reason})
         }).collect::<Vec<_>>(),
-        "listeners": listening,
+        "listeners": describe(&gateway.listeners, listeners::Describe).await,
+        "fileWatcher": describe(&gateway.watcher, file_watcher::Describe).await,
+        "probes": describe(&gateway.probes, probes::Describe).await,
         "logLevel": gateway.log.level().name(),
     }))
 }
@@ -128,7 +166,7 @@ async fn metrics(gateway: web::Data<Gateway>) -> HttpResponse {
 }
 
 async fn config_dump(gateway: web::Data<Gateway>) -> HttpResponse {
-    match gateway.reconciler.send(reconciler::Describe).await {
+    match gateway.reconciler.send(reconciler::Describe).timeout(DESCRIBE_TIMEOUT).await {
         Ok(described) => HttpResponse::Ok().json(dump::dump(&described)),
         Err(_) => HttpResponse::ServiceUnavailable().json(json!({"error": "the reconciler does not answer"})),
     }
@@ -171,7 +209,7 @@ mod tests {
 
     #[actix_rt::test]
     async fn forwarded_fields_do_not_open_the_admin_api_to_another_host_name() {
-        let app = App::new().wrap(from_fn(only_local_names)).configure(probes);
+        let app = App::new().wrap(from_fn(only_local_names)).configure(probe_routes);
         let app = init_service(app).await;
         let ask = |host: &str| {
             let request = TestRequest::get().uri("/probes/liveness");

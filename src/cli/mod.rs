@@ -2,6 +2,7 @@
 
 mod ask;
 mod demo;
+mod descriptors;
 pub mod exit;
 pub mod policies;
 mod run;

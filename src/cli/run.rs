@@ -1,11 +1,12 @@
 //! `portcullis run`.
 
-use actix::Actor;
+use std::sync::Arc;
 
-use super::{exit::Exit, refuse_settings};
+use super::{descriptors, exit::Exit, refuse_settings};
 use crate::{
-    actors::{gateway::Gateway, probes::Probes, reconciler::ProbesAre},
-    admin, resources,
+    actors::{gateway::Gateway, reconciler::NotApplied},
+    admin,
+    base::Diagnostic,
     settings::{Settings, Sources},
     telemetry::log::Log,
 };
@@ -29,9 +30,6 @@ pub fn run(sources: &Sources) -> Exit {
     if let Err(missing) = check_paths(&loaded.settings) {
         return missing;
     }
-    if let Some(refused) = refuse_broken_files(&loaded.settings) {
-        return refused;
-    }
     actix::System::new().block_on(serve(loaded.settings, || {}))
 }
 
@@ -46,20 +44,17 @@ fn check_paths(settings: &Settings) -> Result<(), Exit> {
 /// A file that is no YAML hides whatever is in it, among it perhaps the policies that protect an API
 /// of another file. A running gateway keeps the last good version of it; a starting one has none, so
 /// it does not start.
-fn refuse_broken_files(settings: &Settings) -> Option<Exit> {
-    let lookup = std::sync::Arc::new(|name: &str| std::env::var(name).ok());
-    let set = resources::load(&settings.config.paths, lookup);
-    let broken: Vec<_> = set.diagnostics.iter().filter(|d| d.is_error() && d.subject.is_none()).collect();
-    for found in &broken {
+fn refuse_broken_files(broken: &[Diagnostic]) -> Exit {
+    for found in broken {
         eprintln!("{found}");
     }
-    let first = broken.first()?;
-    let file = first.location.as_ref().map_or_else(String::new, |location| location.file.to_string());
+    let file = broken.first().and_then(|first| first.location.as_ref());
+    let file = file.map_or_else(|| "a file".to_owned(), |location| location.file.to_string());
     eprintln!(
         "error: not started: {file} cannot be read, and what it holds may protect an API\n  = help: correct or \
          remove it; `portcullis validate` shows all findings"
     );
-    Some(Exit::Resources)
+    Exit::Resources
 }
 
 /// Serves with these settings. `ready` is called once the first generation is in force.
@@ -74,25 +69,17 @@ pub async fn serve(settings: Settings, ready: impl FnOnce()) -> Exit {
             return Exit::Failure;
         }
     };
+    descriptors::raise(settings.limits.connections);
     let admin_address = settings.admin.address;
-    let gateway = match Gateway::start(settings, log).await {
+    let environment = Arc::new(|name: &str| std::env::var(name).ok());
+    let gateway = match Gateway::start(settings, log, environment, admin::start_probes).await {
         Ok(gateway) => gateway,
+        Err(NotApplied::Broken(found)) => return refuse_broken_files(&found),
         Err(error) => {
             eprintln!("error: the gateway cannot be started: {error}");
             return Exit::Failure;
         }
     };
-    let for_probes = gateway.clone();
-    let probes = Probes::new(Box::new(move |address, path| {
-        let server = admin::start_probes(for_probes.clone(), address, path)?;
-        let handle = server.handle();
-        actix_rt::spawn(server);
-        Ok(handle)
-    }));
-    if gateway.reconciler.send(ProbesAre(probes.start())).await.is_err() {
-        eprintln!("error: the gateway cannot be started: the reconciler does not answer");
-        return Exit::Failure;
-    }
     if let Some(address) = admin_address {
         match admin::start(gateway.clone(), address) {
             Ok(server) => {

@@ -17,6 +17,7 @@ use actix_rt::Arbiter;
 use tokio::{
     net::TcpListener,
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::JoinSet,
 };
 
 use super::{
@@ -85,13 +86,28 @@ impl Worker {
         })
     }
 
-    async fn run(self: Rc<Self>, mut commands: UnboundedReceiver<WorkerCommand>) {
-        actix_rt::spawn(Rc::clone(&self.timers).run());
-        actix_rt::spawn(Rc::clone(&self).reap());
-        while let Some(command) = commands.recv().await {
+    /// Ends with the channel, or when a task has panicked that the worker cannot do without; the channel
+    /// is closed then, which tells the control path ([`Workers::death`]).
+    pub(super) async fn run(
+        self: Rc<Self>,
+        mut commands: UnboundedReceiver<WorkerCommand>,
+        mut vital: JoinSet<()>,
+    ) {
+        vital.spawn_local(Rc::clone(&self.timers).run());
+        vital.spawn_local(Rc::clone(&self).reap());
+        loop {
+            let command = tokio::select! {
+                command = commands.recv() => command,
+                ended = vital.join_next() => match ended {
+                    // The accept loop of an address that was closed.
+                    Some(Ok(())) => continue,
+                    _ => None,
+                },
+            };
+            let Some(command) = command else { break };
             match command {
                 WorkerCommand::Open { address, socket } => {
-                    if let Err(error) = self.open(address, socket) {
+                    if let Err(error) = self.open(address, socket, &mut vital) {
                         tracing::error!(%address, %error, "cannot listen");
                     }
                 }
@@ -99,13 +115,21 @@ impl Worker {
                 WorkerCommand::Drain => self.draining.set(true),
             }
         }
+        // What is left serves on until the process ends.
+        self.draining.set(true);
+        vital.detach_all();
     }
 
-    fn open(self: &Rc<Self>, address: SocketAddr, socket: std::net::TcpListener) -> io::Result<()> {
+    fn open(
+        self: &Rc<Self>,
+        address: SocketAddr,
+        socket: std::net::TcpListener,
+        vital: &mut JoinSet<()>,
+    ) -> io::Result<()> {
         let socket = TcpListener::from_std(socket)?;
         let listener = Listener::new(address);
         self.listeners.borrow_mut().insert(address, Rc::clone(&listener));
-        actix_rt::spawn(accept(Rc::clone(self), listener, socket));
+        vital.spawn_local(accept(Rc::clone(self), listener, socket));
         Ok(())
     }
 
@@ -209,7 +233,7 @@ impl Workers {
                 let shared = shared.clone();
                 arbiter.spawn_fn(move || {
                     enter_worker(index);
-                    actix_rt::spawn(Worker::new(shared).run(receiver));
+                    actix_rt::spawn(Worker::new(shared).run(receiver, JoinSet::new()));
                 });
                 WorkerHandle { commands, _arbiter: arbiter }
             })
@@ -240,6 +264,12 @@ impl Workers {
         }
     }
 
+    /// Waits until a worker has lost what it cannot do without, and gives its number.
+    pub async fn death(&self) -> usize {
+        let deaths = self.handles.iter().map(|handle| Box::pin(handle.commands.closed()));
+        futures_util::future::select_all(deaths).await.1
+    }
+
     /// Open client connections.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Acquire)
@@ -251,5 +281,43 @@ impl WorkerHandle {
         if self.commands.send(command).is_err() {
             tracing::error!("a worker has ended");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        resources::kinds::GatewaySettings,
+        settings::Settings,
+        snapshot::{Snapshot, snapshot_cell},
+    };
+
+    fn shared() -> Shared {
+        let engine = EngineSettings::of(&Settings::default(), &GatewaySettings::default());
+        Shared {
+            snapshots: snapshot_cell(Snapshot::empty(engine)).1,
+            resolver: Arc::new(Resolver::new(Duration::from_secs(5), Default::default())),
+            registry: Arc::new(Registry::new(2)),
+            connections: Arc::default(),
+        }
+    }
+
+    #[actix_rt::test]
+    async fn a_worker_whose_thread_ends_is_noticed() {
+        let workers = Workers::start(2, shared());
+        workers.handles[1]._arbiter.stop();
+        assert_eq!(workers.death().await, 1);
+    }
+
+    #[actix_rt::test]
+    async fn a_worker_that_loses_a_vital_task_to_a_panic_is_noticed() {
+        let (commands, receiver) = unbounded_channel();
+        let worker = Worker::new(shared());
+        let mut vital = JoinSet::new();
+        vital.spawn_local(async { panic!("as the test wants it") });
+        Rc::clone(&worker).run(receiver, vital).await;
+        assert!(commands.is_closed());
+        assert!(worker.is_draining(), "its connections are told to close");
     }
 }

@@ -24,7 +24,7 @@ pub type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 /// Folders inside folders, at most.
 const FOLDER_DEPTH_MAX: usize = 32;
 
-/// Reads files and folders once, for `validate`: nothing is kept back, nothing is waited for.
+/// Reads files and folders once: nothing is kept back, nothing is waited for.
 pub fn load(paths: &[PathBuf], environment: Lookup) -> ResourceSet {
     ResourceStore::new(environment).rescan(paths, Instant::now()).set
 }

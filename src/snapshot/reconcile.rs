@@ -29,6 +29,8 @@ pub struct Reconciliation {
     store: ResourceStore,
     compiler: Compiler,
     model: Option<Arc<ResolvedModel>>,
+    /// What was found last is not in force: the next look makes it again.
+    repeat: bool,
 }
 
 /// One generation.
@@ -40,6 +42,8 @@ pub struct Generation {
     pub diagnostics: Diagnostics,
     /// Instances and services that are not in force as written.
     pub not_ready: Vec<(Subject, String)>,
+    /// Files, or documents in them, that do not say which resource they hold.
+    pub broken: Vec<Diagnostic>,
 }
 
 /// Outcome of a look at the folders.
@@ -53,16 +57,18 @@ impl Reconciliation {
     pub fn new(settings: Arc<Settings>, environment: Lookup, registry: Arc<Registry>) -> Self {
         let compiler = Compiler::new(registry, &settings.gateway.name, Box::new(tls::default_context));
         let store = ResourceStore::new(Arc::clone(&environment)).with_hold(settings.sync.hold);
-        Self { settings, environment, store, compiler, model: None }
+        Self { settings, environment, store, compiler, model: None, repeat: false }
     }
 
     /// Reads what has changed and compiles it. The time, if any, is when to look again although
     /// nothing more changes (a file that became empty is held for a moment).
     pub fn look(&mut self, now: Instant) -> (Look, Option<Instant>) {
         let scan = self.store.rescan(&self.settings.config.paths, now);
-        if !scan.changed && self.model.is_some() {
+        if !scan.changed && self.model.is_some() && !self.repeat {
             return (Look::Unchanged, scan.hold_until);
         }
+        // Stays, should anything below panic.
+        self.repeat = true;
         let model = resolve(
             &scan.set,
             Inputs { policies: &Catalog, environment: &*self.environment, previous: self.model.as_deref() },
@@ -76,7 +82,10 @@ impl Reconciliation {
         all.extend(self.proxy_protocol_advice(&model.settings));
         let model = Arc::new(model);
         self.model = Some(Arc::clone(&model));
-        let generation = Generation { model, snapshot, log, diagnostics: all, not_ready };
+        let of_files = scan.set.diagnostics.into_iter();
+        let broken = of_files.filter(|found| found.is_error() && found.subject.is_none()).collect();
+        let generation = Generation { model, snapshot, log, diagnostics: all, not_ready, broken };
+        self.repeat = false;
         (Look::Changed(Box::new(generation)), scan.hold_until)
     }
 
@@ -90,6 +99,11 @@ impl Reconciliation {
                 .help("name the load balancers' networks in the setting `proxy_protocol.trusted_sources`")
                 .into()
         })
+    }
+
+    /// The last generation was not put in force: the next look makes it again.
+    pub fn repeat(&mut self) {
+        self.repeat = true;
     }
 
     pub fn paths(&self) -> &[PathBuf] {

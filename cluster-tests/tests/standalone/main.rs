@@ -2,6 +2,7 @@
 
 mod bodies;
 mod commands;
+mod control_path;
 mod destinations;
 mod examples;
 mod exchanges;

@@ -204,18 +204,3 @@ fn every_line_of_a_request_carries_its_id_and_no_line_a_secret() {
     }
     assert!(!gateway.log().contains("YWRhOnNlY3JldA=="), "{}", gateway.log());
 }
-
-#[test]
-fn an_address_that_is_taken_is_reported_and_opened_by_a_reload_once_it_is_free() {
-    let upstream = Upstream::echo("up");
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = taken.local_addr().expect("bound").port();
-    let gateway = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]).start_unready();
-    assert!(!gateway.ready(), "an address that cannot be bound keeps a starting gateway from being ready");
-    drop(taken);
-    cluster_tests::eventually("the address", || {
-        gateway.reload();
-        Client::try_connect(local(port)).ok()
-    });
-    cluster_tests::eventually("readiness", || gateway.ready().then_some(()));
-}

@@ -125,9 +125,11 @@ impl GatewayMetrics {
         self.panics.fetch_add(1, Relaxed);
     }
 
-    /// A configuration is served from now on.
-    pub fn reloaded(&self, generation: u64, digest: &str) {
-        self.reloads_ok.fetch_add(1, Relaxed);
+    /// A configuration is served from now on: `whole`, or with parts that are closed or kept their
+    /// last good version.
+    pub fn reloaded(&self, generation: u64, digest: &str, whole: bool) {
+        let outcome = if whole { &self.reloads_ok } else { &self.reloads_failed };
+        outcome.fetch_add(1, Relaxed);
         self.generation.store(generation, Relaxed);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         if let Ok(mut served) = self.served.lock() {
@@ -135,7 +137,7 @@ impl GatewayMetrics {
         }
     }
 
-    /// A configuration could not be applied; the one before serves on.
+    /// A configuration could not be applied at all; the one before serves on.
     pub fn reload_failed(&self) {
         self.reloads_failed.fetch_add(1, Relaxed);
     }

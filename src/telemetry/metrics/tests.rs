@@ -293,7 +293,8 @@ fn the_process_shows_connections_refusals_reloads_configuration_and_resources() 
     gateway.request_refused("head_too_large");
     gateway.request_refused("bad_request");
     gateway.panicked();
-    gateway.reloaded(3, "0123456789ab");
+    gateway.reloaded(2, "ffffffffffff", true);
+    gateway.reloaded(3, "0123456789ab", false);
     gateway.reload_failed();
     let page = Page::parse(&registry.render());
     for (name, value) in [
@@ -308,7 +309,7 @@ fn the_process_shows_connections_refusals_reloads_configuration_and_resources() 
     assert_eq!((refused("limit"), refused("proxy_header_missing")), (Some(1.0), Some(0.0)));
     assert_eq!(page.get("portcullis_requests_refused_total", &[("reason", "head_too_large")]), Some(2.0));
     assert_eq!(page.get("portcullis_reloads_total", &[("outcome", "ok")]), Some(1.0));
-    assert_eq!(page.get("portcullis_reloads_total", &[("outcome", "failed")]), Some(1.0));
+    assert_eq!(page.get("portcullis_reloads_total", &[("outcome", "failed")]), Some(2.0));
     assert_eq!(page.get("portcullis_config_info", &[("digest", "0123456789ab")]), Some(1.0));
     assert!(page.get("portcullis_process_resident_memory_bytes", &[]).is_some_and(|bytes| bytes > 1e5));
     assert!(page.get("portcullis_process_open_fds", &[]).is_some_and(|count| count >= 3.0));
@@ -382,7 +383,7 @@ fn the_operations_page_lists_every_family_and_no_other() {
     let registry = Registry::new(1);
     let log = crate::telemetry::Log::start(&crate::settings::Settings::default().log).expect("a thread");
     registry.add_collector(move |page| log.expose(page));
-    registry.gateway().reloaded(1, "0123456789ab");
+    registry.gateway().reloaded(1, "0123456789ab", true);
     let page = Page::parse(&registry.render());
     let written: HashSet<&str> = page.types.keys().map(String::as_str).collect();
     let text = include_str!("../../../docs/operations.md");

@@ -1,0 +1,204 @@
+//! What the gateway says of itself and what it does about ports that are taken: `/status`, conditions, counters.
+
+use std::net::SocketAddr;
+
+use cluster_tests::client::{Client, get};
+use cluster_tests::config::{api, api_with, configuration};
+use cluster_tests::gateway::{Gateway, Plan};
+use cluster_tests::upstream::Upstream;
+use cluster_tests::{eventually, ports};
+use serde_json::{Value, json};
+
+fn local(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}
+
+fn plain(name: &str, port: u16, upstream: &Upstream) -> Value {
+    api(name, &format!("http://127.0.0.1:{port}"), &upstream.url())
+}
+
+fn probe(port: u16, path: &str) -> Value {
+    configuration("probe", json!({"probe": {"enabled": true, "port": port, "path": path}}))
+}
+
+fn status(gateway: &Gateway) -> Value {
+    gateway.admin("GET", "/status").json()
+}
+
+#[test]
+fn status_holds_what_every_actor_says_of_itself() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let gateway = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]).start();
+    let told = status(&gateway);
+    assert_eq!(told["ready"], true);
+    assert_eq!(told["reconciler"]["last"]["generation"], 1);
+    assert_eq!(told["listeners"]["open"], json!([format!("127.0.0.1:{port}")]));
+    let folder = &told["fileWatcher"]["paths"][0];
+    assert_eq!(folder["path"], gateway.folder().display().to_string());
+    assert!(folder["watched"] == true && folder["error"].is_null(), "{told}");
+    assert_eq!(told["probes"], json!({"address": null, "path": null, "listening": false, "error": null}));
+    let before = told["fileWatcher"]["events"].as_u64();
+    gateway.put("probe.yaml", &[probe(ports::free(), "/ready")]);
+    let told = eventually("the event and what came of it", || {
+        let told = status(&gateway);
+        (told["fileWatcher"]["events"].as_u64() > before && told["probes"]["listening"] == true)
+            .then_some(told)
+    });
+    let at = told["fileWatcher"]["lastEvent"].as_str().unwrap_or_default();
+    assert!(at.starts_with("20") && at.ends_with('Z'), "when: {told}");
+}
+
+#[test]
+fn an_instance_whose_address_is_taken_is_not_ready_until_the_address_is_free() {
+    let (upstream, free, mut taken) = (Upstream::echo("up"), ports::free(), ports::Port::reserve());
+    let port = taken.number();
+    let apis = [plain("shut", port, &upstream), plain("open", free, &upstream)];
+    let gateway = Plan::new().with("api.yaml", &apis).start_unready();
+    assert!(!gateway.ready(), "an address that cannot be bound keeps a starting gateway from being ready");
+    assert_eq!(gateway.admin("GET", "/probes/readiness?allowEnvoyErrors=true").status, 200);
+    let (ready, reason) = gateway.condition("ApiInstance", "shut");
+    assert_eq!(ready, "False");
+    assert!(reason.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{reason}");
+    assert_eq!(gateway.condition("ApiInstance", "open").0, "True");
+    assert_eq!(status(&gateway)["notReady"][0]["resource"], "ApiInstance default/shut");
+    let log = gateway.log();
+    let line = log.lines().find(|line| line.contains("cannot listen")).unwrap_or_default();
+    assert!(line.contains("ApiInstance default/shut") && line.contains("api.yaml:"), "who and where: {line}");
+    assert_eq!(gateway.metric("portcullis_reloads_total", &["outcome=\"failed\""]), 1.0);
+
+    taken.release();
+    let reloaded = gateway.reload();
+    assert_eq!(
+        reloaded.json()["errors"],
+        0,
+        "the answer comes when the address is open: {}",
+        reloaded.text()
+    );
+    assert_eq!(get(local(port), "/").status, 200);
+    assert_eq!(gateway.condition("ApiInstance", "shut"), ("True".to_owned(), String::new()));
+    assert_eq!(status(&gateway)["notReady"], json!([]));
+    assert!(gateway.ready());
+}
+
+#[test]
+fn a_taken_address_concerns_the_instances_on_it_alone() {
+    let (upstream, mut taken) = (Upstream::echo("up"), ports::Port::reserve());
+    let port = taken.number();
+    let any = api("any", &format!("http://0.0.0.0:{port}/any"), &upstream.url());
+    let one = api("one", &format!("http://127.0.0.1:{port}/one"), &upstream.url());
+    let gateway = Plan::new().with("api.yaml", &[any, one]).start_unready();
+    for name in ["any", "one"] {
+        let (ready, reason) = gateway.condition("ApiInstance", name);
+        assert!(ready == "False" && reason.contains(&format!("0.0.0.0:{port}")), "{name}: {reason}");
+    }
+    taken.release();
+    gateway.reload();
+    assert_eq!(get(local(port), "/one/").status, 200);
+    assert_eq!(gateway.condition("ApiInstance", "one").0, "True");
+}
+
+#[test]
+fn a_probe_port_that_is_taken_is_opened_by_a_later_look_without_a_change() {
+    let (upstream, port, mut taken) = (Upstream::echo("up"), ports::free(), ports::Port::reserve());
+    let probe_port = taken.number();
+    let files = [plain("api", port, &upstream), probe(probe_port, "/ready")];
+    let gateway = Plan::new().with("api.yaml", &files).start();
+    let told = eventually("the attempt", || {
+        let told = status(&gateway)["probes"].clone();
+        told["error"].is_string().then_some(told)
+    });
+    assert_eq!(told["listening"], false);
+    assert_eq!(told["address"], format!("0.0.0.0:{probe_port}"));
+    for _ in 0..3 {
+        gateway.reload();
+    }
+    taken.release();
+    gateway.reload();
+    eventually("the probe port", || Client::try_connect(local(probe_port)).ok());
+    assert_eq!(get(local(probe_port), "/ready").status, 200);
+    let told = &status(&gateway)["probes"];
+    assert!(told["listening"] == true && told["error"].is_null(), "{told}");
+    let lines = gateway.lines();
+    let said = lines.iter().filter(|line| line.contains("probes: cannot listen")).count();
+    assert_eq!(said, 1, "an attempt that fails like the one before is not said again");
+}
+
+#[test]
+fn the_probe_server_moves_to_other_ports_and_paths_without_binding_twice() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let (first, second) = (ports::free(), ports::free());
+    let gateway = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]).start();
+    for round in 0..10 {
+        // The path alone changes, then the port, then the port again before the old server is gone.
+        for (at, path) in [(first, "a"), (first, "b"), (second, "b"), (first, "c")] {
+            let _ = gateway.apply("probe.yaml", &[probe(at, &format!("/{path}-{round}"))]);
+        }
+        let last = format!("/c-{round}");
+        eventually("the last path", || {
+            let mut client = Client::try_connect(local(first)).ok()?;
+            let request = format!("GET {last} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            client.exchange("GET", request.as_bytes()).ok().filter(|answer| answer.status == 200)
+        });
+        eventually("the old port is free", || std::net::TcpListener::bind(local(second)).ok());
+    }
+    assert!(!gateway.log().contains("cannot listen"), "{}", gateway.log());
+}
+
+#[test]
+fn a_reload_counts_as_failed_while_a_part_keeps_its_last_good_version() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let gateway = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]).start();
+    let counts = |gateway: &Gateway| {
+        ["ok", "failed"]
+            .map(|outcome| gateway.metric("portcullis_reloads_total", &[&format!("outcome=\"{outcome}\"")]))
+    };
+    assert_eq!(counts(&gateway), [1.0, 0.0]);
+    gateway.put_text("api.yaml", "apiVersion: [gateway.mulesoft.com/v1alpha1\n");
+    gateway.reload();
+    assert_eq!(get(local(port), "/").status, 200, "the last good version serves");
+    assert_eq!(counts(&gateway), [1.0, 1.0]);
+    gateway.reload();
+    assert_eq!(counts(&gateway), [1.0, 1.0], "a look that finds nothing new is no reload");
+    let _ = gateway.apply("api.yaml", &[plain("api", port, &upstream)]);
+    assert_eq!(counts(&gateway), [2.0, 1.0]);
+}
+
+#[test]
+fn a_policy_that_cannot_do_its_work_is_counted_whether_it_refuses_or_goes_on() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let not_a_number = "#[attributes.headers.n as Number]";
+    let policies = json!([
+        {"policyRef": {"name": "message-logging-flex"}, "config": {"loggingConfiguration": [
+            {"itemName": "in", "itemData": {"message": not_a_number, "level": "INFO", "firstSection": true}}]}},
+        {"policyRef": {"name": "rate-limiting-flex"}, "config": {"keySelector": not_a_number,
+            "rateLimits": [{"maximumRequests": 100, "timePeriodInMilliseconds": 60000}]}},
+        {"policyRef": {"name": "header-injection-flex"}, "config": {
+            "inboundHeaders": [{"key": "x-n", "value": not_a_number}]}},
+    ]);
+    let guarded = api_with("guarded", &format!("http://127.0.0.1:{port}"), &upstream.url(), policies);
+    let gateway = Plan::new().with("api.yaml", &[guarded]).start();
+    let errors =
+        |policy: &str| gateway.metric("portcullis_policy_errors_total", &[&format!("policy=\"{policy}\"")]);
+    let names = ["message-logging-flex", "rate-limiting-flex", "header-injection-flex"];
+    assert_eq!(Client::connect(local(port)).get("/", "a", "n: 7\r\n").status, 200);
+    assert_eq!(names.map(errors), [0.0, 0.0, 0.0]);
+    assert_eq!(Client::connect(local(port)).get("/", "a", "n: seven\r\n").status, 500);
+    assert_eq!(names.map(errors), [1.0, 1.0, 1.0]);
+}
+
+#[test]
+fn file_descriptors_are_raised_to_the_hard_limit_and_too_few_are_said() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let plan = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]).open_files(256, 900);
+    let gateway = plan.clone().start();
+    assert_eq!(gateway.metric("portcullis_process_max_fds", &[]), 900.0);
+    let log = gateway.log();
+    assert!(log.contains("at most 900 (soft limit before: 256, hard limit: 900)"), "{log}");
+    assert!(
+        log.contains("limits.connections") && log.contains("131072"),
+        "65536 connections need more: {log}"
+    );
+    drop(gateway);
+    let gateway = plan.argument("--set").argument("limits.connections=450").start();
+    assert!(!gateway.log().contains("limits.connections"), "twice 450 are enough: {}", gateway.log());
+}

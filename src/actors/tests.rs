@@ -1,0 +1,76 @@
+//! What becomes of the gateway when a part of it fails.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use actix_web::dev::ServerHandle;
+
+use super::{
+    file_watcher,
+    gateway::Gateway,
+    health::{Allowed, Health},
+    reconciler::NotApplied,
+};
+use crate::{settings::Settings, telemetry::log::Log};
+
+/// Of all kinds this one takes its values from the environment while it is read.
+const CONFIGURATION: &str = "apiVersion: gateway.mulesoft.com/v1beta1
+kind: Configuration
+metadata: {name: timeouts}
+spec: {timeouts: {streamIdleSeconds: SECONDS}}
+";
+
+fn no_probes(_: Arc<Health>, _: SocketAddr, _: Option<String>) -> io::Result<ServerHandle> {
+    Err(io::Error::other("not in this test"))
+}
+
+/// A gateway on a folder with one `Configuration`, in an environment that panics when asked for `PANIC`.
+async fn start(seconds: &str) -> (tempfile::TempDir, Result<Gateway, NotApplied>) {
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder, seconds);
+    let mut settings = Settings { workers: 1, ..Settings::default() };
+    settings.config.paths = vec![folder.path().to_owned()];
+    settings.shutdown.drain = Duration::from_millis(50);
+    let log = Log::start(&settings.log).unwrap();
+    let environment = Arc::new(|name: &str| {
+        assert_ne!(name, "PANIC", "as the test wants it");
+        None
+    });
+    let gateway = Gateway::start(settings, log, environment, no_probes).await;
+    (folder, gateway)
+}
+
+fn write(folder: &tempfile::TempDir, seconds: &str) {
+    std::fs::write(folder.path().join("timeouts.yaml"), CONFIGURATION.replace("SECONDS", seconds)).unwrap();
+}
+
+#[actix_rt::test]
+async fn an_actor_that_dies_ends_the_process_after_a_drain_with_an_error_that_names_it() {
+    let (_folder, gateway) = start("9").await;
+    let gateway = gateway.unwrap();
+    gateway.watcher.try_send(file_watcher::Stop).unwrap();
+    let error = gateway.run().await.unwrap_err();
+    assert_eq!(error.to_string(), "the file watcher has died");
+    assert!(!gateway.health.is_ready(Allowed { api_errors: true, policy_errors: true, envoy_errors: true }));
+}
+
+#[actix_rt::test]
+async fn a_look_that_panics_leaves_what_is_served_and_counts_as_failed_until_one_succeeds() {
+    let (folder, gateway) = start("9").await;
+    let gateway = gateway.unwrap();
+    for _ in 0..2 {
+        write(&folder, "$PANIC");
+        assert!(matches!(gateway.reload().await, Err(NotApplied::Failed(_))));
+    }
+    let page = gateway.registry.render();
+    assert!(page.contains("portcullis_config_generation 1\n"), "{page}");
+    assert!(page.contains("portcullis_reloads_total{outcome=\"failed\"} 2\n"), "{page}");
+    write(&folder, "10");
+    let reloaded = gateway.reload().await.unwrap();
+    assert!(reloaded.changed && reloaded.errors == 0, "{reloaded:?}");
+}
+
+#[actix_rt::test]
+async fn a_gateway_does_not_start_on_a_file_that_cannot_be_read() {
+    let (_folder, gateway) = start("[").await;
+    assert!(matches!(gateway, Err(NotApplied::Broken(found)) if found.len() == 1));
+}
