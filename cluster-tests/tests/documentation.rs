@@ -82,6 +82,25 @@ fn resources_shown_in_pages_are_accepted() {
 }
 
 #[test]
+fn every_script_explains_itself_when_asked() {
+    let folder = repository().join("scripts");
+    let entries = std::fs::read_dir(&folder).expect("the repository has scripts");
+    let mut asked = 0;
+    for script in entries.map(|entry| entry.expect("an entry of a folder that was just opened").path()) {
+        if script.is_dir() {
+            continue;
+        }
+        let output = Command::new(&script).arg("--help").output().expect("a script starts");
+        assert_accepted(&output, &script.display().to_string());
+        let said = String::from_utf8_lossy(&output.stdout).to_lowercase();
+        let name = script.file_name().expect("a file has a name").to_string_lossy();
+        assert!(said.contains(&format!("usage: scripts/{name}")), "{name}: {said}");
+        asked += 1;
+    }
+    assert!(asked >= 2, "{asked}");
+}
+
+#[test]
 fn the_demo_answers_as_its_comments_say() {
     let upstream = Upstream::echo("demo");
     let port = ports::free();

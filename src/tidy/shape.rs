@@ -12,9 +12,9 @@ const LINES_MAX: usize = 450;
 
 pub(super) fn long_files(files: &[File]) -> Vec<String> {
     let is_source = |file: &&File| {
-        file.is_rust()
-            && !file.is_test()
-            && (file.path.starts_with("src/") || file.path.starts_with("cluster-tests/"))
+        let is_program =
+            file.is_rust() && (file.path.starts_with("src/") || file.path.starts_with("cluster-tests/"));
+        !file.is_test() && (is_program || file.path.starts_with("scripts/"))
     };
     let mut findings = Vec::new();
     for file in files.iter().filter(is_source) {

@@ -98,6 +98,7 @@ fn an_actor_in_the_data_plane_is_found() {
 fn a_long_source_file_is_found_and_a_long_test_is_not() {
     let text = "\n".repeat(451);
     assert_one(&shape::long_files(&[file("src/snapshot/compile.rs", &text)]), &["451 lines", "Split it"]);
+    assert_one(&shape::long_files(&[file("scripts/a.d/b.py", &text)]), &["451 lines", "Split it"]);
     let exempt =
         ["src/snapshot/tests.rs", "src/policy/tests/order.rs", "cluster-tests/tests/x.rs", "docs/long.md"];
     for path in exempt {
@@ -178,6 +179,7 @@ fn a_script_explains_itself_and_stops_at_the_first_failure() {
         &["after a failure"],
     );
     assert_one(&repository::scripts(&script(&good[2..], true)), &["interpreter"]);
+    assert_eq!(repository::scripts(&[file("scripts/a.d/part.py", "import os\n")]), Vec::<String>::new());
 }
 
 #[test]

@@ -1,0 +1,185 @@
+"""Portcullis and its peers, each set up to do the same work with one worker."""
+
+import json
+from dataclasses import dataclass
+
+import machine
+
+FORWARDED = ("x-forwarded-for", "x-forwarded-proto", "x-request-id")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a proxy is set up for. All of them can do all of it, policies apart: those are Portcullis's."""
+
+    upstream: str = "files"  # a name of upstreams.STARTERS
+    h2_in: bool = False  # listens for HTTP/2 in clear text, by prior knowledge
+    h2_out: bool = False  # speaks it to the upstream
+    tunnels: bool = False  # passes on Upgrade: websocket
+    base_paths: tuple = ("/",)  # one API each
+    policies: bool = False
+    connections: int = 4096
+
+
+NGINX = """
+{user} worker_processes 1; daemon off; pid {dir}/nginx.pid; error_log {dir}/nginx.log error;
+events {{ worker_connections {connections}; }}
+http {{
+  access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; {temp}
+  upstream behind {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; keepalive_timeout 1h; }}
+  server {{
+    listen 127.0.0.1:{port} {h2} backlog=4096;
+    {passing}
+    {headers}
+    {locations}
+  }}
+}}
+"""
+
+
+def nginx_words(directory, name):
+    """What nginx needs to stay inside `directory`."""
+    temp = directory / f"{name}-temp"
+    temp.mkdir()
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    return {
+        "user": "user root;" if machine.is_root() else "",
+        "temp": " ".join(f"{kind}_temp_path {temp}/{kind};" for kind in kinds),
+        "dir": directory,
+    }
+
+
+def nginx(setup, directory, port, upstream, plain, _binary):
+    module, scheme = ("grpc", "grpc") if setup.h2_out else ("proxy", "http")
+    passing = [] if setup.h2_out else ["proxy_http_version 1.1;", 'proxy_set_header Connection "";']
+    if setup.tunnels:
+        passing[1] = 'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; proxy_read_timeout 1h;'
+    values = ("$proxy_add_x_forwarded_for", "$scheme", "$request_id")
+    headers = [] if plain else [f"{module}_set_header {name} {value};" for name, value in zip(FORWARDED, values)]
+    config = directory / "nginx.conf"
+    config.write_text(NGINX.format(
+        port=port, upstream=upstream, connections=setup.connections, h2="http2" if setup.h2_in else "",
+        passing=" ".join(passing), headers=" ".join(headers),
+        locations="\n    ".join(f"location {base} {{ {module}_pass {scheme}://behind; }}" for base in setup.base_paths),
+        **nginx_words(directory, "nginx"),
+    ))
+    return [machine.tool("nginx"), "-e", str(directory / "nginx.log"), "-p", str(directory), "-c", str(config)]
+
+
+HAPROXY = """
+global
+  nbthread 1
+  maxconn {connections}
+  no strict-limits
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+  timeout tunnel 1h
+  timeout http-keep-alive 1h
+  http-reuse always
+frontend in
+  bind 127.0.0.1:{port} backlog 4096 {h2_in}
+{headers}
+  {choose}
+backend behind
+  server upstream 127.0.0.1:{upstream} pool-max-conn 256 {h2_out}
+"""
+HAPROXY_HEADERS = """  option forwardfor
+  http-request set-header x-forwarded-proto http
+  unique-id-format %[uuid()]
+  unique-id-header x-request-id"""
+
+
+def haproxy(setup, directory, port, upstream, plain, _binary):
+    choose = "default_backend behind"
+    if len(setup.base_paths) > 1:
+        table = directory / "base-paths.map"
+        table.write_text("".join(f"{base} behind\n" for base in setup.base_paths))
+        choose = f"use_backend %[path,map_beg({table})]"
+    config = directory / "haproxy.cfg"
+    config.write_text(HAPROXY.format(
+        port=port, upstream=upstream, connections=setup.connections, headers="" if plain else HAPROXY_HEADERS, choose=choose,
+        h2_in="proto h2" if setup.h2_in else "", h2_out="proto h2" if setup.h2_out else "",
+    ))
+    return [machine.tool("haproxy"), "-db", "-f", str(config)]
+
+
+def envoy(setup, directory, port, upstream, plain, _binary):
+    """Router only. Envoy adds x-forwarded-proto and x-request-id unasked."""
+    address = lambda number: {"socket_address": {"address": "127.0.0.1", "port_value": number}}
+    typed = lambda name, **fields: {"@type": f"type.googleapis.com/envoy.extensions.{name}", **fields}
+    routes = [{"match": {"prefix": base}, "route": {"cluster": "behind", "timeout": "0s"}} for base in setup.base_paths]
+    manager = typed(
+        "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix="bench",
+        codec_type="HTTP2" if setup.h2_in else "HTTP1",
+        use_remote_address=not plain,
+        generate_request_id=not plain,
+        upgrade_configs=[{"upgrade_type": "websocket"}] if setup.tunnels else [],
+        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+        http_filters=[{"name": "router", "typed_config": typed("filters.http.router.v3.Router")}],
+    )
+    protocol = {"http2_protocol_options" if setup.h2_out else "http_protocol_options": {}}
+    endpoint = {"endpoint": {"address": address(upstream)}}
+    config = {"static_resources": {
+        "listeners": [{"name": "in", "address": address(port), "filter_chains": [
+            {"filters": [{"name": "http", "typed_config": manager}]}]}],
+        "clusters": [{
+            "name": "behind", "type": "STATIC", "connect_timeout": "5s",
+            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
+                "upstreams.http.v3.HttpProtocolOptions", explicit_http_config=protocol)},
+            "load_assignment": {"cluster_name": "behind", "endpoints": [{"lb_endpoints": [endpoint]}]},
+        }],
+    }}
+    file = directory / "envoy.json"
+    file.write_text(json.dumps(config))
+    return [machine.envoy(), "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
+
+
+PORTCULLIS = """---
+apiVersion: gateway.mulesoft.com/v1alpha1
+kind: ApiInstance
+metadata: {{name: bench-{number}}}
+spec:
+  address: http://127.0.0.1:{port}{base_path}
+  services:
+    behind:
+      address: {scheme}://127.0.0.1:{upstream}
+"""
+# None of them refuses a request of the load, and each has something to do; `debug` is below the level `info`.
+PORTCULLIS_POLICIES = """  policies:
+    - policyRef: {name: message-logging-flex}
+      config:
+        loggingConfiguration:
+          - itemName: quiet
+            itemData: {message: "#[attributes.method ++ ' ' ++ attributes.requestUri]", level: DEBUG, secondSection: true}
+    - policyRef: {name: rate-limiting-flex}
+      config:
+        rateLimits: [{maximumRequests: 1000000000, timePeriodInMilliseconds: 3600000}]
+        clusterizable: false
+    - policyRef: {name: http-basic-authentication-flex}
+      config: {username: bench, password: bench}
+    - policyRef: {name: header-injection-flex}
+      config:
+        inboundHeaders: [{key: x-edge, value: bench}]
+        outboundHeaders: [{key: x-served-by, value: bench}]
+"""
+
+
+def portcullis(setup, directory, port, upstream, _plain, binary):
+    folder = directory / "portcullis"
+    folder.mkdir()
+    scheme = "h2" if setup.h2_out else "http"
+    resources = (
+        PORTCULLIS.format(number=number, port=port, base_path=base.rstrip("/"), scheme=scheme, upstream=upstream)
+        for number, base in enumerate(setup.base_paths)
+    )
+    policies = PORTCULLIS_POLICIES if setup.policies else ""
+    (folder / "apis.yaml").write_text("".join(resource + policies for resource in resources))
+    return [binary, "run", "--config", str(folder), "--workers", "1", "--admin", f"127.0.0.1:{machine.free_port()}"]
+
+
+COMMANDS = {"portcullis": portcullis, "haproxy": haproxy, "nginx": nginx, "envoy": envoy}
+PEERS = [name for name in COMMANDS if name != "portcullis"]

@@ -1,0 +1,89 @@
+"""What the proxies forward to; it shares a core with the load generators."""
+
+import contextlib
+import socket
+import sys
+import time
+from pathlib import Path
+
+import machine
+from proxies import nginx_words
+
+SMALL_BYTES = 128
+LARGE_BYTES = 10 * 1024
+API_PATHS = tuple(f"/api{number:04}" for number in range(1000))
+
+GRPC_PATH = "/bench.Echo/Say.grpc"
+# One message of 32 bytes: no compression, length, bytes (the gRPC wire format, "Length-Prefixed-Message").
+GRPC_MESSAGE = b"\0" + (32).to_bytes(4, "big") + b"g" * 32
+
+NGINX = """
+{user} worker_processes 1; daemon off; pid {dir}/upstream.pid; error_log {dir}/upstream.log error;
+events {{ worker_connections 16384; }}
+http {{
+  access_log off; sendfile on; tcp_nopush on; open_file_cache max=4096 inactive=1h; keepalive_requests 1000000000;
+  keepalive_timeout 1h; default_type application/octet-stream; {temp}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096; root {dir}/www;
+    location = /sink {{ return 200 "ok"; }}
+  }}
+}}
+"""
+
+
+def files(directory, port):
+    """nginx with two files and a sink. Every base path also leads there, for peers that forward it as it came."""
+    www = directory / "www"
+    www.mkdir()
+    (www / "small").write_bytes(b"s" * SMALL_BYTES)
+    (www / "large").write_bytes(b"l" * LARGE_BYTES)
+    for path in API_PATHS:
+        (www / path[1:]).symlink_to(www)
+    config = directory / "upstream.conf"
+    config.write_text(NGINX.format(port=port, **nginx_words(directory, "upstream")))
+    return [machine.tool("nginx"), "-e", str(directory / "upstream.log"), "-p", str(directory), "-c", str(config)]
+
+
+def grpc(directory, port):
+    """nghttpd answers every call with one message and the trailer `grpc-status: 0`; it does not read the request's."""
+    answer = directory / "grpc" / GRPC_PATH[1:]
+    answer.parent.mkdir(parents=True)
+    answer.write_bytes(GRPC_MESSAGE)
+    types = directory / "grpc.types"
+    types.write_text("application/grpc grpc\n")
+    return [
+        machine.tool("nghttpd"), "--no-tls", "-a", "127.0.0.1", "-d", str(directory / "grpc"),
+        f"--mime-types-file={types}", "--trailer", "grpc-status: 0", str(port),
+    ]
+
+
+def echo(_directory, port):
+    return [sys.executable, str(Path(__file__).parent / "websocket.py"), "echo", str(port)]
+
+
+STARTERS = {"files": files, "grpc": grpc, "echo": echo}
+
+
+class Upstreams:
+    """Started when a load first asks for them; they live as long as the run."""
+
+    def __init__(self, running, directory, core):
+        self.running, self.directory, self.core, self.ports = running, directory, core, {}
+
+    def port(self, name):
+        if name not in self.ports:
+            port = machine.free_port()
+            command = STARTERS[name](self.directory, port)
+            process = self.running.start(name, command, self.core, self.directory / f"upstream-{name}.out")
+            wait_until_it_listens(process, port)
+            self.ports[name] = port
+        return self.ports[name]
+
+
+def wait_until_it_listens(process, port):
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and process.lives():
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    machine.fail(69, f"the upstream `{process.name}` does not listen; it said:\n{process.said()}")
