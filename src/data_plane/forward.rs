@@ -6,6 +6,7 @@ use std::{future::poll_fn, pin::pin, rc::Rc, sync::Arc, task::Poll, time::Instan
 use super::{
     client_side::ClientSide,
     connect::ConnectError,
+    envoy,
     http1::{
         client::{ClientConnection, ExchangeError, ExchangeLimits, Fault, Outgoing},
         encode, sender,
@@ -42,14 +43,17 @@ impl Forward<'_> {
             return Err(unavailable("blocked", "upstream not available").log(reason.clone()));
         }
         self.client.watch().arm(Timer::StreamIdle, exchange.stream_idle_timeout());
+        envoy::to_upstream(&mut request.headers, self.engine, exchange.response_timeout());
         let mut retried = None;
         loop {
             let replay = replayable(&request);
             let connection = self.connection(upstream, exchange, retried.is_some()).await?;
             let started = Instant::now();
             match self.exchange(&connection, &mut request, upstream, exchange).await {
-                Ok(response) => {
-                    upstream.metrics.responded(started.elapsed());
+                Ok(mut response) => {
+                    let took = started.elapsed();
+                    upstream.metrics.responded(took);
+                    envoy::from_upstream(&mut response, self.engine, took);
                     return Ok(response);
                 }
                 Err(error) => {

@@ -4,6 +4,7 @@
 pub mod acceptor;
 pub mod client_side;
 pub mod connect;
+pub mod envoy;
 pub mod forward;
 pub mod http1;
 pub mod pool;

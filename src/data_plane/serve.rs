@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, rc::Rc, sync::Arc};
 
-use super::{client_side::ClientSide, forward::Forward, worker::Worker};
+use super::{client_side::ClientSide, envoy, forward::Forward, worker::Worker};
 use crate::{
     http::{Headers, Request, Response},
     policy::{Exchange, Handling, Rejection, Terminal},
@@ -104,6 +104,7 @@ impl RouteTerminal<'_> {
         let destination = route.destination(draw)?;
         if !(destination.prefix.is_empty() && kept == request.path() && !kept.is_empty()) {
             let rewritten = join(&destination.prefix, &kept);
+            envoy::rewriting(request, self.forward.engine);
             request.path = request.headers.push_text(rewritten.as_bytes());
         }
         Some(destination)
@@ -156,6 +157,7 @@ fn set_forwarded(request: &mut Request, engine: &EngineSettings, request_id: &st
     if !engine.forward_client_cert {
         headers.remove("x-forwarded-client-cert");
     }
+    envoy::from_client(headers, engine, from_proxy);
 }
 
 /// The hops of `x-forwarded-for` that trusted proxies vouch for; all of them when no proxy is

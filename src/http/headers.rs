@@ -164,6 +164,15 @@ impl Headers {
         self.fields.len() != before
     }
 
+    /// Removes all fields whose names begin so, compared without regard to case.
+    pub fn remove_prefixed(&mut self, prefix: &str) {
+        let text = &self.text;
+        self.fields.retain(|field| {
+            let start = slice(text, field.name).get(..prefix.len());
+            !start.is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+        });
+    }
+
     /// Keeps the fields for which `keep(name, value)` holds.
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &[u8]) -> bool) {
         let text = &self.text;
@@ -310,6 +319,17 @@ mod tests {
         let mut out = Vec::new();
         headers.write_to(&mut out);
         assert_eq!(out, b"x-one: 1\r\naccept: c\r\n");
+    }
+
+    #[test]
+    fn names_that_begin_alike_are_removed_together_without_regard_to_case() {
+        let mut headers = Headers::new();
+        for name in ["X-Envoy-Internal", "x-envoy", "accept", "x-envoyage", "x-ENVOY-", "x-envoy-b"] {
+            headers.append(name, "1").unwrap();
+        }
+        headers.remove_prefixed("x-envoy-");
+        let names: Vec<_> = headers.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["x-envoy", "accept", "x-envoyage"]);
     }
 
     #[test]

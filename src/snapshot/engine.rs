@@ -32,6 +32,8 @@ pub struct EngineSettings {
     /// `x-forwarded-client-cert` of clients is passed on (`ALWAYS_FORWARD_ONLY`); else it is removed:
     /// only a TLS connection can prove a client certificate (4.7).
     pub forward_client_cert: bool,
+    /// `x-envoy-*` fields pass, and the gateway adds its own (4.7); else they are removed.
+    pub envoy_headers: bool,
     /// Value of `server` on responses; `None` leaves it out, that of the upstream too.
     pub server: Option<String>,
     pub trusted_proxies: Vec<IpNet>,
@@ -67,6 +69,7 @@ impl EngineSettings {
             rewrite_host: resources.rewrite_host_header.unwrap_or(settings.headers.rewrite_host),
             forward_client_cert: settings.headers.forward_client_cert_details
                 == ClientCertDetails::AlwaysForwardOnly,
+            envoy_headers: settings.headers.envoy,
             server: (!settings.headers.remove_server).then(|| settings.headers.server.clone()),
             trusted_proxies: settings.trusted_proxies.clone(),
             proxy_protocol: resources.proxy_protocol.as_ref().is_some_and(|enabled| enabled.value),

@@ -63,6 +63,23 @@ fn only_a_trusted_proxy_tells_scheme_and_host() {
     assert_eq!(value(&proxied, "x-forwarded-host").as_deref(), Some("evil.test"));
 }
 
+/// Configuration reference 4.7: `headers.envoy`.
+#[test]
+fn envoy_fields_of_a_client_pass_only_when_switched_on_and_not_past_declared_proxies() {
+    let fields = [("X-Envoy-Retry-On", "5xx"), ("x-envoy-internal", "true"), ("x-other", "1")];
+    let passed = |envoy_headers: bool, trusted: &[&str]| {
+        let mut request = Request::for_test("GET", "/", &fields);
+        set_forwarded(&mut request, &EngineSettings { envoy_headers, ..engine(trusted) }, "id-1");
+        assert!(request.headers.contains("x-other"));
+        ["x-envoy-retry-on", "x-envoy-internal"].map(|name| request.headers.contains(name))
+    };
+    assert_eq!(passed(false, &[]), [false, false]);
+    assert_eq!(passed(false, &["192.0.2.7/32"]), [false, false]);
+    assert_eq!(passed(true, &[]), [true, false], "who is internal is not for a client to say");
+    assert_eq!(passed(true, &["10.0.0.0/8"]), [false, false]);
+    assert_eq!(passed(true, &["192.0.2.7/32"]), [true, true]);
+}
+
 #[test]
 fn a_client_certificate_header_from_outside_is_removed() {
     let request = forwarded(&[], &[("x-forwarded-client-cert", "By=spiffe://x")]);
