@@ -69,7 +69,11 @@ impl Gateway {
         let (publisher, snapshots) = snapshot_cell(nothing);
         let shared = Shared {
             snapshots,
-            resolver: Arc::new(Resolver::new(settings.dns.refresh, settings.dns.hosts.clone())),
+            resolver: Arc::new(Resolver::new(
+                settings.dns.refresh,
+                settings.dns.hosts.clone(),
+                registry.gateway(),
+            )),
             registry: Arc::clone(&registry),
             connections: Arc::new(AtomicUsize::new(0)),
         };

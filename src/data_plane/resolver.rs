@@ -14,6 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::telemetry::metrics::GatewayMetrics;
+
 /// Names that are remembered; more than any configuration has.
 const NAMES_MAX: usize = 10_000;
 
@@ -23,6 +25,7 @@ pub struct Resolver {
     hosts: BTreeMap<String, Vec<IpAddr>>,
     known: Mutex<HashMap<String, Answer>>,
     turn: AtomicUsize,
+    metrics: Arc<GatewayMetrics>,
 }
 
 #[derive(Clone)]
@@ -32,8 +35,12 @@ struct Answer {
 }
 
 impl Resolver {
-    pub fn new(refresh: Duration, hosts: BTreeMap<String, Vec<IpAddr>>) -> Self {
-        Self { refresh, hosts, known: Mutex::default(), turn: AtomicUsize::new(0) }
+    pub fn new(
+        refresh: Duration,
+        hosts: BTreeMap<String, Vec<IpAddr>>,
+        metrics: Arc<GatewayMetrics>,
+    ) -> Self {
+        Self { refresh, hosts, known: Mutex::default(), turn: AtomicUsize::new(0), metrics }
     }
 
     /// The addresses of a host in the order in which to try them: round robin, so that each new
@@ -65,7 +72,9 @@ impl Resolver {
             return Ok(Arc::clone(&answer.addresses));
         }
         // Port 0: only the addresses are of interest.
-        match tokio::net::lookup_host((host, 0)).await {
+        let outcome = tokio::net::lookup_host((host, 0)).await;
+        self.metrics.looked_up(outcome.is_ok());
+        match outcome {
             Ok(found) => {
                 let mut addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
                 addresses.dedup();
@@ -93,31 +102,69 @@ impl Resolver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::metrics::Registry;
 
-    fn resolver() -> Resolver {
+    fn resolver(refresh: Duration) -> (Resolver, Registry) {
         let hosts =
             [("two.test".to_owned(), vec!["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()])];
-        Resolver::new(Duration::from_secs(5), hosts.into())
+        let registry = Registry::new(1);
+        (Resolver::new(refresh, hosts.into(), registry.gateway()), registry)
     }
+
+    fn lookups(registry: &Registry, outcome: &str) -> u64 {
+        let page = registry.render();
+        let start = format!("portcullis_dns_lookups_total{{outcome=\"{outcome}\"}} ");
+        page.lines().find_map(|line| line.strip_prefix(&start)).unwrap().parse().unwrap()
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
 
     #[actix_rt::test]
     async fn each_connection_begins_with_the_next_address() {
-        let resolver = resolver();
+        let (resolver, registry) = resolver(LONG);
         let first = resolver.resolve("two.test", 80).await.unwrap();
         let second = resolver.resolve("two.test", 80).await.unwrap();
         assert_eq!(first.len(), 2);
         assert_ne!(first[0], second[0]);
         assert_eq!(first[0], second[1]);
+        assert_eq!(lookups(&registry, "found"), 0, "`dns.hosts` comes before DNS");
     }
 
     #[actix_rt::test]
     async fn an_address_is_not_asked_for() {
-        let found = resolver().resolve("::1", 443).await.unwrap();
+        let (resolver, registry) = resolver(LONG);
+        let found = resolver.resolve("::1", 443).await.unwrap();
         assert_eq!(found, ["[::1]:443".parse().unwrap()]);
+        assert_eq!(lookups(&registry, "found"), 0);
     }
 
     #[actix_rt::test]
     async fn a_name_without_address_is_an_error() {
-        assert!(resolver().resolve("no-such-name.invalid", 80).await.is_err());
+        let (resolver, registry) = resolver(LONG);
+        assert!(resolver.resolve("no-such-name.invalid", 80).await.is_err());
+        assert_eq!(lookups(&registry, "failed"), 1);
+    }
+
+    /// Configuration reference 7.3.
+    #[actix_rt::test]
+    async fn a_name_is_asked_for_again_when_its_answer_is_older_than_the_refresh_period() {
+        for (refresh, asked) in [(LONG, 1), (Duration::ZERO, 3)] {
+            let (resolver, registry) = resolver(refresh);
+            for _ in 0..3 {
+                assert!(!resolver.resolve("localhost", 80).await.unwrap().is_empty());
+            }
+            assert_eq!(lookups(&registry, "found"), asked, "{refresh:?}");
+        }
+    }
+
+    #[actix_rt::test]
+    async fn while_asking_fails_the_last_good_answer_is_used() {
+        let (resolver, registry) = resolver(Duration::ZERO);
+        let name = "was-there-once.invalid";
+        let answer = Answer { addresses: Arc::from(["192.0.2.9".parse().unwrap()]), asked: Instant::now() };
+        resolver.known().insert(name.to_owned(), answer);
+        let found = resolver.resolve(name, 80).await.unwrap();
+        assert_eq!(found, ["192.0.2.9:80".parse().unwrap()]);
+        assert_eq!(lookups(&registry, "failed"), 1);
     }
 }

@@ -103,7 +103,7 @@ impl Bench {
         let (_, snapshots) = snapshot_cell(snapshot);
         let worker = Worker::new(Shared {
             snapshots,
-            resolver: Arc::new(Resolver::new(Duration::from_secs(1), BTreeMap::new())),
+            resolver: Arc::new(Resolver::new(Duration::from_secs(1), BTreeMap::new(), registry.gateway())),
             registry,
             connections: Arc::new(AtomicUsize::new(0)),
         });

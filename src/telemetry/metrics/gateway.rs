@@ -64,6 +64,8 @@ pub struct GatewayMetrics {
     panics: AtomicU64,
     reloads_ok: AtomicU64,
     reloads_failed: AtomicU64,
+    lookups_found: AtomicU64,
+    lookups_failed: AtomicU64,
     generation: AtomicU64,
     served: Mutex<Served>,
     started: Instant,
@@ -78,6 +80,8 @@ impl GatewayMetrics {
             panics: AtomicU64::new(0),
             reloads_ok: AtomicU64::new(0),
             reloads_failed: AtomicU64::new(0),
+            lookups_found: AtomicU64::new(0),
+            lookups_failed: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             served: Mutex::default(),
             started: Instant::now(),
@@ -142,6 +146,12 @@ impl GatewayMetrics {
         self.reloads_failed.fetch_add(1, Relaxed);
     }
 
+    /// The system's resolver was asked for a name; `found`: it gave an answer.
+    pub fn looked_up(&self, found: bool) {
+        let counter = if found { &self.lookups_found } else { &self.lookups_failed };
+        counter.fetch_add(1, Relaxed);
+    }
+
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
@@ -183,6 +193,13 @@ impl GatewayMetrics {
         page.family("portcullis_reloads_total", Kind::Counter, "Configurations tried, by outcome.");
         page.sample("", &[("outcome", "ok")], self.reloads_ok.load(Relaxed));
         page.sample("", &[("outcome", "failed")], self.reloads_failed.load(Relaxed));
+        page.family(
+            "portcullis_dns_lookups_total",
+            Kind::Counter,
+            "Names the system's resolver was asked for, by outcome.",
+        );
+        page.sample("", &[("outcome", "found")], self.lookups_found.load(Relaxed));
+        page.sample("", &[("outcome", "failed")], self.lookups_failed.load(Relaxed));
         page.family(
             "portcullis_requests_refused_total",
             Kind::Counter,

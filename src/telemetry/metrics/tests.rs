@@ -296,6 +296,9 @@ fn the_process_shows_connections_refusals_reloads_configuration_and_resources() 
     gateway.reloaded(2, "ffffffffffff", true);
     gateway.reloaded(3, "0123456789ab", false);
     gateway.reload_failed();
+    gateway.looked_up(true);
+    gateway.looked_up(true);
+    gateway.looked_up(false);
     let page = Page::parse(&registry.render());
     for (name, value) in [
         ("portcullis_connections_total", 2.0),
@@ -310,6 +313,8 @@ fn the_process_shows_connections_refusals_reloads_configuration_and_resources() 
     assert_eq!(page.get("portcullis_requests_refused_total", &[("reason", "head_too_large")]), Some(2.0));
     assert_eq!(page.get("portcullis_reloads_total", &[("outcome", "ok")]), Some(1.0));
     assert_eq!(page.get("portcullis_reloads_total", &[("outcome", "failed")]), Some(2.0));
+    assert_eq!(page.get("portcullis_dns_lookups_total", &[("outcome", "found")]), Some(2.0));
+    assert_eq!(page.get("portcullis_dns_lookups_total", &[("outcome", "failed")]), Some(1.0));
     assert_eq!(page.get("portcullis_config_info", &[("digest", "0123456789ab")]), Some(1.0));
     assert!(page.get("portcullis_process_resident_memory_bytes", &[]).is_some_and(|bytes| bytes > 1e5));
     assert!(page.get("portcullis_process_open_fds", &[]).is_some_and(|count| count >= 3.0));
