@@ -39,19 +39,20 @@ pub fn run(args: &ValidateArgs) -> Exit {
     }
     let overrides =
         args.paths.iter().map(|path| Override::new("config.paths", path.to_string_lossy(), "PATH")).collect();
-    let settings = match Sources::of_process(args.settings.clone(), overrides).load() {
-        Ok(loaded) => loaded.settings,
+    let loaded = match Sources::of_process(args.settings.clone(), overrides).load() {
+        Ok(loaded) => loaded,
         Err(error) => return refuse_settings(&error),
     };
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
     let registry = Arc::new(Registry::new(1));
-    let mut wanted = Reconciliation::new(Arc::new(settings), environment, registry);
+    let mut wanted = Reconciliation::new(Arc::new(loaded.settings), environment, registry);
     let (Look::Changed(generation), _) = wanted.look(Instant::now()) else {
         return Exit::Ok;
     };
-    let found = &generation.diagnostics;
+    let mut found = loaded.warnings;
+    found.extend(generation.diagnostics);
     match args.format {
-        Format::Text => print_text(found),
+        Format::Text => print_text(&found),
         Format::Json => match serde_json::to_string_pretty(&found.iter().collect::<Vec<_>>()) {
             Ok(json) => println!("{json}"),
             Err(error) => {

@@ -118,7 +118,8 @@ fn every_example_resolves_without_a_finding() {
         let environment: crate::resources::load::Lookup =
             std::sync::Arc::new(|_: &str| Some("from-the-environment".to_owned()));
         let set = crate::resources::load(std::slice::from_ref(&path), environment.clone());
-        let inputs = Inputs { policies: &Catalog, environment: &*environment, previous: None };
+        let inputs =
+            Inputs { policies: &Catalog, environment: &*environment, dynamic_port: None, previous: None };
         let model = resolve(&set, inputs);
         let findings: Vec<String> = model.diagnostics.iter().map(ToString::to_string).collect();
         assert!(findings.is_empty(), "{}:\n{}", path.display(), findings.join("\n"));

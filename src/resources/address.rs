@@ -6,10 +6,8 @@ use super::model::{ListenAddress, ListenScheme, ServiceAddress, ServiceScheme};
 use crate::{
     base::suggest::closest,
     document::{Problem, Spanned},
+    settings::RESERVED_PORT,
 };
-
-/// Reserved by the original for internal use (configuration reference 1).
-const RESERVED_PORT: u16 = 9998;
 
 /// The address of an instance; `None` when a problem is an error.
 pub fn listen_address(written: &Spanned<String>, problems: &mut Vec<Problem>) -> Option<ListenAddress> {

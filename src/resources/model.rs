@@ -73,7 +73,7 @@ pub struct ListenAddress {
     pub scheme: ListenScheme,
     /// The bind address.
     pub host: IpAddr,
-    /// After `FLEX_DYNAMIC_PORT_*`; never 0 or 9998.
+    /// After the setting `dynamic_port`; never 0 or 9998.
     pub port: u16,
     /// `""`, `"/a/b"` or `"/a/b/"`, as written; `/` alone is `""`.
     pub base_path: String,

@@ -192,6 +192,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// No instance may listen on it: the original keeps it for internal use (configuration reference 1).
+pub const RESERVED_PORT: u16 = 9998;
+
 /// An instance port that a platform replaces by one of its own (configuration reference 13,
 /// `FLEX_DYNAMIC_PORT_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::base::{Diagnostic, Diagnostics};
 
 use super::{
     Admin, ClientCertDetails, Config, Dns, DynamicPort, Gateway, Headers, Limits, Log, LogFormat, LogLevel,
-    Paths, ProxyProtocol, Settings, Shutdown, Sync, Timeouts,
+    Paths, ProxyProtocol, RESERVED_PORT, Settings, Shutdown, Sync, Timeouts,
     source::Sources,
     table::Setting,
     value::{Raw, Value},
@@ -128,24 +128,23 @@ impl<'a> Reader<'a> {
             self.problems.push(
                 Diagnostic::error("a dynamic port is switched on without the variable that holds it")
                     .field("dynamic_port.variable")
-                    .help("set FLEX_DYNAMIC_PORT_ENVAR, for instance to `PORT`"),
+                    .help("name it there or in FLEX_DYNAMIC_PORT_ENVAR, for instance `PORT`"),
             );
             return None;
         };
-        let bound = self.sources.environment.get(&variable).map(|port| port.trim().parse::<u16>());
-        match (bound, written) {
-            (Some(Ok(bound)), Some(written)) if bound != 0 => Some(DynamicPort { written, bound }),
-            (_, None) => None,
-            (found, _) => {
-                let what = if found.is_some() { "holds no port" } else { "is not set" };
-                self.problems.push(
-                    Diagnostic::error(format!("the variable {variable}, named for the dynamic port, {what}"))
-                        .field("dynamic_port.variable")
-                        .help("expected a whole number from 1 to 65535"),
-                );
-                None
-            }
+        let found = self.sources.environment.get(&variable);
+        let bound = found.and_then(|port| port.trim().parse().ok());
+        let bound = bound.filter(|port| *port != 0 && *port != RESERVED_PORT);
+        if let Some(bound) = bound {
+            return Some(DynamicPort { written: written?, bound });
         }
+        let what = if found.is_some() { "holds no port" } else { "is not set" };
+        self.problems.push(
+            Diagnostic::error(format!("the variable {variable}, named for the dynamic port, {what}"))
+                .field("dynamic_port.variable")
+                .help("expected a whole number from 1 to 65535, but not 9998, which is reserved"),
+        );
+        None
     }
 
     /// `None` when the value does not fit, which is then a problem.

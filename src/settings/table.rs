@@ -93,7 +93,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("headers.server", Kind::Token, "portcullis", "The `server` of every response."),
     Setting::new("headers.forward_client_cert_details", Kind::Choice(CERT_DETAILS), "SANITIZE", "What happens to `x-forwarded-client-cert`: `ALWAYS_FORWARD_ONLY` passes on what a client sent; all others remove it while listeners take no client certificates.")
         .vendor("FLEX_FORWARD_CLIENT_CERT_DETAILS"),
-    Setting::new("headers.envoy", Kind::Bool, "false", "Without effect yet: `x-envoy-*` fields pass in both directions.")
+    Setting::new("headers.envoy", Kind::Bool, "false", "Let `x-envoy-*` fields pass in both directions and add `x-envoy-expected-rq-timeout-ms`, `x-envoy-original-path` and `x-envoy-upstream-service-time`; otherwise such fields are removed.")
         .vendor("FLEX_ENVOY_HEADERS_ENABLED"),
     Setting::new("paths.merge_slashes", Kind::Bool, "true", "Treat `//` in a path as `/`, for matching and forwarding."),
     Setting::new("paths.base_path_canonicalizer", Kind::Bool, "false", "Serve `/api` as `/api/` where the base path is `/api/`; otherwise 404.")
@@ -107,9 +107,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("log.format", Kind::Choice(&["text", "json"]), "text", "Form of the lines on standard output."),
     Setting::new("log.buffer", Kind::Bytes(64 * 1024, 1024 * MIB), "8MiB", "Memory for lines that an output has not taken yet, for each output. Beyond it lines are dropped and counted."),
     Setting::new("access_log", Kind::Bool, "false", "Write one line for each request, besides what Message Logging writes."),
-    Setting::new("dynamic_port.enabled", Kind::Bool, "false", "Replace one instance port by the port that the platform names. Only the vendor's three variables, given together, take effect yet.")
+    Setting::new("dynamic_port.enabled", Kind::Bool, "false", "Replace one instance port, `dynamic_port.value`, by the port that the platform names.")
         .vendor("FLEX_DYNAMIC_PORT_ENABLE"),
-    Setting::new("dynamic_port.variable", Kind::Or("", &Kind::Name), "", "Environment variable that holds the platform's port, such as `PORT`.")
+    Setting::new("dynamic_port.variable", Kind::Or("", &Kind::Name), "", "Environment variable that holds the platform's port, such as `PORT`; needed when enabled.")
         .vendor("FLEX_DYNAMIC_PORT_ENVAR"),
     Setting::new("dynamic_port.value", Kind::Count(1, 65_535), "8081", "The port to replace.")
         .vendor("FLEX_DYNAMIC_PORT_VALUE"),

@@ -125,6 +125,14 @@ fn a_dynamic_port_is_taken_from_the_variable_that_is_named() {
     let mut variables = on.to_vec();
     variables.push(("PORT", "5005"));
     assert_eq!(env(&variables).dynamic_port, Some(DynamicPort { written: 8081, bound: 5005 }));
+    let text = "dynamic_port: {enabled: true, variable: PORT, value: 80}";
+    let ours = with_file(text, &[("PORT", "5005")]).0.expect("the file is good").settings;
+    assert_eq!(ours.dynamic_port, Some(DynamicPort { written: 80, bound: 5005 }));
+    for bad in ["", "0", "9998", "65536", "http"] {
+        *variables.last_mut().expect("PORT") = ("PORT", bad);
+        let error = with_env(&variables).expect_err(bad).to_string();
+        assert!(error.contains("the variable PORT, named for the dynamic port, holds no port"), "{error}");
+    }
     let error = with_env(&on).expect_err("PORT is not set").to_string();
     assert!(error.contains("the variable PORT, named for the dynamic port, is not set"), "{error}");
     let error = with_env(&on[..1]).expect_err("no variable is named").to_string();

@@ -71,7 +71,12 @@ impl Reconciliation {
         self.repeat = true;
         let model = resolve(
             &scan.set,
-            Inputs { policies: &Catalog, environment: &*self.environment, previous: self.model.as_deref() },
+            Inputs {
+                policies: &Catalog,
+                environment: &*self.environment,
+                dynamic_port: self.settings.dynamic_port,
+                previous: self.model.as_deref(),
+            },
         );
         let engine = EngineSettings::of(&self.settings, &model.settings);
         let Compiled { snapshot, diagnostics, not_ready } = self.compiler.compile(&model, engine);

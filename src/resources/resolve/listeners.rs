@@ -1,4 +1,4 @@
-//! Which instances may listen: ports from variables, TLS, clashes of base paths (configuration
+//! Which instances may listen: dynamic ports, TLS, clashes of base paths (configuration
 //! reference 4.1, 4.2).
 
 use std::collections::HashMap;
@@ -110,37 +110,11 @@ impl Resolver<'_> {
         Some(active.clone())
     }
 
-    /// `FLEX_DYNAMIC_PORT_ENABLE`, `_VALUE` (the port written), `_ENVAR` (the variable with the port
-    /// to use instead).
+    /// The port that a platform hands out takes the place of the one that is written.
     fn replace_dynamic_port(&mut self) {
-        let variable = |name: &str| (self.inputs.environment)(name).filter(|value| !value.is_empty());
-        let enabled = variable("FLEX_DYNAMIC_PORT_ENABLE");
-        if !enabled
-            .is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on"))
-        {
-            return;
-        }
-        let port = |name: &str| {
-            variable(name)?.trim().parse::<u16>().ok().filter(|port| *port != 0 && *port != 9998)
-        };
-        let source = variable("FLEX_DYNAMIC_PORT_ENVAR");
-        match (port("FLEX_DYNAMIC_PORT_VALUE"), source.as_deref().and_then(port)) {
-            (Some(written), Some(actual)) => {
-                let drafts = self.instances.values_mut();
-                drafts
-                    .filter(|draft| draft.address.port == written)
-                    .for_each(|draft| draft.address.value.port = actual);
-            }
-            (written, _) => {
-                let cause = match (written, source) {
-                    (None, _) => "`FLEX_DYNAMIC_PORT_VALUE` is not a port".to_owned(),
-                    (_, None) => "`FLEX_DYNAMIC_PORT_ENVAR` is not set".to_owned(),
-                    (_, Some(name)) => format!("the variable `{name}` holds no port"),
-                };
-                let diagnostic = crate::base::Diagnostic::error(format!("no dynamic port: {cause}"))
-                    .help("unset `FLEX_DYNAMIC_PORT_ENABLE` to use the ports as written");
-                self.report.diagnostics.push(diagnostic);
-            }
+        let Some(port) = self.inputs.dynamic_port else { return };
+        for draft in self.instances.values_mut().filter(|draft| draft.address.port == port.written) {
+            draft.address.value.port = port.bound;
         }
     }
 

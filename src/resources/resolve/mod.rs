@@ -24,14 +24,17 @@ use super::{
 use crate::{
     base::{Diagnostic, Diagnostics, ResourceName, Subject},
     document::Problem,
+    settings::DynamicPort,
 };
 
 /// What resolving depends on besides the resources.
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     pub policies: &'a dyn PolicyNames,
-    /// Environment variables: for `$NAME` in policies and for `FLEX_DYNAMIC_PORT_*`.
+    /// Environment variables, for `$NAME` in policies.
     pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// Replaces a port in addresses of instances (configuration reference 13).
+    pub dynamic_port: Option<DynamicPort>,
     /// What is served now: on a clash of base paths the active instance wins (4.2).
     pub previous: Option<&'a ResolvedModel>,
 }

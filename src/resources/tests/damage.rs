@@ -64,7 +64,8 @@ fn damaged_files_never_panic_and_everything_invalid_is_reported() {
         for document in &parsed.documents {
             read(document, &environment, &mut set);
         }
-        let inputs = Inputs { policies: &Catalog, environment: &*environment, previous: None };
+        let inputs =
+            Inputs { policies: &Catalog, environment: &*environment, dynamic_port: None, previous: None };
         let model = resolve(&set, inputs);
         for resource in &model.resources {
             let Err(reason) = &resource.ready else { continue };

@@ -28,7 +28,7 @@ fn environment() -> Lookup {
 fn resolve_paths(paths: &[PathBuf], previous: Option<&ResolvedModel>) -> ResolvedModel {
     let environment = environment();
     let set = load(paths, environment.clone());
-    resolve(&set, Inputs { policies: &Catalog, environment: &*environment, previous })
+    resolve(&set, Inputs { policies: &Catalog, environment: &*environment, dynamic_port: None, previous })
 }
 
 /// Resolves the text of one file.

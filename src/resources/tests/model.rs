@@ -1,5 +1,8 @@
 use super::*;
-use crate::resources::{ListenScheme, Route, ServiceScheme};
+use crate::{
+    resources::{ListenScheme, Route, ServiceScheme},
+    settings::DynamicPort,
+};
 
 const HEAD: &str = "apiVersion: gateway.mulesoft.com/v1alpha1\n";
 
@@ -271,25 +274,22 @@ fn configurations_merge_by_key_and_the_first_by_name_wins() {
 }
 
 #[test]
-fn a_port_may_come_from_a_variable() {
+fn a_dynamic_port_replaces_the_one_that_is_written() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("a.yaml");
     std::fs::write(&path, instance("a", "http://0.0.0.0:8081") + &instance("b", "http://0.0.0.0:8082"))
         .expect("written");
-    let set = load(&[path], environment());
-    let variables = |name: &str| {
-        let value = match name {
-            "FLEX_DYNAMIC_PORT_ENABLE" => "true",
-            "FLEX_DYNAMIC_PORT_VALUE" => "8081",
-            "FLEX_DYNAMIC_PORT_ENVAR" => "PORT",
-            "PORT" => "9000",
-            _ => return None,
-        };
-        Some(value.to_owned())
+    let environment = environment();
+    let set = load(&[path], environment.clone());
+    let ports = |dynamic_port| {
+        let inputs = Inputs { policies: &Catalog, environment: &*environment, dynamic_port, previous: None };
+        let model = resolve(&set, inputs);
+        model.instances.iter().map(|instance| instance.address.port).collect::<Vec<_>>()
     };
-    let model = resolve(&set, Inputs { policies: &Catalog, environment: &variables, previous: None });
-    let ports: Vec<_> = model.instances.iter().map(|instance| instance.address.port).collect();
-    assert_eq!(ports, [9000, 8082]);
+    assert_eq!(ports(None), [8081, 8082]);
+    assert_eq!(ports(Some(DynamicPort { written: 8081, bound: 9000 })), [9000, 8082]);
+    let clash = ports(Some(DynamicPort { written: 8081, bound: 8082 }));
+    assert_eq!(clash, [8082], "what is replaced may clash like what is written");
 }
 
 #[test]
