@@ -17,7 +17,7 @@ use crate::{PATIENCE, binary, config, eventually, ports};
 pub struct Plan {
     files: Vec<(String, String)>,
     environment: Vec<(String, String)>,
-    workers: usize,
+    workers: Option<usize>,
     arguments: Vec<String>,
     open_files: Option<(u32, u32)>,
 }
@@ -27,7 +27,7 @@ impl Default for Plan {
         Self {
             files: Vec::new(),
             environment: Vec::new(),
-            workers: 2,
+            workers: Some(2),
             arguments: Vec::new(),
             open_files: None,
         }
@@ -61,7 +61,14 @@ impl Plan {
 
     #[must_use]
     pub fn workers(mut self, count: usize) -> Self {
-        self.workers = count;
+        self.workers = Some(count);
+        self
+    }
+
+    /// No flag says how many workers there are: a variable or a default does.
+    #[must_use]
+    pub fn workers_unsaid(mut self) -> Self {
+        self.workers = None;
         self
     }
 
@@ -127,9 +134,10 @@ fn launch(plan: Plan, folder: tempfile::TempDir, admin: SocketAddr) -> Gateway {
         }
     };
     command.args(["run", "--config"]).arg(folder.path());
-    command
-        .args(["--admin", &admin.to_string(), "--workers", &plan.workers.to_string()])
-        .args(&plan.arguments);
+    command.args(["--admin", &admin.to_string()]).args(&plan.arguments);
+    if let Some(count) = plan.workers {
+        command.args(["--workers", &count.to_string()]);
+    }
     for (name, _) in std::env::vars_os() {
         let foreign =
             name.to_str().is_none_or(|name| name.starts_with("FLEX_") || name.starts_with("PORTCULLIS_"));

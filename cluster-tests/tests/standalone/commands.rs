@@ -53,6 +53,78 @@ fn settings_that_cannot_be_read_end_the_start() {
     assert!(said(&output).contains("PORTCULLIS_WORKERS"), "the message names the source: {}", said(&output));
 }
 
+/// Configuration reference 13: a limit that is silently another is none.
+#[test]
+fn a_vendor_variable_that_does_not_fit_ends_the_start_and_is_named() {
+    let (_folder, path) = file("");
+    for (variable, bad) in [
+        ("FLEX_CONNECTION_IDLE_TIMEOUT_SECONDS", "soon"),
+        ("FLEX_STREAM_IDLE_TIMEOUT_SECONDS", "0"),
+        ("FLEX_UPSTREAM_CONNECTION_IDLE_TIMEOUT_SECONDS", "-1"),
+        ("FLEX_UPSTREAM_RESPONSE_TIMEOUT_SECONDS", "1.5s"),
+        ("FLEX_ENVOY_HEADERS_ENABLED", "perhaps"),
+        ("FLEX_REWRITE_HOST_HEADER", ""),
+        ("FLEX_REMOVE_SERVER_HEADER", "2"),
+        ("FLEX_FORWARD_CLIENT_CERT_DETAILS", "SOME"),
+        ("FLEX_DOWNSTREAM_CONNECTION_BUFFER_LIMIT_BYTES", "1 MB and a bit"),
+        ("FLEX_SERVICE_ENVOY_DRAIN_TIME", "for ever"),
+        ("FLEX_SERVICE_ENVOY_CONCURRENCY", "0"),
+        ("FLEX_SYNC_DEBOUNCE_TIME", "-5s"),
+        ("FLEX_DNS_REFRESH_RATE", "often"),
+        ("FLEX_BASE_PATH_CANONICALIZER_ENABLED", "/api"),
+        ("FLEX_DYNAMIC_PORT_VALUE", "http"),
+    ] {
+        for command in [vec!["run", "--config", &path, "--admin", "off"], vec!["validate", &path]] {
+            let output = portcullis(&command, &[(variable, bad)]);
+            assert_eq!(output.status.code(), Some(78), "{variable}={bad}: {}", said(&output));
+            assert!(said(&output).contains(variable), "the source is named: {}", said(&output));
+        }
+    }
+}
+
+#[test]
+fn validate_sees_the_dynamic_port_as_run_does() {
+    let text = documents(&[
+        api("a", "http://127.0.0.1:8081/", "http://nowhere.invalid"),
+        api("b", "http://127.0.0.1:8082/", "http://nowhere.invalid"),
+    ]);
+    let (_folder, path) = file(&text);
+    let on = |port| {
+        let variables = [
+            ("FLEX_DYNAMIC_PORT_ENABLE", "true"),
+            ("FLEX_DYNAMIC_PORT_ENVAR", "PORT"),
+            ("FLEX_DYNAMIC_PORT_VALUE", "8081"),
+            ("PORT", port),
+        ];
+        portcullis(&["validate", &path], &variables)
+    };
+    assert_exit(&on("8083"), 0);
+    let output = on("8082");
+    assert_exit(&output, 65);
+    assert!(said(&output).contains("clashes"), "{}", said(&output));
+    assert_exit(&on("http"), 78);
+}
+
+/// Decision 19: `validate` speaks of variables as it does of fields.
+#[test]
+fn variables_without_effect_yet_are_warned_about_by_validate() {
+    let good = api("good", "http://127.0.0.1:8080/a", "http://nowhere.invalid:9000");
+    let (_folder, path) = file(&documents(&[good]));
+    for variable in [
+        "FLEX_CONFIG",
+        "FLEX_HEADER_RAW_VALUE_ENABLE",
+        "FLEX_FLUENTBIT_OUTPUT_STORAGE_TOTAL_LIMIT_SIZE",
+        "FLEX_DATASOURCE_CONTROL_NODE_ENABLED",
+        "FLEX_METRIC_ADDR",
+    ] {
+        let output = portcullis(&["validate", &path], &[(variable, "1")]);
+        assert_exit(&output, 0);
+        let text = said(&output);
+        assert!(text.contains(variable) && text.contains("not supported yet"), "{variable}: {text}");
+        assert_exit(&portcullis(&["validate", "--strict", &path], &[(variable, "1")]), 65);
+    }
+}
+
 #[test]
 fn validate_needs_no_network_and_tells_good_from_bad() {
     let good = api("good", "http://127.0.0.1:8080/a", "http://nowhere.invalid:9000");

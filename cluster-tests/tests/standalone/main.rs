@@ -20,3 +20,4 @@ mod shutdown;
 mod smuggling;
 mod smuggling_corpus;
 mod timeouts;
+mod variables;

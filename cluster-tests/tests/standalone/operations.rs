@@ -1,4 +1,4 @@
-//! Probes, the admin interface and what section 13's variables change from outside (configuration reference 10 and 13).
+//! Probes, the admin interface, files and logs of one gateway (configuration reference 2, 9 and 10).
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -107,61 +107,6 @@ fn the_log_level_changes_at_run_time() {
     assert!(put("debug") < 300);
     assert!(put("error") < 300);
     assert!((400..500).contains(&put("loudest")), "an unknown level is refused");
-}
-
-#[test]
-fn files_are_applied_only_after_the_debounce_time() {
-    let (upstream, port, later) = (Upstream::echo("up"), ports::free(), ports::free());
-    let plan = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]);
-    let gateway = plan.environment("FLEX_SYNC_DEBOUNCE_TIME", "2s").start();
-    gateway.put("later.yaml", &[plain("later", later, &upstream)]);
-    let written = std::time::Instant::now();
-    eventually("the new port", || Client::try_connect(local(later)).ok());
-    let took = written.elapsed();
-    assert!(took >= Duration::from_millis(1_800), "applied after {took:?}");
-}
-
-#[test]
-fn there_are_as_many_workers_as_the_flag_says() {
-    let (upstream, port) = (Upstream::echo("up"), ports::free());
-    let threads = |workers: usize| {
-        let gateway = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]).workers(workers).start();
-        gateway.threads()
-    };
-    let (one, four) = (threads(1), threads(4));
-    assert!(four >= one + 3, "{one} threads with one worker, {four} with four");
-}
-
-#[test]
-fn a_dynamic_port_replaces_a_fixed_one() {
-    let (upstream, fixed, dynamic) = (Upstream::echo("up"), ports::free(), ports::free());
-    let _gateway = Plan::new()
-        .with("api.yaml", &[plain("api", fixed, &upstream)])
-        .environment("FLEX_DYNAMIC_PORT_ENABLE", "true")
-        .environment("FLEX_DYNAMIC_PORT_ENVAR", "PORT")
-        .environment("FLEX_DYNAMIC_PORT_VALUE", &fixed.to_string())
-        .environment("PORT", &dynamic.to_string())
-        .start();
-    assert_eq!(get(local(dynamic), "/").status, 200);
-    assert!(Client::try_connect(local(fixed)).is_err());
-}
-
-#[test]
-fn client_certificate_details_are_forwarded_only_when_asked() {
-    let (upstream, port) = (Upstream::echo("up"), ports::free());
-    let seen = |value: Option<&str>| {
-        let plan = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]);
-        let plan = match value {
-            Some(value) => plan.environment("FLEX_FORWARD_CLIENT_CERT_DETAILS", value),
-            None => plan,
-        };
-        let _gateway = plan.start();
-        let response = Client::connect(local(port)).get("/", "a", "X-Forwarded-Client-Cert: Hash=abc\r\n");
-        response.json()["fields"].to_string().contains("Hash=abc")
-    };
-    assert!(!seen(None), "SANITIZE is the default");
-    assert!(!seen(Some("SANITIZE_SET")));
-    assert!(seen(Some("ALWAYS_FORWARD_ONLY")));
 }
 
 #[test]
