@@ -145,6 +145,8 @@ async fn status(gateway: web::Data<Gateway>) -> HttpResponse {
         "gateway": {
             "id": gateway.settings.gateway.id,
             "name": gateway.settings.gateway.name,
+            "replica": gateway.settings.gateway.replica,
+            "workers": gateway.settings.workers,
             "version": env!("CARGO_PKG_VERSION"),
             "uptimeSeconds": gateway.started.elapsed().as_secs(),
         },

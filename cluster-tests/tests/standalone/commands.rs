@@ -215,6 +215,25 @@ fn probe_asks_a_running_gateway_and_tells_by_its_exit_code() {
     assert!([1, 69].contains(&probe(&nobody, "--check=liveness").status.code().unwrap_or(0)));
 }
 
+/// Configuration reference 10.1: the options of the command are those of the query.
+#[test]
+fn probe_is_ready_in_spite_of_the_errors_that_its_options_allow() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let bad = serde_json::json!([{"policyRef": {"name": "no-such-policy"}}]);
+    let listen = format!("http://127.0.0.1:{port}");
+    let value = cluster_tests::config::api_with("guarded", &listen, &upstream.url(), bad);
+    let gateway = Plan::new().with("api.yaml", &[value]).start_unready();
+    let admin = gateway.admin_address().to_string();
+    let all = ["--allow-api-errors", "--allow-envoy-errors", "--allow-policy-errors"];
+    let probe = |options: &[&str]| {
+        let words = [&["probe", "--check=readiness", "--admin", &admin], options].concat();
+        portcullis(&words, &[]).status.code()
+    };
+    cluster_tests::eventually("the first look at the files", || (probe(&all) == Some(0)).then_some(()));
+    assert_eq!(probe(&[]), Some(1), "options default to false");
+    assert_eq!(probe(&all[1..2]), Some(1), "this is no error of an address");
+}
+
 #[test]
 fn an_admin_address_that_is_taken_ends_the_start_with_a_word() {
     let taken = ports::Port::reserve();

@@ -64,6 +64,33 @@ fn route_bindings_are_tried_by_ascending_order_and_carry_a_destination_path() {
 }
 
 #[test]
+fn a_destination_without_a_namespace_is_in_that_of_the_binding_and_its_kind_is_service() {
+    let (near, far) = (Upstream::echo("near"), Upstream::echo("far"));
+    let port = ports::free();
+    let within = |namespace: &str, mut value: Value| {
+        value["metadata"]["namespace"] = namespace.into();
+        value
+    };
+    let to = |name: &str, order: i64, path: &str, destination: Value| {
+        let config = json!({"destinationRef": destination});
+        let more = json!({"order": order, "config": config, "rules": [{"path": path}]});
+        within("sales", binding(name, "ApiInstance", "orders", "route", more))
+    };
+    let resources = [
+        within("sales", bare("orders", port, "")),
+        within("sales", service("up", &near.url())),
+        service("up", &far.url()),
+        to("absent", 1, "/absent", json!({"name": "up"})),
+        to("empty", 2, "/empty", json!({"kind": "Service", "name": "up", "namespace": ""})),
+        to("named", 3, "/named", json!({"name": "up", "namespace": "default"})),
+    ];
+    let _gateway = Plan::new().with("api.yaml", &resources).start();
+    for (path, answer) in [("/absent", "near"), ("/empty", "near"), ("/named", "far")] {
+        assert_eq!(get(local(port), path).json()["upstream"], answer, "{path}");
+    }
+}
+
+#[test]
 fn route_bindings_and_inline_services_merge_by_order() {
     let (inline, bound) = (Upstream::echo("inline"), Upstream::echo("bound"));
     let port = ports::free();

@@ -51,6 +51,22 @@ fn a_starting_gateway_with_errors_is_ready_only_for_those_who_allow_them() {
 }
 
 #[test]
+fn a_bad_change_does_not_take_readiness_from_a_running_gateway() {
+    let (upstream, port, broken) = (Upstream::echo("up"), ports::free(), ports::free());
+    let gateway = Plan::new().with("api.yaml", &[plain("good", port, &upstream)]).start();
+    let bad = json!([{"policyRef": {"name": "no-such-policy"}}]);
+    let guarded = api_with("guarded", &format!("http://127.0.0.1:{broken}"), &upstream.url(), bad);
+    let outcome = gateway.apply("bad.yaml", &[guarded]);
+    assert!(outcome.json()["errors"].as_u64().is_some_and(|errors| errors > 0), "{}", outcome.text());
+    assert!(gateway.ready());
+    gateway.remove("api.yaml");
+    gateway.remove("bad.yaml");
+    let _ = gateway.reload();
+    eventually("the port is closed", || Client::try_connect(local(port)).is_err().then_some(()));
+    assert!(gateway.ready(), "it was ready once, and a change of configuration does not flip it");
+}
+
+#[test]
 fn the_probe_port_is_off_unless_configured_and_serves_both_probes() {
     let (upstream, port, probe) = (Upstream::echo("up"), ports::free(), ports::free());
     let gateway = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]).start();

@@ -53,6 +53,16 @@ fn the_vendors_variable_sets_the_workers_and_a_flag_outranks_it() {
 }
 
 #[test]
+fn a_replica_has_the_name_and_id_that_the_variables_give_it() {
+    let told = |plan: Plan| plan.start_unready().admin("GET", "/status").json()["gateway"].clone();
+    let said = told(Plan::new().environment("FLEX_NAME", "edge-1").environment("FLEX_INSTANCE_ID", "r7"));
+    assert_eq!((&said["name"], &said["replica"]), (&json!("edge-1"), &json!("r7")));
+    let (one, other) = (told(Plan::new()), told(Plan::new()));
+    assert!(one["name"].as_str().is_some_and(|name| !name.is_empty()), "{one}");
+    assert_ne!(one["name"], other["name"], "a name is generated for each replica");
+}
+
+#[test]
 fn a_dynamic_port_replaces_a_fixed_one() {
     let (upstream, fixed, dynamic) = (Upstream::echo("up"), ports::free(), ports::free());
     let _gateway = Plan::new()

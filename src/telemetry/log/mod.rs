@@ -81,7 +81,8 @@ pub struct RequestLine<'a> {
     pub request_id: &'a str,
     pub peer: IpAddr,
     pub method: &'a str,
-    /// The target as it was received. Its query is left out: tokens travel there.
+    /// The path as policies and routes matched it (decision 1), before it was rewritten. The query is
+    /// left out: tokens travel there.
     pub target: &'a str,
     /// 0 when no response was sent.
     pub status: u16,
