@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::{
     http::{Headers, Request, Response},
+    policy::Rejection,
     snapshot::EngineSettings,
 };
 
@@ -46,6 +47,11 @@ pub fn from_upstream(response: &mut Response, engine: &EngineSettings, took: Dur
     } else {
         response.headers.remove_prefixed(PREFIX);
     }
+}
+
+/// For the answer in place of an upstream whose circuit breaker is open (policies reference 5.1).
+pub fn overloaded(rejection: Rejection, engine: &EngineSettings) -> Rejection {
+    if engine.envoy_headers { rejection.header("x-envoy-overloaded", "true") } else { rejection }
 }
 
 fn set(headers: &mut Headers, name: &str, value: &str) {

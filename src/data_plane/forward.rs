@@ -100,7 +100,7 @@ impl Forward<'_> {
                 upstream.metrics.timeout();
                 Err(Rejection::text(504, "response_timeout", "upstream request timeout"))
             }
-            Some(Err(AcquireError::Overflow)) => Err(overflow()),
+            Some(Err(AcquireError::Overflow)) => Err(self.overflow()),
             Some(Err(AcquireError::Connect(error))) => Err(refuse_connect(error)),
         }
     }
@@ -174,8 +174,13 @@ impl Forward<'_> {
             Fault::RequestBody(BodyError::Malformed | BodyError::Disconnected) => {
                 Rejection::json(400, "request_body", "Bad Request")
             }
-            Fault::Overflow => overflow(),
+            Fault::Overflow => self.overflow(),
         }
+    }
+
+    fn overflow(&self) -> Rejection {
+        let text = "upstream connect error or disconnect/reset before headers. reset reason: overflow";
+        envoy::overloaded(unavailable("overflow", text), self.engine)
     }
 }
 
@@ -203,13 +208,6 @@ fn body_for_retry(error: ExchangeError, method: &Method, replay: Option<Body>) -
 
 fn unavailable(reason: &'static str, text: &'static str) -> Rejection {
     Rejection::text(503, reason, text)
-}
-
-fn overflow() -> Rejection {
-    unavailable(
-        "overflow",
-        "upstream connect error or disconnect/reset before headers. reset reason: overflow",
-    )
 }
 
 fn refuse_connect(error: ConnectError) -> Rejection {

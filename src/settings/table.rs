@@ -93,7 +93,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("headers.server", Kind::Token, "portcullis", "The `server` of every response."),
     Setting::new("headers.forward_client_cert_details", Kind::Choice(CERT_DETAILS), "SANITIZE", "What happens to `x-forwarded-client-cert`: `ALWAYS_FORWARD_ONLY` passes on what a client sent; all others remove it while listeners take no client certificates.")
         .vendor("FLEX_FORWARD_CLIENT_CERT_DETAILS"),
-    Setting::new("headers.envoy", Kind::Bool, "false", "Let `x-envoy-*` fields pass in both directions and add `x-envoy-expected-rq-timeout-ms`, `x-envoy-original-path` and `x-envoy-upstream-service-time`; otherwise such fields are removed.")
+    Setting::new("headers.envoy", Kind::Bool, "false", "Let `x-envoy-*` fields pass in both directions and add `x-envoy-expected-rq-timeout-ms`, `x-envoy-original-path`, `x-envoy-upstream-service-time` and `x-envoy-overloaded`; otherwise such fields are removed.")
         .vendor("FLEX_ENVOY_HEADERS_ENABLED"),
     Setting::new("paths.merge_slashes", Kind::Bool, "true", "Treat `//` in a path as `/`, for matching and forwarding."),
     Setting::new("paths.base_path_canonicalizer", Kind::Bool, "false", "Serve `/api` as `/api/` where the base path is `/api/`; otherwise 404.")

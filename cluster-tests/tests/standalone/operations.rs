@@ -1,7 +1,6 @@
 //! Probes, the admin interface, files and logs of one gateway (configuration reference 2, 9 and 10).
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use cluster_tests::client::{Client, call, get};
 use cluster_tests::config::{api, api_with, configuration, login};

@@ -278,13 +278,19 @@ fn above_a_threshold_of_the_circuit_breaker_requests_are_refused_503() {
         });
         let breaker = binding("breaker", "Service", "slow", "circuit-breaker-flex", thresholds(limits));
         let resources: Vec<Value> = both.chain([service("slow", &upstream.url()), breaker]).collect();
-        let _gateway = Plan::new().with("api.yaml", &resources).start();
+        let plan = Plan::new().with("api.yaml", &resources);
+        let _gateway = plan.environment("FLEX_ENVOY_HEADERS_ENABLED", "true").start();
         let address = ([127, 0, 0, 1], port).into();
         for response in refused(address, "/x", admitted + 4, 4) {
             assert_eq!(response.status, 503, "{says}");
             let overflow =
                 "upstream connect error or disconnect/reset before headers. reset reason: overflow";
             assert_eq!(response.text(), overflow, "{says}");
+            assert_eq!(
+                response.head.get("x-envoy-overloaded"),
+                Some("true"),
+                "{says}: where it is switched on"
+            );
         }
         // Every instance that uses the Service shares one set of limits.
         assert_eq!(get(([127, 0, 0, 1], twin).into(), "/y").status, 503, "{says}");
@@ -297,6 +303,6 @@ fn the_circuit_breaker_of_the_whole_gateway_is_a_configuration() {
     let settings = json!({"circuitBreaker": {"thresholds": {"maxConnections": 1, "maxPendingRequests": 1}}});
     let (_gateway, address) = gateway(&upstream.url(), json!([]), &[], Some(settings));
     for response in refused(address, "/x", 5, 3) {
-        assert_eq!(response.status, 503);
+        assert_eq!((response.status, response.head.get("x-envoy-overloaded")), (503, None));
     }
 }
