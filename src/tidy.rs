@@ -110,3 +110,8 @@ fn scripts_can_be_run_and_say_how() {
 fn links_between_pages_lead_somewhere() {
     expect_none(repository::broken_links(&read_repository()));
 }
+
+#[test]
+fn the_tests_that_the_reference_table_names_exist() {
+    expect_none(repository::missing_tests(&read_repository()));
+}

@@ -110,3 +110,34 @@ fn resolve(page: &str, target: &str) -> String {
     }
     parts.join("/")
 }
+
+/// Tests that the table in `docs/testing.md` names as `module::test` and that do not exist.
+pub(super) fn missing_tests(files: &[File]) -> Vec<String> {
+    let modules: Vec<(String, &File)> = files
+        .iter()
+        .filter_map(|file| {
+            let path = file.path.strip_suffix(".rs")?.replace('/', "::");
+            let module = path.strip_suffix("::tests").or_else(|| path.strip_suffix("::mod")).unwrap_or(&path);
+            Some((format!("::{module}"), file))
+        })
+        .collect();
+    let mut findings = Vec::new();
+    let Some(page) = files.iter().find(|file| file.path == "docs/testing.md") else { return findings };
+    for (number, line) in page.text.lines().enumerate().filter(|(_, line)| line.starts_with('|')) {
+        for (module, test) in line.split('`').skip(1).step_by(2).filter_map(|name| name.rsplit_once("::")) {
+            let place = format!("::{module}");
+            let function = format!("fn {test}(");
+            let found =
+                modules.iter().any(|(path, file)| path.ends_with(&place) && file.text.contains(&function));
+            if !found {
+                findings.push(format!(
+                    "{}:{}: names the test `{module}::{test}`, which does not exist.\n  Name the test that holds \
+                     the row now, or bring it back.",
+                    page.path,
+                    number + 1
+                ));
+            }
+        }
+    }
+    findings
+}

@@ -191,3 +191,11 @@ fn a_link_to_nowhere_is_found() {
     assert_eq!(repository::broken_links(&page(fine)), Vec::<String>::new());
     assert_one(&repository::broken_links(&page("\n[x](b.md)")), &["docs/a.md:2", "docs/b.md"]);
 }
+
+#[test]
+fn a_named_test_that_does_not_exist_is_found() {
+    let code = "#[test]\nfn a_row_holds() {}\n";
+    let page = "`a::not_in_a_table`\n| row | `rules::a_row_holds`, `policy::rules::a_row_holds`, `other::a_row_holds` |\n";
+    let files = [file("src/policy/rules/tests.rs", code), file("docs/testing.md", page)];
+    assert_one(&repository::missing_tests(&files), &["docs/testing.md:2", "`other::a_row_holds`"]);
+}
