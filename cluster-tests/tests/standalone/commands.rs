@@ -63,7 +63,7 @@ fn a_vendor_variable_that_does_not_fit_ends_the_start_and_is_named() {
         ("FLEX_UPSTREAM_CONNECTION_IDLE_TIMEOUT_SECONDS", "-1"),
         ("FLEX_UPSTREAM_RESPONSE_TIMEOUT_SECONDS", "1.5s"),
         ("FLEX_ENVOY_HEADERS_ENABLED", "perhaps"),
-        ("FLEX_REWRITE_HOST_HEADER", ""),
+        ("FLEX_REWRITE_HOST_HEADER", "client"),
         ("FLEX_REMOVE_SERVER_HEADER", "2"),
         ("FLEX_FORWARD_CLIENT_CERT_DETAILS", "SOME"),
         ("FLEX_DOWNSTREAM_CONNECTION_BUFFER_LIMIT_BYTES", "1 MB and a bit"),
@@ -74,7 +74,7 @@ fn a_vendor_variable_that_does_not_fit_ends_the_start_and_is_named() {
         ("FLEX_BASE_PATH_CANONICALIZER_ENABLED", "/api"),
         ("FLEX_DYNAMIC_PORT_VALUE", "http"),
     ] {
-        for command in [vec!["run", "--config", &path, "--admin", "off"], vec!["validate", &path]] {
+        for command in [vec!["validate", &path], vec!["run", "--config", &path, "--admin", "off"]] {
             let output = portcullis(&command, &[(variable, bad)]);
             assert_eq!(output.status.code(), Some(78), "{variable}={bad}: {}", said(&output));
             assert!(said(&output).contains(variable), "the source is named: {}", said(&output));
