@@ -68,7 +68,7 @@ fn start_worker(address: SocketAddr, socket: TcpListener, file: &Path) -> Worker
     let (_publisher, snapshots) = snapshot_cell(generation.snapshot);
     let shared = Shared {
         snapshots,
-        resolver: Arc::new(Resolver::new(PATIENCE, Default::default())),
+        resolver: Arc::new(Resolver::new(PATIENCE, Default::default(), registry.gateway())),
         registry,
         connections: Arc::new(AtomicUsize::new(0)),
     };

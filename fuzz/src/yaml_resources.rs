@@ -56,7 +56,10 @@ fn read(bytes: &[u8], shown: &str) -> Vec<Diagnostic> {
             set.entries.push(Entry { resource, not_ready });
         }
     }
-    let model = resolve(&set, Inputs { policies: &Catalog, environment: &environment, previous: None });
+    let model = resolve(
+        &set,
+        Inputs { policies: &Catalog, environment: &environment, dynamic_port: None, previous: None },
+    );
     for resource in &model.resources {
         let Err(reason) = &resource.ready else { continue };
         let reported = model.diagnostics.iter().any(|found| reason.contains(&found.message));
