@@ -295,10 +295,12 @@ mod tests {
 
     fn shared() -> Shared {
         let engine = EngineSettings::of(&Settings::default(), &GatewaySettings::default());
+        let registry = Arc::new(Registry::new(2));
+        let resolver = Resolver::new(Duration::from_secs(5), Default::default(), registry.gateway());
         Shared {
             snapshots: snapshot_cell(Snapshot::empty(engine)).1,
-            resolver: Arc::new(Resolver::new(Duration::from_secs(5), Default::default())),
-            registry: Arc::new(Registry::new(2)),
+            resolver: Arc::new(resolver),
+            registry,
             connections: Arc::default(),
         }
     }
