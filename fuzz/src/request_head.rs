@@ -64,7 +64,7 @@ fn check_forwarded(head: RequestHead) {
         authority: head.authority,
     };
     let mut wire = Vec::new();
-    encode::request(&mut wire, &request, request.authority());
+    encode::request(&mut wire, &request, request.authority(), None);
     let shown = String::from_utf8_lossy(&wire);
     let Ok(Some((after, taken))) = parse_request(&wire, RULES) else { panic!("we would refuse {shown:?}") };
     assert_eq!(taken, wire.len(), "{shown:?}");

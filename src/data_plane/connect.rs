@@ -1,11 +1,11 @@
 //! New connections to upstreams: each address of a name is tried in turn.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{http1::wire::Transport, resolver::Resolver};
-use crate::{snapshot::UpstreamPlan, telemetry::metrics::ConnectFailure};
+use crate::{outbound::ProxyError, snapshot::UpstreamPlan, telemetry::metrics::ConnectFailure};
 
 /// Why there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,20 @@ pub enum ConnectError {
     Refused,
     Timeout,
     Tls,
+    /// There is a connection to the forward proxy, but none through it.
+    Proxy(ProxyError),
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve => f.write_str("its name cannot be resolved"),
+            Self::Refused => f.write_str("it cannot be reached"),
+            Self::Timeout => f.write_str("it took too long"),
+            Self::Tls => f.write_str("the TLS handshake failed"),
+            Self::Proxy(error) => error.fmt(f),
+        }
+    }
 }
 
 impl From<ConnectError> for ConnectFailure {
@@ -23,11 +37,12 @@ impl From<ConnectError> for ConnectFailure {
             ConnectError::Refused => Self::Refused,
             ConnectError::Timeout => Self::Timeout,
             ConnectError::Tls => Self::Tls,
+            ConnectError::Proxy(_) => Self::Proxy,
         }
     }
 }
 
-/// Connects to an upstream; `limit` is for each address.
+/// Connects to an upstream, or to the forward proxy that leads there; `limit` is for each address.
 ///
 /// # Errors
 /// The reason that the last address gave. Details go to the log at level debug.
@@ -36,9 +51,31 @@ pub async fn connect(
     resolver: &Resolver,
     limit: Duration,
 ) -> Result<Transport, ConnectError> {
-    let address = &upstream.address;
-    let found = resolver.resolve(&address.host, address.port).await.map_err(|error| {
-        tracing::debug!(upstream = %upstream.name, host = address.host, %error, "cannot resolve");
+    let outcome = try_addresses(upstream, resolver, limit).await;
+    if let Some(via) = &upstream.proxy {
+        match &outcome {
+            // Whatever is wrong there, the proxy let us through to it.
+            Err(ConnectError::Tls) => via.works(&upstream.name),
+            Err(error) => via.failed(&upstream.name, error),
+            Ok(_) if via.tunnel => via.works(&upstream.name),
+            // Only its first answer tells.
+            Ok(_) => {}
+        }
+    }
+    outcome
+}
+
+async fn try_addresses(
+    upstream: &UpstreamPlan,
+    resolver: &Resolver,
+    limit: Duration,
+) -> Result<Transport, ConnectError> {
+    let (host, port) = match &upstream.proxy {
+        Some(via) => (&via.proxy.host, via.proxy.port),
+        None => (&upstream.address.host, upstream.address.port),
+    };
+    let found = resolver.resolve(host, port).await.map_err(|error| {
+        tracing::debug!(upstream = %upstream.name, host, %error, "cannot resolve");
         ConnectError::Resolve
     })?;
     let mut outcome = Err(ConnectError::Resolve);
@@ -56,12 +93,15 @@ async fn connect_to(upstream: &UpstreamPlan, socket: SocketAddr) -> Result<Trans
     let note = |error: &io::Error| {
         tracing::debug!(upstream = %upstream.name, %socket, %error, "cannot connect");
     };
-    let stream = TcpStream::connect(socket).await.map_err(|error| {
+    let mut stream = TcpStream::connect(socket).await.map_err(|error| {
         note(&error);
         ConnectError::Refused
     })?;
     // Requests are written whole; waiting to fill a segment would only add latency.
     let _ = stream.set_nodelay(true);
+    if let Some(via) = upstream.proxy.as_ref().filter(|via| via.tunnel) {
+        via.proxy.tunnel(&mut stream, &via.authority).await.map_err(ConnectError::Proxy)?;
+    }
     let Some(tls) = &upstream.tls else { return Ok(Transport::Tcp(stream)) };
     let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls.config));
     let stream = connector.connect(tls.name.clone(), stream).await.map_err(|error| {

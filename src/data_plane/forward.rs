@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     http::{Body, BodyError, BodySource, Method, Origin, Request, Response},
+    outbound::ProxyError,
     policy::{Exchange, Rejection, chain::Outcome},
     snapshot::{EngineSettings, Gauge, UpstreamPlan},
 };
@@ -101,7 +102,7 @@ impl Forward<'_> {
                 Err(Rejection::text(504, "response_timeout", "upstream request timeout"))
             }
             Some(Err(AcquireError::Overflow)) => Err(self.overflow()),
-            Some(Err(AcquireError::Connect(error))) => Err(refuse_connect(error)),
+            Some(Err(AcquireError::Connect(error))) => Err(refuse_connect(error, upstream)),
         }
     }
 
@@ -125,9 +126,19 @@ impl Forward<'_> {
                 body,
             });
         };
-        let authority = if self.engine.rewrite_host { &*upstream.authority } else { request.authority() };
+        // Requests in a tunnel are as those without a proxy.
+        let via = upstream.proxy.as_ref().filter(|via| !via.tunnel);
+        if via.is_some() {
+            request.headers.remove("proxy-authorization");
+        }
+        let authority = match via {
+            // A proxy replaces Host by the target's authority (RFC 9112 section 3.2.2).
+            Some(via) => &*via.authority,
+            None if self.engine.rewrite_host => &*upstream.authority,
+            None => request.authority(),
+        };
         let mut head = sender::buffer();
-        let framing = encode::request(&mut head, request, authority);
+        let framing = encode::request(&mut head, request, authority, via.map(|via| &*via.proxy));
         let body = std::mem::take(&mut request.body);
         let to_head = request.method == Method::Head;
         let limits = ExchangeLimits {
@@ -138,6 +149,20 @@ impl Forward<'_> {
         let outgoing = Outgoing { head, framing, body, to_head };
         let head = connection.exchange(outgoing, limits, self.client, ticket).await?;
         let body = connection.response_body(&head);
+        match via {
+            Some(via) if head.status == 407 => {
+                via.failed(&upstream.name, &ProxyError::Refused(407));
+                return Err(ExchangeError {
+                    fault: Fault::ProxyCredentials,
+                    sent_bytes: u64::MAX,
+                    body_untouched: false,
+                    answered: true,
+                    body: Body::Empty,
+                });
+            }
+            Some(via) => via.works(&upstream.name),
+            None => {}
+        }
         Ok(Response {
             status: head.status,
             headers: head.headers,
@@ -174,6 +199,7 @@ impl Forward<'_> {
             Fault::RequestBody(BodyError::Malformed | BodyError::Disconnected) => {
                 Rejection::json(400, "request_body", "Bad Request")
             }
+            Fault::ProxyCredentials => connect_failure(),
             Fault::Overflow => self.overflow(),
         }
     }
@@ -210,16 +236,25 @@ fn unavailable(reason: &'static str, text: &'static str) -> Rejection {
     Rejection::text(503, reason, text)
 }
 
-fn refuse_connect(error: ConnectError) -> Rejection {
-    let (reason, text) = match error {
-        ConnectError::Timeout => (
+fn connect_failure() -> Rejection {
+    unavailable(
+        "connect_failure",
+        "upstream connect error or disconnect/reset before headers. reset reason: connection failure",
+    )
+}
+
+fn refuse_connect(error: ConnectError, upstream: &UpstreamPlan) -> Rejection {
+    let rejection = match error {
+        ConnectError::Timeout => unavailable(
             "connect_timeout",
             "upstream connect error or disconnect/reset before headers. reset reason: connection timeout",
         ),
-        ConnectError::Resolve | ConnectError::Refused | ConnectError::Tls => (
-            "connect_failure",
-            "upstream connect error or disconnect/reset before headers. reset reason: connection failure",
-        ),
+        ConnectError::Resolve | ConnectError::Refused | ConnectError::Tls | ConnectError::Proxy(_) => {
+            connect_failure()
+        }
     };
-    unavailable(reason, text)
+    match &upstream.proxy {
+        Some(via) => rejection.log(format!("through the forward proxy {}: {error}", via.proxy)),
+        None => rejection,
+    }
 }

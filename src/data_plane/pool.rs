@@ -100,7 +100,12 @@ impl UpstreamPool {
     /// Whether its connections lead where a plan says.
     fn is_of(&self, plan: &UpstreamPlan) -> bool {
         let current = self.plan.borrow();
-        current.name == plan.name && current.address == plan.address
+        let same_way = match (&current.proxy, &plan.proxy) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.is_like(other),
+            _ => false,
+        };
+        current.name == plan.name && current.address == plan.address && same_way
     }
 
     /// A connection for one request: an idle one, else a new one, else the next that is free.
@@ -255,10 +260,14 @@ impl Drop for UpstreamPool {
 mod tests {
     use super::*;
     use crate::{
-        base::ResourceName,
+        base::{ResourceName, Secret},
+        outbound::ForwardProxy,
         policy::{Chain, CircuitLimits},
         resources::{ServiceAddress, ServiceScheme},
-        snapshot::{UpstreamGauges, upstream::UpstreamLimits},
+        snapshot::{
+            UpstreamGauges,
+            upstream::{UpstreamLimits, UpstreamProxy},
+        },
         telemetry::metrics::Registry,
     };
 
@@ -280,8 +289,27 @@ mod tests {
             metrics: Registry::new(1).upstream(&name),
             name,
             tls: None,
+            proxy: None,
             blocked: None,
         })
+    }
+
+    #[test]
+    fn the_connections_of_one_way_are_never_used_for_another() {
+        let through = |password: &str| {
+            let proxy = ForwardProxy::new("proxy.test", 3128);
+            let proxy = Arc::new(proxy.with_credentials("u", &Secret::new(password.to_owned())));
+            let plan = plan(9001);
+            let proxy = Some(UpstreamProxy::new(&proxy, &plan.address, false));
+            Arc::new(UpstreamPlan { proxy, ..Arc::into_inner(plan).unwrap() })
+        };
+        let pools = Pools::default();
+        let direct = pools.pool(&plan(9001));
+        let first = pools.pool(&through("a"));
+        assert!(!Rc::ptr_eq(&direct, &first));
+        assert!(Rc::ptr_eq(&first, &pools.pool(&through("a"))), "an equal way keeps the pool");
+        assert!(!Rc::ptr_eq(&first, &pools.pool(&through("b"))), "other credentials");
+        assert!(!Rc::ptr_eq(&first, &pools.pool(&plan(9001))), "direct again");
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub enum OutboundError {
     Dns,
     ConnectTimeout,
     Connect(io::ErrorKind),
+    /// The forward proxy gives no connection; its address and why.
+    Proxy(String),
     /// The handshake failed.
     Tls(String),
     /// The system holds no certificate authority.
@@ -47,6 +49,7 @@ impl fmt::Display for OutboundError {
             Self::Dns => f.write_str("the host name cannot be resolved"),
             Self::ConnectTimeout => f.write_str("connecting took too long"),
             Self::Connect(kind) => write!(f, "connection failed: {kind}"),
+            Self::Proxy(why) => write!(f, "forward proxy {why}"),
             Self::Tls(why) => write!(f, "TLS handshake failed: {why}"),
             Self::NoRoots => f.write_str("the system has no certificate authorities"),
             Self::Timeout => f.write_str("no complete answer within the deadline"),

@@ -13,6 +13,7 @@
 
 mod call;
 mod error;
+pub mod proxy;
 mod tls;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 pub use call::{Answer, Call, Limits};
 pub use error::OutboundError;
+pub use proxy::{ForwardProxy, ProxyError};
 pub use tls::{any_server, root_store, system_roots};
 
 /// Calls out. Cheap to clone; the thread behind it ends with the last clone.

@@ -15,7 +15,8 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
-use super::{Call, Limits, OutboundClient, OutboundError};
+use super::{Call, ForwardProxy, Limits, OutboundClient, OutboundError};
+use crate::base::Secret;
 
 /// Accepts connections until the test ends; each is answered by `serve` on its own thread.
 fn peer(serve: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> SocketAddr {
@@ -226,6 +227,46 @@ fn a_peer_that_does_not_speak_tls_is_a_tls_or_connection_error() {
     call.tls = super::any_server();
     let error = client(|_| {}).call_blocking(call).expect_err("no TLS there");
     assert!(matches!(error, OutboundError::Tls(_)), "{error:?}");
+}
+
+#[test]
+fn clear_text_through_a_proxy_has_an_absolute_target_and_a_proxy_that_refuses_is_named() {
+    let (asked, heads) = mpsc::channel();
+    let asked = Mutex::new(asked);
+    let proxy = peer(move |index, mut stream| {
+        let _ = asked.lock().expect("whole").send(read_head(&mut stream));
+        if index == 1 {
+            let _ = stream.write_all(b"HTTP/1.1 407 Who\r\ncontent-length: 0\r\n\r\n");
+        } else {
+            answer(&mut stream, "ok");
+        }
+    });
+    let through = ForwardProxy::new(proxy.ip().to_string(), proxy.port());
+    let through = Arc::new(through.with_credentials("u", &Secret::new("p".to_owned())));
+    let call = |uri: &str| {
+        let mut call = Call::new(Method::GET, uri);
+        call.proxy = Some(through.clone());
+        client(|_| {}).call_blocking(call)
+    };
+    assert_eq!(call("http://user:pass@logs.test:81/a?b=c").expect("an answer").body, "ok");
+    let head = heads.recv().expect("a request");
+    assert!(head.starts_with("GET http://logs.test:81/a?b=c HTTP/1.1\r\n"), "{head}");
+    for field in ["host: logs.test:81\r\n", "proxy-authorization: basic dtpw\r\n"] {
+        assert_eq!(head.to_ascii_lowercase().matches(field).count(), 1, "{head}");
+    }
+    let refused = call("http://logs.test/").expect_err("refused");
+    let named = format!("http://{proxy}: it asks for other credentials (status 407)");
+    assert_eq!(refused, OutboundError::Proxy(named));
+    assert!(heads.recv().expect("a request").starts_with("GET http://logs.test/ HTTP/1.1\r\n"));
+    let unused = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
+    let mut call = Call::new(Method::GET, "https://logs.test/");
+    call.tls = super::any_server();
+    call.proxy = Some(Arc::new(ForwardProxy::new("127.0.0.1", unused.port())));
+    let refused = client(|_| {}).call_blocking(call).expect_err("nobody listens");
+    assert_eq!(
+        refused,
+        OutboundError::Proxy(format!("http://{unused}: connection failed: connection refused"))
+    );
 }
 
 /// Self-signed, for `localhost` and 127.0.0.1; made with `openssl req -x509` for this test only.

@@ -83,13 +83,7 @@ pub fn service_address(written: &Spanned<String>, problems: &mut Vec<Problem>) -
         None | Some("") => Some(default_port),
         Some(port) => valid_port(written, port, problems),
     };
-    let host = match parts.host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
-        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(|address| address.to_string()),
-        None => valid_host(parts.host).then(|| parts.host.to_ascii_lowercase()),
-    };
-    if host.is_none() {
-        problems.push(written.error(format!("`{}` is no host name or IP address", parts.host)).help(example));
-    }
+    let host = host_name(written, parts.host, example, problems);
     let path = parts.path.trim_end_matches('/').to_owned();
     if !path.is_empty() {
         problems.push(
@@ -99,6 +93,47 @@ pub fn service_address(written: &Spanned<String>, problems: &mut Vec<Problem>) -
         );
     }
     Some(ServiceAddress { scheme, host: host?, port: port?, path })
+}
+
+/// Host, without brackets, and port of a forward proxy; `None` when a problem is an error.
+pub fn proxy_address(written: &Spanned<String>, problems: &mut Vec<Problem>) -> Option<(String, u16)> {
+    if written.trim_start().to_ascii_lowercase().starts_with("https://") {
+        problems.push(
+            written
+                .error("TLS towards a forward proxy is not supported yet")
+                .help("write `http://`; calls to `https://` upstreams are encrypted end to end all the same"),
+        );
+        return None;
+    }
+    let example = "write `http://proxy.example.com:3128`; name and password go to `basicAuth`";
+    let parts = Parts::split(written, &["http"], example, problems)?;
+    let port = match parts.port {
+        None | Some("") => Some(80),
+        Some(port) => valid_port(written, port, problems),
+    };
+    let host = host_name(written, parts.host, example, problems);
+    if !parts.path.trim_end_matches('/').is_empty() {
+        problems.push(written.error("the address of a proxy has no path").help(example));
+        return None;
+    }
+    Some((host?, port?))
+}
+
+/// A host name in lower case, or an IP address without brackets.
+fn host_name(
+    written: &Spanned<String>,
+    host: &str,
+    example: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<String> {
+    let name = match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
+        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(|address| address.to_string()),
+        None => valid_host(host).then(|| host.to_ascii_lowercase()),
+    };
+    if name.is_none() {
+        problems.push(written.error(format!("`{host}` is no host name or IP address")).help(example));
+    }
+    name
 }
 
 fn valid_host(host: &str) -> bool {

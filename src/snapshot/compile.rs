@@ -19,7 +19,7 @@ use super::{
     DestinationPlan, EngineSettings, InstancePlan, RoutePlan, Router, Snapshot, UpstreamGauges, UpstreamId,
     UpstreamPlan,
     plan::covers,
-    upstream::{UpstreamLimits, UpstreamTls},
+    upstream::{UpstreamLimits, UpstreamProxy, UpstreamTls},
 };
 use crate::{
     base::{Diagnostic, Diagnostics, Digest, ResourceName, Subject},
@@ -94,7 +94,11 @@ impl Compiler {
 
     /// Compiles a model. Never fails as a whole: what is broken is closed, the rest is served.
     pub fn compile(&mut self, model: &ResolvedModel, engine: EngineSettings) -> Compiled {
-        let engine_digest = Digest::of(format!("{engine:?}"));
+        let mut engine_digest = Digest::builder().part(format!("{engine:?}"));
+        // A secret's `Debug` is the same for all.
+        engine_digest
+            .add(engine.forward_proxy.as_ref().and_then(|proxy| proxy.authorization()).unwrap_or(""));
+        let engine_digest = engine_digest.finish();
         let mut run = Run {
             engine,
             diagnostics: Diagnostics::default(),
@@ -191,6 +195,8 @@ impl Compiler {
             },
             ServiceScheme::Http | ServiceScheme::H2 => None,
         };
+        let proxy = run.engine.forward_proxy.as_ref().filter(|proxy| proxy.serves(&service.address.host));
+        let proxy = proxy.map(|proxy| UpstreamProxy::new(proxy, &service.address, tls.is_some()));
         if let Some(reason) = &blocked {
             run.not_ready.push((subject, reason.clone()));
         }
@@ -213,6 +219,7 @@ impl Compiler {
             gauges,
             metrics: self.registry.upstream(&service.name),
             tls,
+            proxy,
             blocked,
         })
     }

@@ -1,11 +1,12 @@
 //! Settings of the engine for one snapshot: the process's settings, overridden by `Configuration`
 //! resources (policies reference 6: policy, then resource, then variable, then default).
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
 use crate::{
+    outbound::ForwardProxy,
     policy::CircuitLimits,
     resources::kinds::GatewaySettings,
     settings::{ClientCertDetails, Settings},
@@ -41,6 +42,8 @@ pub struct EngineSettings {
     pub proxy_protocol: bool,
     /// Peers that may connect then; empty: all.
     pub proxy_protocol_sources: Vec<IpNet>,
+    /// What connections to upstreams go through (configuration reference 11).
+    pub forward_proxy: Option<Arc<ForwardProxy>>,
     pub access_log: bool,
     pub circuit: CircuitLimits,
 }
@@ -74,6 +77,7 @@ impl EngineSettings {
             trusted_proxies: settings.trusted_proxies.clone(),
             proxy_protocol: resources.proxy_protocol.as_ref().is_some_and(|enabled| enabled.value),
             proxy_protocol_sources: settings.proxy_protocol.trusted_sources.clone(),
+            forward_proxy: resources.forward_proxy.clone(),
             access_log: settings.access_log,
             circuit: CircuitLimits {
                 connections_max: circuit.max_connections,

@@ -119,7 +119,8 @@ impl Reconciliation {
 /// `spec.logging` in the form that the log takes. Outputs of types that do not exist yet have been
 /// reported and receive nothing.
 fn log_plan(settings: &GatewaySettings) -> LogPlan {
-    let Some(logging) = &settings.logging else { return LogPlan::default() };
+    let proxy = settings.forward_proxy.clone();
+    let Some(logging) = &settings.logging else { return LogPlan { proxy, ..LogPlan::default() } };
     let outputs: Vec<OutputPlan> = logging.outputs.iter().filter_map(output_plan).collect();
     let there = |names: &[String]| {
         names.iter().filter(|name| outputs.iter().any(|output| output.name == **name)).cloned().collect()
@@ -129,6 +130,7 @@ fn log_plan(settings: &GatewaySettings) -> LogPlan {
         runtime: there(&logging.runtime_outputs),
         access: there(&logging.access_outputs),
         outputs,
+        proxy,
     }
 }
 

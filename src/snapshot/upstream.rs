@@ -1,14 +1,22 @@
 //! Upstreams as the data plane sees them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fmt::Display,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use rustls::{ClientConfig, pki_types::ServerName};
 
 use super::{Gauge, UpstreamGauges};
 use crate::{
     base::ResourceName,
+    outbound::{ForwardProxy, proxy::host_and_port},
     policy::{Chain, CircuitLimits},
-    resources::ServiceAddress,
+    resources::{ServiceAddress, ServiceScheme},
     telemetry::metrics::UpstreamMetrics,
 };
 
@@ -30,6 +38,8 @@ pub struct UpstreamPlan {
     pub metrics: Arc<UpstreamMetrics>,
     /// TLS towards it.
     pub tls: Option<UpstreamTls>,
+    /// The way to it, if it is not direct.
+    pub proxy: Option<UpstreamProxy>,
     /// Why requests to it answer 503, if they do.
     pub blocked: Option<String>,
 }
@@ -40,6 +50,49 @@ pub struct UpstreamTls {
     pub config: Arc<ClientConfig>,
     /// The name that is sent (SNI, not for addresses) and checked.
     pub name: ServerName<'static>,
+}
+
+/// The way to an upstream through the forward proxy (configuration reference 11).
+pub struct UpstreamProxy {
+    pub proxy: Arc<ForwardProxy>,
+    /// The upstream, as the proxy is told: port 80 is left out of an absolute target.
+    pub authority: Box<str>,
+    /// By CONNECT; otherwise requests have absolute targets (RFC 9112 section 3.2.2).
+    pub tunnel: bool,
+    failing: AtomicBool,
+}
+
+impl UpstreamProxy {
+    pub fn new(proxy: &Arc<ForwardProxy>, address: &ServiceAddress, tls: bool) -> Self {
+        let tunnel = tls || address.scheme == ServiceScheme::H2;
+        let authority = host_and_port(&address.host, address.port);
+        let authority = match authority.strip_suffix(":80") {
+            Some(host) if !tunnel => host.into(),
+            _ => authority.into(),
+        };
+        Self { proxy: Arc::clone(proxy), authority, tunnel, failing: AtomicBool::new(false) }
+    }
+
+    /// Whether connections by the one way may be used for the other.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.proxy == other.proxy && self.authority == other.authority && self.tunnel == other.tunnel
+    }
+
+    /// The proxy gave no connection. Only the first time in a row is a warning.
+    pub fn failed(&self, upstream: &ResourceName, why: &dyn Display) {
+        let proxy = &self.proxy;
+        if self.failing.swap(true, Relaxed) {
+            tracing::debug!("forward proxy {proxy} gives no connection to {upstream}: {why}");
+        } else {
+            tracing::warn!("forward proxy {proxy} gives no connection to {upstream}: {why}");
+        }
+    }
+
+    pub fn works(&self, upstream: &ResourceName) {
+        if self.failing.load(Relaxed) && self.failing.swap(false, Relaxed) {
+            tracing::info!("forward proxy {} gives connections to {upstream} again", self.proxy);
+        }
+    }
 }
 
 /// Circuit breaker thresholds in force (configuration reference 7.2).

@@ -7,6 +7,7 @@ mod destinations;
 mod examples;
 mod exchanges;
 mod fail_closed;
+mod forward_proxy;
 mod limits;
 mod operations;
 mod paths;

@@ -108,6 +108,8 @@ pub enum Fault {
     StreamIdle,
     /// The client's body broke off.
     RequestBody(BodyError),
+    /// The forward proxy asks for other credentials: not the client's business.
+    ProxyCredentials,
     /// Too many requests in flight (configuration reference 7.2).
     Overflow,
 }

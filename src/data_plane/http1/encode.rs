@@ -3,13 +3,30 @@
 use std::io::Write;
 
 use super::sender::SendFraming;
-use crate::http::{Length, Method, Request, Response, Version, response::reason_phrase};
+use crate::{
+    http::{Length, Method, Request, Response, Version, response::reason_phrase},
+    outbound::ForwardProxy,
+};
 
-/// Writes the head of a request to an upstream and tells how its body is framed.
-pub fn request(out: &mut Vec<u8>, request: &Request, authority: &str) -> SendFraming {
+/// Writes the head of a request to an upstream and tells how its body is framed. In clear text
+/// `through` a forward proxy, `authority` is the upstream's and part of an absolute target
+/// (RFC 9112 section 3.2.2).
+pub fn request(
+    out: &mut Vec<u8>,
+    request: &Request,
+    authority: &str,
+    through: Option<&ForwardProxy>,
+) -> SendFraming {
     out.extend_from_slice(request.method.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(request.headers.bytes(request.path));
+    let mut path = request.headers.bytes(request.path);
+    if through.is_some() {
+        out.extend_from_slice(b"http://");
+        out.extend_from_slice(authority.as_bytes());
+        // RFC 9112 section 3.2.4: an absolute target without a path.
+        path = path.strip_prefix(b"*").unwrap_or(path);
+    }
+    out.extend_from_slice(path);
     if let Some(query) = request.query {
         out.push(b'?');
         out.extend_from_slice(request.headers.bytes(query));
@@ -17,6 +34,11 @@ pub fn request(out: &mut Vec<u8>, request: &Request, authority: &str) -> SendFra
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
     out.extend_from_slice(authority.as_bytes());
     out.extend_from_slice(b"\r\n");
+    if let Some(credentials) = through.and_then(ForwardProxy::authorization) {
+        out.extend_from_slice(b"proxy-authorization: ");
+        out.extend_from_slice(credentials.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
     request.headers.write_to(out);
     let framing = match request.body.length() {
         Length::Known(0) => {
@@ -97,7 +119,7 @@ fn content_length(out: &mut Vec<u8>, length: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::Body;
+    use crate::{base::Secret, http::Body};
 
     fn rules(version: Version, to_head: bool) -> ResponseRules {
         ResponseRules { version, to_head, close: false }
@@ -114,10 +136,30 @@ mod tests {
         let mut message = Request::for_test("POST", "/a/b?x=1", &[("accept", "*/*")]);
         message.body = Body::from("hello");
         let mut out = Vec::new();
-        assert_eq!(request(&mut out, &message, "store.internal"), SendFraming::Length(5));
+        assert_eq!(request(&mut out, &message, "store.internal", None), SendFraming::Length(5));
         let expected =
             "POST /a/b?x=1 HTTP/1.1\r\nhost: store.internal\r\naccept: */*\r\ncontent-length: 5\r\n\r\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn through_a_forward_proxy_the_target_is_absolute_and_the_credentials_are_ours() {
+        let password = Secret::new("p".to_owned());
+        for (proxy, credentials) in [
+            (ForwardProxy::new("proxy.test", 3128), ""),
+            (
+                ForwardProxy::new("proxy.test", 3128).with_credentials("u", &password),
+                "proxy-authorization: Basic dTpw\r\n",
+            ),
+        ] {
+            let mut out = Vec::new();
+            let message = Request::for_test("GET", "/a?b=c", &[("x-a", "1")]);
+            assert_eq!(request(&mut out, &message, "up.test:81", Some(&proxy)), SendFraming::None);
+            let expected = format!(
+                "GET http://up.test:81/a?b=c HTTP/1.1\r\nhost: up.test:81\r\n{credentials}x-a: 1\r\n\r\n"
+            );
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     #[test]
@@ -125,7 +167,7 @@ mod tests {
         for (method, expected) in [("POST", true), ("GET", false)] {
             let mut out = Vec::new();
             let message = Request::for_test(method, "/", &[]);
-            assert_eq!(request(&mut out, &message, "h"), SendFraming::None);
+            assert_eq!(request(&mut out, &message, "h", None), SendFraming::None);
             assert_eq!(String::from_utf8(out).unwrap().contains("content-length: 0"), expected, "{method}");
         }
     }

@@ -77,6 +77,7 @@ impl Bench {
             gauges: Arc::new(UpstreamGauges::default()),
             metrics: registry.upstream(&name),
             tls: None,
+            proxy: None,
             blocked: None,
         });
         let destination =

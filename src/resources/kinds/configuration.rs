@@ -1,10 +1,11 @@
 //! `Configuration` (configuration reference 3.4): settings of the whole gateway.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
 use super::{
+    forward_proxy::{self, WrittenForwardProxy},
     logging::{Logging, WrittenLogging},
     sound, typed,
     unsupported::{Sampling, Unsupported},
@@ -12,6 +13,7 @@ use super::{
 use crate::{
     base::Digest,
     document::{Node, Problem, RawNode, Spanned},
+    outbound::ForwardProxy,
 };
 
 /// A valid `spec`: each key on its own, so that resources can be merged key by key.
@@ -34,6 +36,8 @@ pub struct GatewaySettings {
     pub buffer_limit_bytes: Option<u64>,
     /// `routing.rewriteHostHeader`.
     pub rewrite_host_header: Option<bool>,
+    /// What calls out go through (11).
+    pub forward_proxy: Option<Arc<ForwardProxy>>,
     /// `proxyProtocol.enabled` (11).
     pub proxy_protocol: Option<Spanned<bool>>,
     /// Read and otherwise ignored (16).
@@ -89,7 +93,7 @@ struct Written {
     routing: Option<Spanned<Routing>>,
     resource_limits: Option<Spanned<ResourceLimits>>,
     shared_storage: Option<Spanned<super::unsupported::SharedStorage>>,
-    forward_proxy: Option<Spanned<super::unsupported::ForwardProxy>>,
+    forward_proxy: Option<Spanned<WrittenForwardProxy>>,
     proxy_protocol: Option<WrittenProxyProtocol>,
     tracing: Option<Spanned<super::unsupported::Tracing>>,
     #[serde(rename = "defaultTLS")]
@@ -177,6 +181,10 @@ pub(super) fn read(spec: &Node, problems: &mut Vec<Problem>) -> Option<Configura
         key("routing");
         settings.rewrite_host_header = routing.rewrite_host_header;
     }
+    if let Some(written) = written.forward_proxy {
+        key("forwardProxy");
+        settings.forward_proxy = forward_proxy::read(&written, problems);
+    }
     if let Some(proxy_protocol) = written.proxy_protocol {
         key("proxyProtocol");
         settings.proxy_protocol = proxy_protocol.enabled;
@@ -185,9 +193,8 @@ pub(super) fn read(spec: &Node, problems: &mut Vec<Problem>) -> Option<Configura
         key("resourceLimits");
         settings.resource_limits = Some(limits.value);
     }
-    let unsupported: [(&'static str, Option<Spanned<bool>>); 5] = [
+    let unsupported: [(&'static str, Option<Spanned<bool>>); 4] = [
         ("sharedStorage", used(written.shared_storage, problems)),
-        ("forwardProxy", used(written.forward_proxy, problems)),
         ("tracing", used(written.tracing, problems)),
         ("defaultTLS", used(written.default_tls, problems)),
         ("sampling", used(written.sampling, problems)),

@@ -5,6 +5,7 @@ pub mod api_instance;
 pub mod configuration;
 pub mod contract;
 pub mod extension;
+mod forward_proxy;
 pub mod logging;
 mod ordered;
 pub mod policy_binding;

@@ -133,43 +133,6 @@ impl Unsupported for SharedStorage {
     }
 }
 
-/// Section 11.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct ForwardProxy {
-    https: Option<Spanned<ProxyTarget>>,
-    #[serde(rename = "noProxy")]
-    _no_proxy: OneOrMany<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ProxyTarget {
-    address: Spanned<String>,
-    #[serde(rename = "basicAuth")]
-    _basic_auth: Option<BasicAuth>,
-}
-
-#[derive(Deserialize)]
-struct BasicAuth {
-    #[serde(rename = "username")]
-    _username: String,
-    #[serde(rename = "password")]
-    _password: Secret,
-}
-
-impl Unsupported for ForwardProxy {
-    fn check(&self, problems: &mut Vec<Problem>) {
-        if let Some(https) = &self.https
-            && !https.address.starts_with("http://")
-            && !https.address.starts_with("https://")
-        {
-            let message = format!("`{}` is no proxy address", https.address.value);
-            problems.push(https.address.error(message).help("write `http://proxy.example.com:3128`"));
-        }
-    }
-}
-
 /// Section 12.
 #[derive(Default, Deserialize)]
 #[serde(default)]

@@ -69,6 +69,7 @@ fn take(merged: &mut GatewaySettings, from: &GatewaySettings, key: &str) {
         "circuitBreaker" => merged.circuit_breaker.clone_from(&from.circuit_breaker),
         "connectionBufferLimits" => merged.buffer_limit_bytes = from.buffer_limit_bytes,
         "routing" => merged.rewrite_host_header = from.rewrite_host_header,
+        "forwardProxy" => merged.forward_proxy.clone_from(&from.forward_proxy),
         "proxyProtocol" => merged.proxy_protocol.clone_from(&from.proxy_protocol),
         "resourceLimits" => merged.resource_limits.clone_from(&from.resource_limits),
         // Not supported yet: reported where it is written.

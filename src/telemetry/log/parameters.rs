@@ -200,7 +200,7 @@ pub(super) fn http(parameters: &mut Parameters, found: &mut Diagnostics) -> Opti
         headers.push(("authorization".to_owned(), Secret::new(format!("Basic {credentials}"))));
     }
     let form = parameters.json(DateFormat::Double, found);
-    Some((form, Target::Http(HttpTarget { host, port, uri, body, tls, verify, headers })))
+    Some((form, Target::Http(HttpTarget { host, port, uri, body, tls, verify, headers, proxy: None })))
 }
 
 fn is_header(name: &str, value: &str) -> bool {

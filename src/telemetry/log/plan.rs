@@ -1,8 +1,11 @@
 //! What `spec.logging` asks for, and what of it can be done (configuration reference 9.2).
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use crate::base::{Diagnostic, Diagnostics, Secret, suggest::closest};
+use crate::{
+    base::{Diagnostic, Diagnostics, Secret, suggest::closest},
+    outbound::ForwardProxy,
+};
 
 use super::{
     Level,
@@ -20,6 +23,8 @@ pub struct LogPlan {
     pub runtime: Vec<String>,
     /// `accessLogs.outputs`, by name.
     pub access: Vec<String>,
+    /// `spec.forwardProxy`, for outputs of type `http`.
+    pub proxy: Option<Arc<ForwardProxy>>,
 }
 
 /// One of `outputs`.
@@ -57,6 +62,8 @@ pub(super) struct HttpTarget {
     pub tls: bool,
     pub verify: bool,
     pub headers: Vec<(String, Secret)>,
+    /// If it serves the host.
+    pub proxy: Option<Arc<ForwardProxy>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,9 +138,14 @@ impl LogPlan {
                 continue;
             }
             let problems_before = found.iter().filter(|one| one.is_error()).count();
-            if let Some(spec) = compile_output(output, &place, &mut found)
+            if let Some(mut spec) = compile_output(output, &place, &mut found)
                 && found.iter().filter(|one| one.is_error()).count() == problems_before
             {
+                if let Target::Http(target) = &mut spec.target {
+                    // Exact names only (configuration reference 11).
+                    let proxy = self.proxy.as_ref().filter(|proxy| proxy.serves_exact(&target.host));
+                    target.proxy = proxy.cloned();
+                }
                 specs.push(spec);
             }
         }

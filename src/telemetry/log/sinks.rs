@@ -88,6 +88,7 @@ impl HttpSink {
             Body::JsonArray => ("application/json", array(batch)),
         };
         call.body = body;
+        call.proxy.clone_from(&target.proxy);
         if !target.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
             call.headers.push(("content-type".into(), content_type.into()));
         }

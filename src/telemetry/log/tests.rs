@@ -232,6 +232,7 @@ fn both_kinds_always_go_to_standard_output_as_well() {
             runtime: vec!["disk".into()],
             access: vec!["disk".into()],
             level: None,
+            proxy: None,
         },
     );
     say(&log, Level::Info, "one");
@@ -462,6 +463,7 @@ fn a_name_that_no_output_defines_is_an_error() {
         runtime: vec!["colector".into()],
         access: vec!["collector".into(), "elsewhere".into()],
         level: None,
+        proxy: None,
     };
     let found: Vec<_> = plan.check().into_iter().collect();
     assert_eq!(found.len(), 2);

@@ -15,10 +15,12 @@ pub enum ConnectFailure {
     Refused,
     Timeout,
     Tls,
+    /// The forward proxy refused.
+    Proxy,
     Other,
 }
 
-const FAILURES: [&str; 5] = ["dns", "refused", "timeout", "tls", "other"];
+const FAILURES: [&str; 6] = ["dns", "refused", "timeout", "tls", "proxy", "other"];
 
 #[derive(Default)]
 struct Slot {
