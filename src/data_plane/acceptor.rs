@@ -86,7 +86,7 @@ fn begin(worker: &Rc<Worker>, listener: &Rc<Listener>, mut stream: TcpStream, re
             Ok(remote) => remote,
             Err(refusal) => return worker.metrics.connection_refused(refusal),
         };
-        let peer = Peer { remote, local, scheme: Scheme::Http };
+        let peer = Peer::new(remote, local, Scheme::Http);
         serve_connection(&worker, Transport::Tcp(stream), peer, listener).await;
     });
 }

@@ -1,10 +1,10 @@
 //! One request: forwarded headers, the API instance, its chain, the route, the upstream's chain.
 
-use std::{net::IpAddr, rc::Rc, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc};
 
 use super::{client_side::ClientSide, envoy, forward::Forward, worker::Worker};
 use crate::{
-    http::{Headers, Request, Response},
+    http::{Headers, Request, Response, Span},
     policy::{Exchange, Handling, Rejection, Terminal},
     snapshot::{DestinationPlan, EngineSettings, InstancePlan, Snapshot, UpstreamPlan},
 };
@@ -102,23 +102,31 @@ impl RouteTerminal<'_> {
             .find_map(|route| route.rules.kept_path(path, request).map(|kept| (route, kept)))?;
         let draw = if route.destinations.len() > 1 { fastrand::u32(..route.weight_total) } else { 0 };
         let destination = route.destination(draw)?;
-        if !(destination.prefix.is_empty() && kept == request.path() && !kept.is_empty()) {
-            let rewritten = join(&destination.prefix, &kept);
-            envoy::rewriting(request, self.forward.engine);
-            request.path = request.headers.push_text(rewritten.as_bytes());
+        if destination.prefix.is_empty() && kept == request.path() && !kept.is_empty() {
+            return Some(destination);
         }
+        let before = seam(&destination.prefix, &kept);
+        let path = match kept {
+            Cow::Borrowed("") => request.headers.push_joined(before, Span::default()),
+            // A piece of the path, which lies in the text already.
+            Cow::Borrowed(kept) => {
+                let offset = kept.as_ptr().addr() - request.path().as_ptr().addr();
+                let piece = Headers::sub_span(request.path, offset, kept.len());
+                request.headers.push_joined(before, piece)
+            }
+            Cow::Owned(kept) => request.headers.push_text([before[0], before[1], &kept].concat().as_bytes()),
+        };
+        envoy::rewriting(request, self.forward.engine);
+        request.path = path;
         Some(destination)
     }
 }
 
-/// `join(D, T)` of 4.5: exactly one slash at the seam; an empty result is `/`.
-fn join(prefix: &str, kept: &str) -> String {
+/// What stands before `T` in `join(D, T)` of 4.5: exactly one slash at the seam; an empty result is `/`.
+fn seam<'p>(prefix: &'p str, kept: &str) -> [&'p str; 2] {
     let prefix = prefix.trim_end_matches('/');
-    match kept.strip_prefix('/') {
-        Some(rest) => format!("{prefix}/{rest}"),
-        None if kept.is_empty() && !prefix.is_empty() => prefix.to_owned(),
-        None => format!("{prefix}/{kept}"),
-    }
+    let whole = kept.starts_with('/') || kept.is_empty() && !prefix.is_empty();
+    [prefix, if whole { "" } else { "/" }]
 }
 
 struct ForwardTerminal<'s> {
@@ -132,30 +140,73 @@ impl Terminal for ForwardTerminal<'_> {
     }
 }
 
-/// Forwarded headers, set before the inbound chain (decision 2).
+/// Forwarded headers, set before the inbound chain (decision 2): one pass over the fields, then the
+/// gateway's own behind them.
 fn set_forwarded(request: &mut Request, engine: &EngineSettings, request_id: &str) {
     let peer = Rc::clone(&request.peer);
-    let address = peer.remote.ip().to_canonical();
-    let from_proxy = engine.trusts(address);
+    let from_proxy = engine.trusts(peer.remote.ip().to_canonical());
     let headers = &mut request.headers;
-    let before = match engine.trusted_proxies.is_empty() || from_proxy {
-        true => headers.joined("x-forwarded-for").map(|hops| trusted_hops(&hops, engine)),
-        false => None,
-    };
-    let chain = match before.as_deref() {
-        Some(hops) if !hops.is_empty() => format!("{hops}, {address}"),
-        _ => address.to_string(),
-    };
-    set(headers, "x-forwarded-for", &chain);
-    if !(from_proxy && headers.contains("x-forwarded-proto")) {
-        set(headers, "x-forwarded-proto", peer.scheme.as_str());
+    envoy::from_client(headers, engine, from_proxy);
+    let mut before = None;
+    let mut proto_known = false;
+    let mut id_known = false;
+    if headers.iter().any(|(name, _)| Forwarded::of(name).is_some()) {
+        if engine.trusted_proxies.is_empty() || from_proxy {
+            before = headers.joined("x-forwarded-for").map(|hops| trusted_hops(&hops, engine));
+        }
+        headers.retain(|name, value| match Forwarded::of(name) {
+            None => true,
+            Some(Forwarded::For) => false,
+            Some(Forwarded::Proto) => {
+                proto_known |= from_proxy;
+                from_proxy
+            }
+            Some(Forwarded::Host) => from_proxy,
+            Some(Forwarded::RequestId) => {
+                let keep = !id_known && value == request_id.as_bytes();
+                id_known |= keep;
+                keep
+            }
+            Some(Forwarded::ClientCert) => engine.forward_client_cert,
+        });
     }
-    if !from_proxy {
-        headers.remove("x-forwarded-host");
+    let field = headers.append_with("x-forwarded-for", |text| {
+        if let Some(hops) = before.filter(|hops| !hops.is_empty()) {
+            text.extend_from_slice(hops.as_bytes());
+            text.extend_from_slice(b", ");
+        }
+        text.extend_from_slice(peer.address().as_bytes());
+    });
+    debug_assert!(field.is_ok(), "addresses are made of visible characters");
+    if !proto_known {
+        append(headers, "x-forwarded-proto", peer.scheme.as_str());
     }
-    set(headers, "x-request-id", request_id);
-    if !engine.forward_client_cert {
-        headers.remove("x-forwarded-client-cert");
+    if !id_known {
+        append(headers, "x-request-id", request_id);
+    }
+}
+
+/// The fields that decision 2 speaks of, and the one of 4.7.
+enum Forwarded {
+    For,
+    Proto,
+    Host,
+    RequestId,
+    ClientCert,
+}
+
+impl Forwarded {
+    fn of(name: &str) -> Option<Self> {
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        match name.len() {
+            12 if is("x-request-id") => Some(Self::RequestId),
+            15 if is("x-forwarded-for") => Some(Self::For),
+            16 if is("x-forwarded-host") => Some(Self::Host),
+            17 if is("x-forwarded-proto") => Some(Self::Proto),
+            // Only a TLS connection can prove a client certificate (4.7).
+            23 if is("x-forwarded-client-cert") => Some(Self::ClientCert),
+            _ => None,
+        }
     }
     envoy::from_client(headers, engine, from_proxy);
 }
@@ -176,11 +227,6 @@ fn trusted_hops(hops: &str, engine: &EngineSettings) -> String {
     }
     kept.reverse();
     kept.join(", ")
-}
-
-fn set(headers: &mut Headers, name: &str, value: &str) {
-    let field = headers.set(name, value);
-    debug_assert!(field.is_ok(), "{name} is made of visible characters");
 }
 
 fn append(headers: &mut Headers, name: &str, value: &str) {

@@ -74,6 +74,14 @@ impl Headers {
         Span { start, len: bytes.len() as u32 }
     }
 
+    /// Appends `before` and a copy of a piece of the text, without making them a field.
+    pub fn push_joined(&mut self, before: [&str; 2], piece: Span) -> Span {
+        let start = self.text.len();
+        before.iter().for_each(|part| self.text.extend_from_slice(part.as_bytes()));
+        self.text.extend_from_within(piece.start as usize..piece.end());
+        Span { start: start as u32, len: (self.text.len() - start) as u32 }
+    }
+
     /// The bytes of a span of this text.
     pub fn bytes(&self, span: Span) -> &[u8] {
         self.text.get(span.start as usize..span.end()).unwrap_or_default()
@@ -88,6 +96,11 @@ impl Headers {
     pub fn sub_span(whole: Span, offset: usize, len: usize) -> Span {
         debug_assert!(offset + len <= whole.len());
         Span { start: whole.start + offset as u32, len: len as u32 }
+    }
+
+    /// A piece of the text by its place, which may be still to come.
+    pub fn span_at(start: usize, len: usize) -> Span {
+        Span { start: start as u32, len: len as u32 }
     }
 
     /// Makes a field of two spans of the text. For parsers, which have checked both.
@@ -107,6 +120,30 @@ impl Headers {
         let name = self.push_text(name.as_bytes());
         self.text.extend_from_slice(b": ");
         let value = self.push_text(value);
+        self.text.extend_from_slice(b"\r\n");
+        self.push_spans(name, value);
+        Ok(())
+    }
+
+    /// As [`Self::append`], for a value that `write` puts behind the text it is given: nothing is
+    /// formatted into a string of its own first.
+    ///
+    /// # Errors
+    /// As [`Self::append`]; then nothing has changed.
+    pub fn append_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), InvalidField> {
+        let before = self.text.len();
+        if !is_token(name.as_bytes()) {
+            return Err(InvalidField);
+        }
+        let name = self.push_text(name.as_bytes());
+        self.text.extend_from_slice(b": ");
+        let start = self.text.len();
+        write(&mut self.text);
+        if !is_field_value(&self.text[start..]) {
+            self.text.truncate(before);
+            return Err(InvalidField);
+        }
+        let value = Span { start: start as u32, len: (self.text.len() - start) as u32 };
         self.text.extend_from_slice(b"\r\n");
         self.push_spans(name, value);
         Ok(())
@@ -279,8 +316,25 @@ pub fn trim(value: &[u8]) -> &[u8] {
 
 /// `tchar` of RFC 9110 section 5.6.2.
 pub fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN[usize::from(byte)]
 }
+
+/// A look-up a byte: every byte of every name passes here.
+static TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let marks = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < marks.len() {
+        table[marks[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
@@ -288,7 +342,8 @@ pub fn is_token(bytes: &[u8]) -> bool {
 
 /// Visible characters, blanks, tabs and obs-text (RFC 9110 section 5.5).
 pub fn is_field_value(bytes: &[u8]) -> bool {
-    bytes.iter().all(|&b| b == b'\t' || (b >= 0x20 && b != 0x7f))
+    // Without an early end the compiler checks many bytes at once.
+    bytes.iter().fold(true, |all, &b| all & ((b == b'\t') | ((b >= 0x20) & (b != 0x7f))))
 }
 
 #[cfg(test)]

@@ -43,6 +43,19 @@ pub struct Peer {
     pub remote: SocketAddr,
     pub local: SocketAddr,
     pub scheme: Scheme,
+    address: Box<str>,
+}
+
+impl Peer {
+    pub fn new(remote: SocketAddr, local: SocketAddr, scheme: Scheme) -> Self {
+        let address = remote.ip().to_canonical().to_string().into();
+        Self { remote, local, scheme, address }
+    }
+
+    /// The remote IP address as text, an IPv4 address mapped into IPv6 as IPv4.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
 }
 
 /// Head and body of a request. Path, query and authority are spans of the text that the header
@@ -111,11 +124,11 @@ impl Request {
             version: Version::Http11,
             headers: text,
             body: Body::Empty,
-            peer: Rc::new(Peer {
-                remote: SocketAddr::from(([192, 0, 2, 7], 50_000)),
-                local: SocketAddr::from(([127, 0, 0, 1], 8080)),
-                scheme: Scheme::Http,
-            }),
+            peer: Rc::new(Peer::new(
+                SocketAddr::from(([192, 0, 2, 7], 50_000)),
+                SocketAddr::from(([127, 0, 0, 1], 8080)),
+                Scheme::Http,
+            )),
             path,
             query,
             authority,

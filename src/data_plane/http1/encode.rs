@@ -1,7 +1,5 @@
 //! Heads onto the wire: framing and connection fields are written here and nowhere else.
 
-use std::io::Write;
-
 use super::sender::SendFraming;
 use crate::{
     http::{Length, Method, Request, Response, Version, response::reason_phrase},
@@ -76,8 +74,11 @@ pub struct ResponseRules {
 /// [`SendFraming::UntilClose`] says that the connection must close after it.
 pub fn response(out: &mut Vec<u8>, response: &Response, rules: ResponseRules) -> SendFraming {
     let status = response.status;
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "HTTP/1.1 {status} {}\r\n", reason_phrase(status));
+    out.extend_from_slice(b"HTTP/1.1 ");
+    number(out, u64::from(status));
+    out.push(b' ');
+    out.extend_from_slice(reason_phrase(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
     response.headers.write_to(out);
     let bodiless = rules.to_head || matches!(status, 204 | 304);
     let length = response.body.length();
@@ -113,7 +114,23 @@ pub fn response(out: &mut Vec<u8>, response: &Response, rules: ResponseRules) ->
 }
 
 fn content_length(out: &mut Vec<u8>, length: u64) {
-    let _ = write!(out, "content-length: {length}\r\n");
+    out.extend_from_slice(b"content-length: ");
+    number(out, length);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a number in decimal, without the machinery of `write!`.
+pub fn number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return out.extend_from_slice(&digits[at..]);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -189,6 +206,15 @@ mod tests {
         let (head, framing) = encoded(&message, rules(Version::Http11, true));
         assert!(head.contains("content-length: 16"), "{head}");
         assert_eq!(framing, SendFraming::None);
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for value in [0, 9, 10, 65_535, u64::MAX] {
+            let mut out = Vec::new();
+            number(&mut out, value);
+            assert_eq!(out, value.to_string().as_bytes());
+        }
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! Fields into types and [`Headers`].
 
 use super::{
-    head::{ConnectionFields, Framing, HeadError},
+    head::{ConnectionFields, Framing, HeadError, line},
     target::is_authority,
 };
 use crate::http::{
     Headers, Span, Version,
-    headers::{is_token, trim},
+    headers::{is_field_value, is_token, is_token_byte, trim},
 };
 
-/// Sorts fields into types and [`Headers`].
+/// Reads field lines and sorts the fields into types and [`Headers`].
 pub struct FieldReader<'b> {
-    raw: &'b [u8],
+    /// The head, from its first byte; what follows it is not looked at.
+    received: &'b [u8],
     pub headers: Headers,
     pub content_length: Option<u64>,
     chunked: bool,
@@ -20,12 +21,14 @@ pub struct FieldReader<'b> {
     pub host: Option<Span>,
     pub connection: ConnectionFields,
     pub unknown_expectation: bool,
+    /// Names in `Connection`, of fields that would otherwise be forwarded.
+    nominated: Vec<&'b [u8]>,
 }
 
 impl<'b> FieldReader<'b> {
-    pub fn new(raw: &'b [u8]) -> Self {
+    pub fn new(received: &'b [u8]) -> Self {
         Self {
-            raw,
+            received,
             headers: Headers::new(),
             content_length: None,
             chunked: false,
@@ -33,53 +36,72 @@ impl<'b> FieldReader<'b> {
             host: None,
             connection: ConnectionFields::default(),
             unknown_expectation: false,
+            nominated: Vec::new(),
         }
     }
 
-    pub fn read_all(&mut self, fields: &[httparse::Header<'_>]) -> Result<(), HeadError> {
-        let text = self.headers.push_text(self.raw);
-        let span = |part: &[u8]| {
-            let offset = part.as_ptr().addr() - self.raw.as_ptr().addr();
-            Headers::sub_span(text, offset, part.len())
-        };
-        let mut nominated = false;
-        for field in fields {
-            let (name, value) = (field.name, trim(field.value));
-            if !is_token(name.as_bytes()) {
-                return Err(HeadError::Malformed("field name"));
-            }
-            if value.iter().any(|&b| (b < 0x20 && b != b'\t') || b == 0x7f) {
-                return Err(HeadError::Malformed("field value"));
-            }
-            match ConnectionField::of(name) {
-                None => self.headers.push_spans(span(name.as_bytes()), span(value)),
-                Some(ConnectionField::ContentLength) => self.content_length(value)?,
-                Some(ConnectionField::TransferEncoding) => {
-                    self.other_coding |= self.chunked || !value.eq_ignore_ascii_case(b"chunked");
-                    self.chunked = true;
+    /// Reads from the first field line, at `start`, to the empty line; where the head ends, or `None`
+    /// if that line has not come yet.
+    pub fn read_all(&mut self, start: usize, fields_max: usize) -> Result<Option<usize>, HeadError> {
+        let mut at = start;
+        let mut fields = 0;
+        while let Some((end, next)) = line(self.received, at)? {
+            if end == at {
+                // The spans of all fields are those of one text, which is the head as it came.
+                self.headers.push_text(&self.received[..next]);
+                for name in std::mem::take(&mut self.nominated) {
+                    self.headers.remove(std::str::from_utf8(name).unwrap_or_default());
                 }
-                Some(ConnectionField::Host) => {
-                    if self.host.is_some() {
-                        return Err(HeadError::Malformed("several Hosts"));
-                    }
-                    if !is_authority(value) {
-                        return Err(HeadError::Malformed("Host"));
-                    }
-                    self.host = Some(span(value));
-                }
-                Some(ConnectionField::Connection) => nominated |= self.connection_options(value)?,
-                Some(ConnectionField::Expect) => {
-                    if value.eq_ignore_ascii_case(b"100-continue") {
-                        self.connection.expects_continue = true;
-                    } else {
-                        self.unknown_expectation = true;
-                    }
-                }
-                Some(ConnectionField::Dropped) => {}
+                return Ok(Some(next));
             }
+            fields += 1;
+            if fields > fields_max {
+                return Err(HeadError::TooManyFields);
+            }
+            self.field(at, end)?;
+            at = next;
         }
-        if nominated {
-            self.remove_nominated(fields);
+        Ok(None)
+    }
+
+    /// `field-name ":" OWS field-value OWS` (RFC 9112 section 5), nothing between name and colon.
+    fn field(&mut self, start: usize, end: usize) -> Result<(), HeadError> {
+        let line = &self.received[start..end];
+        let colon = line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len());
+        if colon == 0 || line.get(colon) != Some(&b':') {
+            return Err(HeadError::Malformed("field name"));
+        }
+        let (name, value) = (&line[..colon], trim(&line[colon + 1..]));
+        if !is_field_value(value) {
+            return Err(HeadError::Malformed("field value"));
+        }
+        let span =
+            |part: &[u8]| Headers::span_at(part.as_ptr().addr() - self.received.as_ptr().addr(), part.len());
+        match ConnectionField::of(name) {
+            None => self.headers.push_spans(span(name), span(value)),
+            Some(ConnectionField::ContentLength) => self.content_length(value)?,
+            Some(ConnectionField::TransferEncoding) => {
+                self.other_coding |= self.chunked || !value.eq_ignore_ascii_case(b"chunked");
+                self.chunked = true;
+            }
+            Some(ConnectionField::Host) => {
+                if self.host.is_some() {
+                    return Err(HeadError::Malformed("several Hosts"));
+                }
+                if !is_authority(value) {
+                    return Err(HeadError::Malformed("Host"));
+                }
+                self.host = Some(span(value));
+            }
+            Some(ConnectionField::Connection) => self.connection_options(value)?,
+            Some(ConnectionField::Expect) => {
+                if value.eq_ignore_ascii_case(b"100-continue") {
+                    self.connection.expects_continue = true;
+                } else {
+                    self.unknown_expectation = true;
+                }
+            }
+            Some(ConnectionField::Dropped) => {}
         }
         Ok(())
     }
@@ -98,9 +120,7 @@ impl<'b> FieldReader<'b> {
         Ok(())
     }
 
-    /// Whether a field is nominated that would otherwise be forwarded.
-    fn connection_options(&mut self, value: &[u8]) -> Result<bool, HeadError> {
-        let mut nominated = false;
+    fn connection_options(&mut self, value: &'b [u8]) -> Result<(), HeadError> {
         for option in value.split(|&b| b == b',').map(trim).filter(|option| !option.is_empty()) {
             if !is_token(option) {
                 return Err(HeadError::Malformed("Connection"));
@@ -110,19 +130,10 @@ impl<'b> FieldReader<'b> {
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
                 self.connection.keep_alive = true;
             } else {
-                nominated = true;
+                self.nominated.push(option);
             }
         }
-        Ok(nominated)
-    }
-
-    fn remove_nominated(&mut self, fields: &[httparse::Header<'_>]) {
-        let connection = fields.iter().filter(|field| field.name.eq_ignore_ascii_case("connection"));
-        for option in connection.flat_map(|field| field.value.split(|&b| b == b',')).map(trim) {
-            if let Ok(name) = std::str::from_utf8(option) {
-                self.headers.remove(name);
-            }
-        }
+        Ok(())
     }
 
     pub fn request_framing(&self, version: Version) -> Result<Framing, HeadError> {
@@ -180,8 +191,8 @@ enum ConnectionField {
 }
 
 impl ConnectionField {
-    fn of(name: &str) -> Option<Self> {
-        let is = |other: &str| name.eq_ignore_ascii_case(other);
+    fn of(name: &[u8]) -> Option<Self> {
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         Some(match name.len() {
             2 if is("te") => Self::Dropped,
             4 if is("host") => Self::Host,
@@ -215,5 +226,6 @@ pub fn is_forbidden_trailer(name: &str) -> bool {
         "set-cookie",
         "trailer",
     ];
-    ConnectionField::of(name).is_some() || FORBIDDEN.iter().any(|field| name.eq_ignore_ascii_case(field))
+    ConnectionField::of(name.as_bytes()).is_some()
+        || FORBIDDEN.iter().any(|field| name.eq_ignore_ascii_case(field))
 }

@@ -1,10 +1,8 @@
 //! Strict heads (RFC 9110, RFC 9112): one meaning or refused.
 //!
-//! `httparse` finds the fields; everything that it lets pass and that two parties could read in two
-//! ways is refused here: bare LF, malformed or repeated framing fields, several hosts, odd targets.
-//! Framing and the connection's own fields become types and never enter [`Headers`].
-
-use std::mem::MaybeUninit;
+//! One pass over the lines as they lie in the receive buffer. Everything that two parties could read in
+//! two ways is refused: bare CR or LF, folded lines, malformed or repeated framing fields, several hosts,
+//! odd targets. Framing and the connection's own fields become types and never enter [`Headers`].
 
 use super::{
     fields::FieldReader,
@@ -12,7 +10,7 @@ use super::{
 };
 use crate::http::{
     Headers, Method, Span, Version,
-    headers::is_token,
+    headers::{is_field_value, is_token},
     path::{self, PathError},
 };
 
@@ -84,34 +82,17 @@ pub struct HeadRules {
 /// # Errors
 /// [`HeadError`] as soon as it is certain, without waiting for the rest.
 pub fn parse_request(buffer: &[u8], rules: HeadRules) -> Result<Option<(RequestHead, usize)>, HeadError> {
-    refuse_leading_line(buffer)?;
-    let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-    let slots = &mut slots[..rules.fields_max.min(FIELDS_MAX)];
-    let mut parsed = httparse::Request::new(&mut []);
-    let length = match parsed.parse_with_uninit_headers(buffer, slots) {
-        Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) => {
-            return check_line_ends(buffer).map(|()| None);
-        }
-        Err(error) => return Err(explain(error, buffer)),
-    };
-    let raw = &buffer[..length];
-    check_line_ends(raw)?;
-    let version = version(parsed.version)?;
-    let method = parsed.method.ok_or(HeadError::Malformed("method"))?;
-    if !is_token(method.as_bytes()) {
-        return Err(HeadError::Malformed("method"));
-    }
+    let Some((end, next)) = line(buffer, 0)? else { return Ok(None) };
+    let (method, target, version) = request_line(&buffer[..end])?;
     if matches!(method, "TRACE" | "CONNECT") {
         return Err(HeadError::MethodNotAllowed);
     }
-    let target = parsed.path.ok_or(HeadError::Malformed("target"))?;
     // The whole server can only be asked for its options (RFC 9112 section 3.2.4).
-    if target == "*" && method != "OPTIONS" {
+    if target == b"*" && method != "OPTIONS" {
         return Err(HeadError::Malformed("target"));
     }
-    let mut fields = FieldReader::new(raw);
-    fields.read_all(parsed.headers)?;
+    let mut fields = FieldReader::new(buffer);
+    let Some(length) = fields.read_all(next, rules.fields_max)? else { return Ok(None) };
     let framing = fields.request_framing(version)?;
     let mut connection = fields.connection;
     // A client of HTTP/1.0 does not know interim responses (RFC 9110 section 10.1.1).
@@ -120,7 +101,7 @@ pub fn parse_request(buffer: &[u8], rules: HeadRules) -> Result<Option<(RequestH
         return Err(HeadError::Expectation);
     }
     let (mut headers, host) = (fields.headers, fields.host);
-    let target = Target::split(target.as_bytes())?;
+    let target = Target::split(target)?;
     let authority = agree_on_authority(&mut headers, target.authority, host, version)?;
     let path = path::normalise(target.path, rules.merge_slashes).map_err(|error| {
         HeadError::Malformed(match error {
@@ -146,22 +127,10 @@ pub fn parse_request(buffer: &[u8], rules: HeadRules) -> Result<Option<(RequestH
 /// # Errors
 /// [`HeadError`]: the upstream's fault, answered with 502.
 pub fn parse_response(buffer: &[u8], to_head: bool) -> Result<Option<(ResponseHead, usize)>, HeadError> {
-    refuse_leading_line(buffer)?;
-    let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-    let mut parsed = httparse::Response::new(&mut []);
-    let parser = httparse::ParserConfig::default();
-    let length = match parser.parse_response_with_uninit_headers(&mut parsed, buffer, &mut slots) {
-        Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) => return check_line_ends(buffer).map(|()| None),
-        Err(error) => return Err(explain(error, buffer)),
-    };
-    let raw = &buffer[..length];
-    check_line_ends(raw)?;
-    let version = version(parsed.version)?;
-    let status =
-        parsed.code.filter(|code| (100..=599).contains(code)).ok_or(HeadError::Malformed("status"))?;
-    let mut fields = FieldReader::new(raw);
-    fields.read_all(parsed.headers)?;
+    let Some((end, next)) = line(buffer, 0)? else { return Ok(None) };
+    let (version, status) = status_line(&buffer[..end])?;
+    let mut fields = FieldReader::new(buffer);
+    let Some(length) = fields.read_all(next, FIELDS_MAX)? else { return Ok(None) };
     let framing = fields.response_framing(version, status, to_head)?;
     Ok(Some((
         ResponseHead {
@@ -176,63 +145,56 @@ pub fn parse_response(buffer: &[u8], to_head: bool) -> Result<Option<(ResponseHe
     )))
 }
 
-/// Empty lines that `httparse` would pass over. The one that RFC 9112 section 2.2 speaks of is the
-/// connection's business; more of them, or a bare CR or LF, are no head.
-fn refuse_leading_line(buffer: &[u8]) -> Result<(), HeadError> {
-    match buffer.first() {
-        Some(b'\r' | b'\n') => Err(HeadError::Malformed("start line")),
-        _ => Ok(()),
+/// Where the line at `start` ends and the next begins; `None` while it has not come whole. Every LF
+/// follows a CR; a CR elsewhere is refused where the bytes of the line are looked at.
+pub(super) fn line(received: &[u8], start: usize) -> Result<Option<(usize, usize)>, HeadError> {
+    let rest = &received[start..];
+    match memchr::memchr(b'\n', rest) {
+        Some(at) if at > 0 && rest[at - 1] == b'\r' => Ok(Some((start + at - 1, start + at + 1))),
+        Some(_) => Err(HeadError::Malformed("bare LF")),
+        None => Ok(None),
     }
 }
 
-fn explain(error: httparse::Error, buffer: &[u8]) -> HeadError {
-    match error {
-        httparse::Error::TooManyHeaders => HeadError::TooManyFields,
-        httparse::Error::Version if names_other_version(buffer) => HeadError::Version,
-        httparse::Error::Version => HeadError::Malformed("version"),
-        httparse::Error::HeaderName => HeadError::Malformed("field name"),
-        httparse::Error::HeaderValue => HeadError::Malformed("field value"),
-        httparse::Error::NewLine => HeadError::Malformed("line end"),
-        httparse::Error::Status => HeadError::Malformed("status line"),
-        httparse::Error::Token => HeadError::Malformed("start line"),
+/// `method SP request-target SP HTTP-version` (RFC 9112 section 3). The bytes of the target are left to
+/// whoever reads its parts.
+fn request_line(line: &[u8]) -> Result<(&str, &[u8], Version), HeadError> {
+    let malformed = HeadError::Malformed("start line");
+    let (method, rest) = line.split_at(memchr::memchr(b' ', line).ok_or(malformed)?);
+    let (target, version) = rest.split_at(memchr::memrchr(b' ', rest).ok_or(malformed)?);
+    let version = self::version(&version[1..])?;
+    let target = target.get(1..).filter(|target| !target.is_empty()).ok_or(malformed)?;
+    match std::str::from_utf8(method) {
+        Ok(method) if is_token(method.as_bytes()) => Ok((method, target, version)),
+        _ => Err(HeadError::Malformed("method")),
     }
 }
 
-/// Whether the start line has another `HTTP-version` (RFC 9112 section 2.3), so that refusing it is about
-/// the version and not about the spelling.
-fn names_other_version(buffer: &[u8]) -> bool {
-    let line = buffer.split(|&b| b == b'\r').next().unwrap_or_default();
-    let mut words = line.split(|&b| b == b' ');
-    let is_other = |word: &[u8]| match word {
-        b"HTTP/1.1" | b"HTTP/1.0" => false,
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] => {
-            major.is_ascii_digit() && minor.is_ascii_digit()
-        }
-        _ => false,
-    };
-    words.next().is_some_and(is_other) || words.next_back().is_some_and(is_other)
-}
-
-fn version(minor: Option<u8>) -> Result<Version, HeadError> {
-    match minor {
-        Some(1) => Ok(Version::Http11),
-        Some(0) => Ok(Version::Http10),
-        _ => Err(HeadError::Version),
+/// `HTTP-version SP status-code [ SP reason-phrase ]` (RFC 9112 section 4).
+fn status_line(line: &[u8]) -> Result<(Version, u16), HeadError> {
+    let malformed = HeadError::Malformed("status line");
+    let (version, rest) = line.split_at(memchr::memchr(b' ', line).ok_or(malformed)?);
+    let version = self::version(version)?;
+    let (digits, reason) = rest[1..].split_at_checked(3).ok_or(malformed)?;
+    let is_reason = matches!(reason, [] | [b' ', ..]) && is_field_value(reason);
+    if !digits.iter().all(u8::is_ascii_digit) || !is_reason {
+        return Err(malformed);
+    }
+    match digits.iter().fold(0, |status, digit| status * 10 + u16::from(digit - b'0')) {
+        status @ 100..=599 => Ok((version, status)),
+        _ => Err(HeadError::Malformed("status")),
     }
 }
 
-/// Every LF follows a CR, every CR precedes an LF (unless it is the last byte so far).
-fn check_line_ends(raw: &[u8]) -> Result<(), HeadError> {
-    for at in memchr::memchr2_iter(b'\r', b'\n', raw) {
-        let whole = match raw[at] {
-            b'\r' => raw.get(at + 1).is_none_or(|&next| next == b'\n'),
-            _ => at > 0 && raw[at - 1] == b'\r',
-        };
-        if !whole {
-            return Err(HeadError::Malformed("bare CR or LF"));
-        }
+/// A version that is spelled right and is another one is refused for that, not for its spelling
+/// (RFC 9112 section 2.3).
+fn version(word: &[u8]) -> Result<Version, HeadError> {
+    match word {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"HTTP/1.0" => Ok(Version::Http10),
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Err(HeadError::Version),
+        _ => Err(HeadError::Malformed("version")),
     }
-    Ok(())
 }
 
 #[cfg(test)]

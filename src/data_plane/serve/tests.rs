@@ -32,7 +32,8 @@ fn exactly_one_slash_stands_at_the_seam() {
         ("", "2/5", "/2/5"),
         ("/v1", "x", "/v1/x"),
     ] {
-        assert_eq!(join(prefix, kept), expected, "{prefix} + {kept}");
+        let [prefix, slash] = seam(prefix, kept);
+        assert_eq!(format!("{prefix}{slash}{kept}"), expected);
     }
 }
 
