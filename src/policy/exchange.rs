@@ -55,9 +55,9 @@ impl RequestId {
     /// A random (version 4) UUID.
     pub fn random() -> Self {
         let uuid = uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid();
-        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-        let text = uuid.hyphenated().encode_lower(&mut text);
-        Self::parse(text.as_bytes()).expect("a UUID is 36 visible characters")
+        let mut bytes = [0; Self::LEN_MAX];
+        let len = uuid.hyphenated().encode_lower(&mut bytes).len() as u8;
+        Self { bytes, len }
     }
 
     pub fn as_str(&self) -> &str {

@@ -39,6 +39,10 @@ pub enum SendError {
 /// Chunked bytes gathered before they are written out.
 const GATHER_BYTES: usize = 32 * 1024;
 
+/// This much of a body, or less, goes out from one buffer with the head before it: copying it costs less
+/// than telling the kernel of two.
+const SMALL_BODY_BYTES: usize = 2 * 1024;
+
 /// Steps of one turn. What goes the other way on the same two connections must get its turn too, even
 /// where neither socket ever makes this one wait.
 const STEPS_MAX: usize = 16;
@@ -168,7 +172,6 @@ impl Sender {
         body: &mut Body,
         progress: &dyn Fn(),
     ) -> Poll<Result<(), SendError>> {
-        let pending = &self.out[self.written..];
         let limit = match self.framing {
             SendFraming::Length(_) => usize::try_from(self.left).unwrap_or(usize::MAX),
             _ => usize::MAX,
@@ -177,19 +180,25 @@ impl Sender {
             // More than was announced: the source is not to be trusted.
             return Poll::Ready(Err(SendError::Body(BodyError::Malformed)));
         }
+        let (out, before) = (&mut self.out, self.written);
+        let pending = out.len() - before;
         let mut outcome = Poll::Pending;
-        let mut from_pending = 0;
         let mut from_body = 0;
         body.lend(&mut |bytes| {
             let bytes = &bytes[..bytes.len().min(limit)];
-            outcome = if pending.is_empty() {
+            outcome = if pending == 0 {
                 sink.poll_write(cx, &[IoSlice::new(bytes)])
+            } else if bytes.len() <= SMALL_BODY_BYTES {
+                // Not taken from its source unless it was written: a retry may need it.
+                out.extend_from_slice(bytes);
+                let outcome = sink.poll_write(cx, &[IoSlice::new(&out[before..])]);
+                out.truncate(before + pending);
+                outcome
             } else {
-                sink.poll_write(cx, &[IoSlice::new(pending), IoSlice::new(bytes)])
+                sink.poll_write(cx, &[IoSlice::new(&out[before..]), IoSlice::new(bytes)])
             };
             if let Poll::Ready(Ok(written)) = outcome {
-                from_pending = written.min(pending.len());
-                from_body = written - from_pending;
+                from_body = written.saturating_sub(pending);
             }
             from_body
         });
@@ -198,7 +207,7 @@ impl Sender {
             return Poll::Ready(Err(SendError::Peer(io::ErrorKind::WriteZero.into())));
         }
         self.taken |= from_body > 0;
-        self.advance(from_pending);
+        self.advance(written - from_body);
         self.left = self.left.saturating_sub(from_body as u64);
         self.bytes += written as u64;
         progress();

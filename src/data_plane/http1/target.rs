@@ -95,13 +95,14 @@ pub fn is_authority(bytes: &[u8]) -> bool {
 
 /// Unreserved characters, sub-delimiters and whole escapes (RFC 3986 section 3.2.2).
 fn is_reg_name(host: &[u8]) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&b);
-    let mut rest = host;
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
+    let mut rest = &host[host.iter().take_while(|byte| plain(byte)).count()..];
+    // What is left begins with a character that hardly any host has.
     loop {
         rest = match rest {
             [] => return true,
             [b'%', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => after,
-            [byte, after @ ..] if plain(*byte) => after,
+            [byte, after @ ..] if plain(byte) || b"_~!$&'()*+,;=".contains(byte) => after,
             _ => return false,
         };
     }
