@@ -141,7 +141,7 @@ fn snapshot() -> Snapshot {
 fn chains(c: &mut Criterion) {
     let snapshot = snapshot();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
-    let peer = Rc::new(Peer { remote: address, local: address, scheme: Scheme::Http });
+    let peer = Rc::new(Peer::new(address, address, Scheme::Http));
     let mut group = c.benchmark_group("chain");
     for (name, policies) in [("plain", 0), ("policies", 4)] {
         let instance = snapshot.instances().find(|instance| &*instance.name.name == name);

@@ -58,7 +58,7 @@ fn check_forwarded(head: RequestHead) {
         version: head.version,
         headers: head.headers,
         body: Body::Empty,
-        peer: Rc::new(Peer { remote: address, local: address, scheme: Scheme::Http }),
+        peer: Rc::new(Peer::new(address, address, Scheme::Http)),
         path: head.path,
         query: head.query,
         authority: head.authority,
