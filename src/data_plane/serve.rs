@@ -150,11 +150,11 @@ fn set_forwarded(request: &mut Request, engine: &EngineSettings, request_id: &st
     let mut before = None;
     let mut proto_known = false;
     let mut id_known = false;
-    if headers.iter().any(|(name, _)| Forwarded::of(name).is_some()) {
+    if headers.names().any(|name| Forwarded::of(name).is_some()) {
         if engine.trusted_proxies.is_empty() || from_proxy {
             before = headers.joined("x-forwarded-for").map(|hops| trusted_hops(&hops, engine));
         }
-        headers.retain(|name, value| match Forwarded::of(name) {
+        headers.retain(|name, value| match Forwarded::of(name.as_bytes()) {
             None => true,
             Some(Forwarded::For) => false,
             Some(Forwarded::Proto) => {
@@ -196,8 +196,8 @@ enum Forwarded {
 }
 
 impl Forwarded {
-    fn of(name: &str) -> Option<Self> {
-        let is = |other: &str| name.eq_ignore_ascii_case(other);
+    fn of(name: &[u8]) -> Option<Self> {
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         match name.len() {
             12 if is("x-request-id") => Some(Self::RequestId),
             15 if is("x-forwarded-for") => Some(Self::For),

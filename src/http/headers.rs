@@ -219,6 +219,11 @@ impl Headers {
         });
     }
 
+    /// Names in order.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.fields.iter().map(|field| self.bytes(field.name))
+    }
+
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields.iter().map(|field| (self.str(field.name), self.bytes(field.value)))
@@ -342,8 +347,10 @@ pub fn is_token(bytes: &[u8]) -> bool {
 
 /// Visible characters, blanks, tabs and obs-text (RFC 9110 section 5.5).
 pub fn is_field_value(bytes: &[u8]) -> bool {
-    // Without an early end the compiler checks many bytes at once.
-    bytes.iter().fold(true, |all, &b| all & ((b == b'\t') | ((b >= 0x20) & (b != 0x7f))))
+    // Sixteen at a time and no early end: the compiler makes vector instructions of it.
+    let (chunks, rest) = bytes.as_chunks::<16>();
+    let bad = |bad: u8, &b: &u8| bad | u8::from((b < 0x20) & (b != b'\t')) | u8::from(b == 0x7f);
+    chunks.iter().all(|chunk| chunk.iter().fold(0, bad) == 0) && rest.iter().fold(0, bad) == 0
 }
 
 #[cfg(test)]

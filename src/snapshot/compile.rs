@@ -8,7 +8,7 @@
 mod rules;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
     sync::Arc,
 };
@@ -431,7 +431,7 @@ fn listeners(plans: &[Arc<InstancePlan>]) -> BTreeSet<SocketAddr> {
     all.iter().filter(|address| !superfluous(address)).copied().collect()
 }
 
-fn routers(plans: Vec<Arc<InstancePlan>>) -> HashMap<u16, Router> {
+fn routers(plans: Vec<Arc<InstancePlan>>) -> BTreeMap<u16, Router> {
     let mut by_port: HashMap<u16, Vec<Arc<InstancePlan>>> = HashMap::new();
     for plan in plans {
         by_port.entry(plan.port).or_default().push(plan);

@@ -1,7 +1,7 @@
 //! The snapshot and its parts.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -20,7 +20,7 @@ pub struct Snapshot {
     pub digest: Digest,
     pub engine: EngineSettings,
     /// Routers by port (decision 20: all bind hosts of a port are one group).
-    pub ports: HashMap<u16, Router>,
+    pub ports: BTreeMap<u16, Router>,
     /// Addresses to listen on.
     pub listeners: BTreeSet<SocketAddr>,
     pub upstreams: Vec<Arc<UpstreamPlan>>,
@@ -33,7 +33,7 @@ impl Snapshot {
             generation: 0,
             digest: Digest::of(""),
             engine,
-            ports: HashMap::new(),
+            ports: BTreeMap::new(),
             listeners: BTreeSet::new(),
             upstreams: Vec::new(),
         }

@@ -10,7 +10,8 @@ use super::InstancePlan;
 /// The instances of one port.
 #[derive(Default)]
 pub struct Router {
-    by_base_path: HashMap<Box<str>, Arc<InstancePlan>>,
+    /// The keys come from the configuration, so nobody can choose them to collide.
+    by_base_path: HashMap<Box<str>, Arc<InstancePlan>, foldhash::fast::RandomState>,
     /// Numbers of segments that base paths on this port have.
     depths: Vec<usize>,
 }

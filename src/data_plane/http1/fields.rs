@@ -1,12 +1,12 @@
 //! Fields into types and [`Headers`].
 
 use super::{
-    head::{ConnectionFields, Framing, HeadError, line},
+    head::{ConnectionFields, Framing, HeadError, line_end},
     target::is_authority,
 };
 use crate::http::{
     Headers, Span, Version,
-    headers::{is_field_value, is_token, is_token_byte, trim},
+    headers::{is_token, is_token_byte, trim},
 };
 
 /// Reads field lines and sorts the fields into types and [`Headers`].
@@ -44,18 +44,23 @@ impl<'b> FieldReader<'b> {
     /// if that line has not come yet.
     pub fn read_all(&mut self, start: usize, fields_max: usize) -> Result<Option<usize>, HeadError> {
         let mut at = start;
-        let mut fields = 0;
-        while let Some((end, next)) = line(self.received, at)? {
+        let received = self.received;
+        for (fields, line_feed) in memchr::memchr_iter(b'\n', &received[start..]).enumerate() {
+            let next = start + line_feed + 1;
+            let end = line_end(received, at, next)?;
             if end == at {
+                // The start line, the fields, and this one.
+                if !is_text(&received[..next], fields + 2) {
+                    return Err(HeadError::Malformed("control character"));
+                }
                 // The spans of all fields are those of one text, which is the head as it came.
-                self.headers.push_text(&self.received[..next]);
+                self.headers.push_text(&received[..next]);
                 for name in std::mem::take(&mut self.nominated) {
                     self.headers.remove(std::str::from_utf8(name).unwrap_or_default());
                 }
                 return Ok(Some(next));
             }
-            fields += 1;
-            if fields > fields_max {
+            if fields == fields_max {
                 return Err(HeadError::TooManyFields);
             }
             self.field(at, end)?;
@@ -72,9 +77,6 @@ impl<'b> FieldReader<'b> {
             return Err(HeadError::Malformed("field name"));
         }
         let (name, value) = (&line[..colon], trim(&line[colon + 1..]));
-        if !is_field_value(value) {
-            return Err(HeadError::Malformed("field value"));
-        }
         let span =
             |part: &[u8]| Headers::span_at(part.as_ptr().addr() - self.received.as_ptr().addr(), part.len());
         match ConnectionField::of(name) {
@@ -177,6 +179,23 @@ impl<'b> FieldReader<'b> {
         }
         Ok(())
     }
+}
+
+/// Whether a head of so many lines has no control character but tabs and its line ends (RFC 9110 section
+/// 5.5): every LF follows a CR, so a CR too many stands alone. One run over all of it, many bytes at once.
+fn is_text(head: &[u8], lines: usize) -> bool {
+    let look = |(bad, returns): (u8, u8), &b: &u8| {
+        let control = (b < 0x20) & (b != b'\t') & (b != b'\r') & (b != b'\n') | (b == 0x7f);
+        (bad | u8::from(control), returns + u8::from(b == b'\r'))
+    };
+    let (chunks, rest) = head.as_chunks::<32>();
+    let (mut bad, mut returns) = (0, 0);
+    for piece in chunks.iter().map(|chunk| &chunk[..]).chain([rest]) {
+        let found = piece.iter().fold((0, 0), look);
+        bad |= found.0;
+        returns += usize::from(found.1);
+    }
+    bad == 0 && returns == lines
 }
 
 /// Fields that concern one connection, or become types, and so never enter [`Headers`].

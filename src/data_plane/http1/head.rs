@@ -82,7 +82,7 @@ pub struct HeadRules {
 /// # Errors
 /// [`HeadError`] as soon as it is certain, without waiting for the rest.
 pub fn parse_request(buffer: &[u8], rules: HeadRules) -> Result<Option<(RequestHead, usize)>, HeadError> {
-    let Some((end, next)) = line(buffer, 0)? else { return Ok(None) };
+    let Some((end, next)) = first_line(buffer)? else { return Ok(None) };
     let (method, target, version) = request_line(&buffer[..end])?;
     if matches!(method, "TRACE" | "CONNECT") {
         return Err(HeadError::MethodNotAllowed);
@@ -127,7 +127,7 @@ pub fn parse_request(buffer: &[u8], rules: HeadRules) -> Result<Option<(RequestH
 /// # Errors
 /// [`HeadError`]: the upstream's fault, answered with 502.
 pub fn parse_response(buffer: &[u8], to_head: bool) -> Result<Option<(ResponseHead, usize)>, HeadError> {
-    let Some((end, next)) = line(buffer, 0)? else { return Ok(None) };
+    let Some((end, next)) = first_line(buffer)? else { return Ok(None) };
     let (version, status) = status_line(&buffer[..end])?;
     let mut fields = FieldReader::new(buffer);
     let Some(length) = fields.read_all(next, FIELDS_MAX)? else { return Ok(None) };
@@ -145,14 +145,18 @@ pub fn parse_response(buffer: &[u8], to_head: bool) -> Result<Option<(ResponseHe
     )))
 }
 
-/// Where the line at `start` ends and the next begins; `None` while it has not come whole. Every LF
-/// follows a CR; a CR elsewhere is refused where the bytes of the line are looked at.
-pub(super) fn line(received: &[u8], start: usize) -> Result<Option<(usize, usize)>, HeadError> {
-    let rest = &received[start..];
-    match memchr::memchr(b'\n', rest) {
-        Some(at) if at > 0 && rest[at - 1] == b'\r' => Ok(Some((start + at - 1, start + at + 1))),
-        Some(_) => Err(HeadError::Malformed("bare LF")),
-        None => Ok(None),
+/// Where the first line ends and the second begins; `None` while it has not come whole.
+fn first_line(received: &[u8]) -> Result<Option<(usize, usize)>, HeadError> {
+    let Some(line_feed) = memchr::memchr(b'\n', received) else { return Ok(None) };
+    Ok(Some((line_end(received, 0, line_feed + 1)?, line_feed + 1)))
+}
+
+/// Where the line ends that began at `start` and whose LF is the byte before `next`. Every LF follows a
+/// CR; a CR elsewhere is a control character.
+pub(super) fn line_end(received: &[u8], start: usize, next: usize) -> Result<usize, HeadError> {
+    match received[start..next] {
+        [.., b'\r', b'\n'] => Ok(next - 2),
+        _ => Err(HeadError::Malformed("bare LF")),
     }
 }
 

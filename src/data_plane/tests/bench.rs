@@ -1,7 +1,7 @@
 //! A worker with a hand-made snapshot on a real socket, in front of an upstream that a test scripts.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     future::Future,
     net::SocketAddr,
     rc::Rc,
@@ -99,7 +99,7 @@ impl Bench {
         };
         let engine = EngineSettings::of(&Settings::default(), &Default::default());
         let mut snapshot = Snapshot::empty(engine);
-        snapshot.ports = HashMap::from([(address.port(), Router::new([Arc::new(instance)]))]);
+        snapshot.ports = BTreeMap::from([(address.port(), Router::new([Arc::new(instance)]))]);
         snapshot.upstreams = vec![Arc::clone(&upstream)];
         let (_, snapshots) = snapshot_cell(snapshot);
         let worker = Worker::new(Shared {
