@@ -208,7 +208,6 @@ impl Forwarded {
             _ => None,
         }
     }
-    envoy::from_client(headers, engine, from_proxy);
 }
 
 /// The hops of `x-forwarded-for` that trusted proxies vouch for; all of them when no proxy is
