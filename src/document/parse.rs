@@ -85,13 +85,14 @@ fn readable(file: &SourceFile) -> Cow<'_, str> {
     if !text.contains(zero_width) {
         return Cow::Borrowed(text);
     }
-    let lines =
-        text.split('\n').map(|line| match line.trim_matches(|c: char| c.is_whitespace() || zero_width(c)) {
-            "" => "",
-            "---" => "---",
-            _ => line,
-        });
-    Cow::Owned(lines.collect::<Vec<_>>().join("\n"))
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive(['\n', '\r']) {
+        let content = line.trim_end_matches(['\n', '\r']);
+        let seen = content.trim_matches(|c: char| c.is_whitespace() || zero_width(c));
+        out.push_str(if matches!(seen, "" | "---") { seen } else { content });
+        out.push_str(&line[content.len()..]);
+    }
+    Cow::Owned(out)
 }
 
 /// `\ud83d\ude00` is one character in JSON and an error in YAML.
@@ -123,11 +124,10 @@ fn join_surrogates(text: &str) -> String {
 fn syntax_problem(file: &Arc<SourceFile>, error: &ScanError, open: Option<&Place>) -> Problem {
     let mark = error.marker();
     let json = is_json(file);
-    let place = Place::new(file.clone(), mark.line(), mark.col() + 1);
-    let lines = file.text.lines().count();
+    let place = Place::within(file.clone(), mark.line(), mark.col() + 1);
     // The parser may notice on the next line that the indentation of one is a tab.
     let with_tab = (!json).then_some(()).and_then(|()| {
-        (mark.line().saturating_sub(1)..=mark.line().min(lines)).rev().find_map(|line| {
+        (mark.line().saturating_sub(1)..=mark.line().min(file.lines())).rev().find_map(|line| {
             let text = file.line(line);
             let indent = text.len() - text.trim_start_matches([' ', '\t']).len();
             text[..indent].find('\t').map(|column| Place::new(file.clone(), line, column + 1))

@@ -41,7 +41,7 @@ impl SourceFile {
                 let bytes = error.into_bytes();
                 let text = String::from_utf8_lossy(&bytes[..good]).into_owned();
                 let file = Self::new(path, text);
-                let line = file.line_starts().len();
+                let line = file.lines();
                 let column = file.line(line).chars().count() + 1;
                 let place = Place::new(file, line, column);
                 let problem = Problem::error(&place, "", "the file is not UTF-8 text");
@@ -62,6 +62,11 @@ impl SourceFile {
                 .filter(|&at| bytes[at] == b'\n' || bytes.get(at + 1) != Some(&b'\n'));
             std::iter::once(0).chain(ends.map(|at| at + 1)).collect()
         })
+    }
+
+    /// How many lines there are; behind a line break at the very end there is an empty one.
+    pub fn lines(&self) -> usize {
+        self.line_starts().len()
     }
 
     /// The text of a line, counted from 1, without its line break.
@@ -92,6 +97,17 @@ pub struct Place {
 impl Place {
     pub fn new(file: Arc<SourceFile>, line: usize, column: usize) -> Self {
         Self { file, line: line as u32, column: column as u32 }
+    }
+
+    /// As [`Self::new`]; a line behind the last one, where a parser notices what is missing, becomes the end of
+    /// the file.
+    pub fn within(file: Arc<SourceFile>, line: usize, column: usize) -> Self {
+        let lines = file.lines();
+        if line <= lines {
+            return Self::new(file, line, column);
+        }
+        let column = file.line(lines).chars().count() + 1;
+        Self::new(file, lines, column)
     }
 
     /// The place of a value that stands in no file.

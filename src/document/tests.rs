@@ -117,6 +117,20 @@ fn a_line_ends_in_lf_or_cr_lf_or_cr_for_the_place_and_for_its_excerpt() {
 }
 
 #[test]
+fn what_is_missing_at_the_end_is_reported_where_the_file_ends() {
+    for (text, expected) in [
+        ("a: {b: é", (1, 9, "a: {b: é")),
+        ("a: 1\nb", (2, 2, "b")),
+        ("a: [1\n", (2, 1, "")),
+        ("a:\n  b: [1,\r", (3, 1, "")),
+        ("a: 1\r\u{200b}\r\nb", (3, 2, "b")),
+    ] {
+        let location = parsed(text).error.expect("a syntax error").location;
+        assert_eq!((location.line, location.column, &*location.line_text), expected, "{text:?}");
+    }
+}
+
+#[test]
 fn lines_and_columns_count_characters_from_1() {
     let root = parsed("größe: {ä: x}\r\nb:\r\n  - y\r\n").documents[0].root.clone();
     let x = root.get_ignore_case("größe").and_then(|n| n.get_ignore_case("ä")).expect("there");
