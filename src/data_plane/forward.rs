@@ -11,6 +11,7 @@ use super::{
         client::{ClientConnection, ExchangeError, ExchangeLimits, Fault, Outgoing},
         encode, sender,
     },
+    http2::{self, shared::Slot},
     pool::AcquireError,
     timers::Timer,
     worker::Worker,
@@ -19,8 +20,16 @@ use crate::{
     http::{Body, BodyError, BodySource, Method, Origin, Request, Response},
     outbound::ProxyError,
     policy::{Exchange, Rejection, chain::Outcome},
+    resources::ServiceScheme,
     snapshot::{EngineSettings, Gauge, UpstreamPlan},
 };
+
+/// What a request is sent on.
+enum Connection {
+    Http1(Rc<ClientConnection>),
+    /// A place on a connection that is shared.
+    Http2(Slot),
+}
 
 /// What a forward works with.
 pub struct Forward<'a> {
@@ -50,7 +59,7 @@ impl Forward<'_> {
             let replay = replayable(&request);
             let connection = self.connection(upstream, exchange, retried.is_some()).await?;
             let started = Instant::now();
-            match self.exchange(&connection, &mut request, upstream, exchange).await {
+            match self.exchange(connection, &mut request, upstream, exchange).await {
                 Ok(mut response) => {
                     let took = started.elapsed();
                     upstream.metrics.responded(took);
@@ -81,10 +90,21 @@ impl Forward<'_> {
         upstream: &Arc<UpstreamPlan>,
         exchange: &Exchange,
         fresh_only: bool,
-    ) -> Result<Rc<ClientConnection>, Rejection> {
+    ) -> Result<Connection, Rejection> {
         let pool = self.worker.pools.pool(upstream);
-        let acquire = pool.acquire(fresh_only, &self.worker.resolver, self.engine.connect_timeout);
-        let mut acquire = pin!(acquire);
+        let mut acquire = pin!(async {
+            match upstream.address.scheme {
+                ServiceScheme::H2 => {
+                    let place = pool.shared.acquire(upstream, self.worker, self.engine).await?;
+                    Ok::<_, AcquireError>(Connection::Http2(place))
+                }
+                ServiceScheme::Http | ServiceScheme::Https => {
+                    let timeout = self.engine.connect_timeout;
+                    let acquired = pool.acquire(fresh_only, &self.worker.resolver, timeout).await?;
+                    Ok(Connection::Http1(acquired))
+                }
+            }
+        });
         // A request that waits for a connection waits no longer than one that waits for its answer.
         let watch = self.client.watch();
         watch.arm(Timer::Response, exchange.response_timeout());
@@ -108,7 +128,7 @@ impl Forward<'_> {
 
     async fn exchange(
         &self,
-        connection: &ClientConnection,
+        connection: Connection,
         request: &mut Request,
         upstream: &Arc<UpstreamPlan>,
         exchange: &Exchange,
@@ -116,7 +136,9 @@ impl Forward<'_> {
         let Some(ticket) = upstream.gauges.enter(Gauge::Requests, upstream.limits.requests_max) else {
             upstream.metrics.overflow();
             // The connection has not been used: it goes back.
-            connection.release();
+            if let Connection::Http1(connection) = &connection {
+                connection.release();
+            }
             let body = std::mem::take(&mut request.body);
             return Err(ExchangeError {
                 fault: Fault::Overflow,
@@ -137,15 +159,25 @@ impl Forward<'_> {
             None if self.engine.rewrite_host => &*upstream.authority,
             None => request.authority(),
         };
-        let mut head = sender::buffer();
-        let framing = encode::request(&mut head, request, authority, via.map(|via| &*via.proxy));
-        let body = std::mem::take(&mut request.body);
-        let to_head = request.method == Method::Head;
         let limits = ExchangeLimits {
             response_timeout: exchange.response_timeout(),
             head_bytes_max: self.engine.head_bytes_max,
         };
         upstream.metrics.request();
+        let connection = match connection {
+            Connection::Http1(connection) => connection,
+            Connection::Http2(place) => {
+                let authority =
+                    if authority.is_empty() { &*upstream.authority } else { authority }.to_owned();
+                let scheme = http::uri::Scheme::HTTP;
+                let outgoing = http2::client::Outgoing { request, authority: &authority, scheme };
+                return http2::client::exchange(place, outgoing, limits, self.client, ticket).await;
+            }
+        };
+        let mut head = sender::buffer();
+        let framing = encode::request(&mut head, request, authority, via.map(|via| &*via.proxy));
+        let body = std::mem::take(&mut request.body);
+        let to_head = request.method == Method::Head;
         let outgoing = Outgoing { head, framing, body, to_head };
         let head = connection.exchange(outgoing, limits, self.client, ticket).await?;
         let body = connection.response_body(&head);

@@ -7,10 +7,13 @@ pub mod connect;
 pub mod envoy;
 pub mod forward;
 pub mod http1;
+pub mod http2;
 pub mod pool;
 pub mod proxy_protocol;
+pub mod refusal;
 pub mod resolver;
 pub mod serve;
+pub mod serving;
 pub mod timers;
 pub mod worker;
 

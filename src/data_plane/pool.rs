@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use super::{
     connect::{ConnectError, connect},
     http1::client::ClientConnection,
+    http2::shared::SharedConnections,
     resolver::Resolver,
 };
 use crate::snapshot::{Gauge, UpstreamId, UpstreamPlan};
@@ -33,6 +34,8 @@ pub struct UpstreamPool {
     idle: RefCell<Vec<Idle>>,
     waiting: Cell<usize>,
     given_back: Notify,
+    /// Its connections, if it speaks HTTP/2.
+    pub shared: Rc<SharedConnections>,
 }
 
 struct Idle {
@@ -94,6 +97,7 @@ impl UpstreamPool {
             idle: RefCell::default(),
             waiting: Cell::new(0),
             given_back: Notify::new(),
+            shared: Rc::default(),
         })
     }
 
@@ -210,6 +214,7 @@ impl UpstreamPool {
 
     fn reap(&self, now: Instant) {
         let plan = Arc::clone(&self.plan.borrow());
+        self.shared.reap(now, &plan);
         // One connection for each request that waits on another worker, not all of them.
         let mut wanted_elsewhere =
             if self.waiting.get() == 0 { plan.gauges.count(Gauge::PendingRequests) } else { 0 };

@@ -60,6 +60,11 @@ impl Timers {
         watch
     }
 
+    /// The coarse time since the worker started, up to a tick behind.
+    pub fn now(&self) -> Duration {
+        Duration::from_millis(self.now.get())
+    }
+
     /// Wakes every connection, so that it looks at what has changed.
     pub fn wake_all(&self) {
         for watch in self.watches.borrow().iter().filter_map(Weak::upgrade) {
@@ -104,6 +109,11 @@ impl Watch {
 
     pub fn disarm(&self, timer: Timer) {
         self.deadlines[timer as usize].set(0);
+    }
+
+    /// Disarms every deadline, so that another request can use them.
+    pub fn disarm_all(&self) {
+        self.deadlines.iter().for_each(|deadline| deadline.set(0));
     }
 
     /// Starts a period anew, if it is armed: something has moved.

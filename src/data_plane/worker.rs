@@ -112,12 +112,18 @@ impl Worker {
                     }
                 }
                 WorkerCommand::Close { address, drain } => self.close(address, drain),
-                WorkerCommand::Drain => self.draining.set(true),
+                WorkerCommand::Drain => self.drain(),
             }
         }
         // What is left serves on until the process ends.
         self.draining.set(true);
         vital.detach_all();
+    }
+
+    /// Every response closes its connection from now on; clients of HTTP/2 are told at once.
+    pub(super) fn drain(&self) {
+        self.draining.set(true);
+        self.timers.wake_all();
     }
 
     fn open(
@@ -136,6 +142,7 @@ impl Worker {
     fn close(self: &Rc<Self>, address: SocketAddr, drain: Duration) {
         let Some(listener) = self.listeners.borrow_mut().remove(&address) else { return };
         listener.drain();
+        self.timers.wake_all();
         let timers = Rc::clone(&self.timers);
         actix_rt::spawn(async move {
             tokio::time::sleep(drain).await;

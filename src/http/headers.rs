@@ -117,12 +117,17 @@ impl Headers {
         if !is_token(name.as_bytes()) || !is_field_value(value) {
             return Err(InvalidField);
         }
+        self.push_field(name, value);
+        Ok(())
+    }
+
+    /// Adds a field at the end. For parsers, which have checked both.
+    pub fn push_field(&mut self, name: &str, value: &[u8]) {
         let name = self.push_text(name.as_bytes());
         self.text.extend_from_slice(b": ");
         let value = self.push_text(value);
         self.text.extend_from_slice(b"\r\n");
         self.push_spans(name, value);
-        Ok(())
     }
 
     /// As [`Self::append`], for a value that `write` puts behind the text it is given: nothing is

@@ -65,7 +65,7 @@ pub struct ExchangeLimits {
 
 /// Interim responses to one request: far more than services send. Together they may be as long as
 /// one head may be.
-const INTERIMS_MAX: usize = 64;
+pub const INTERIMS_MAX: usize = 64;
 
 /// What is known of the head that is waited for.
 struct Awaited {

@@ -113,12 +113,7 @@ impl<'b> FieldReader<'b> {
         if self.content_length.is_some() {
             return Err(HeadError::Malformed("several Content-Length"));
         }
-        let digits = !value.is_empty() && value.len() <= 19 && value.iter().all(u8::is_ascii_digit);
-        if !digits {
-            return Err(HeadError::Malformed("Content-Length"));
-        }
-        let number = value.iter().fold(0, |sum: u64, &b| sum * 10 + u64::from(b - b'0'));
-        self.content_length = Some(number);
+        self.content_length = Some(parse_length(value).ok_or(HeadError::Malformed("Content-Length"))?);
         Ok(())
     }
 
@@ -198,8 +193,14 @@ fn is_text(head: &[u8], lines: usize) -> bool {
     bad == 0 && returns == lines
 }
 
+/// The value of `content-length`: digits only.
+pub fn parse_length(value: &[u8]) -> Option<u64> {
+    let digits = !value.is_empty() && value.len() <= 19 && value.iter().all(u8::is_ascii_digit);
+    digits.then(|| value.iter().fold(0, |sum: u64, &b| sum * 10 + u64::from(b - b'0')))
+}
+
 /// Fields that concern one connection, or become types, and so never enter [`Headers`].
-enum ConnectionField {
+pub enum ConnectionField {
     ContentLength,
     TransferEncoding,
     Host,
@@ -210,7 +211,7 @@ enum ConnectionField {
 }
 
 impl ConnectionField {
-    fn of(name: &[u8]) -> Option<Self> {
+    pub fn of(name: &[u8]) -> Option<Self> {
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         Some(match name.len() {
             2 if is("te") => Self::Dropped,

@@ -6,12 +6,11 @@
 
 use super::{
     fields::FieldReader,
-    target::{Target, agree_on_authority, is_query_byte},
+    target::{Target, agree_on_authority, read_path},
 };
 use crate::http::{
     Headers, Method, Span, Version,
     headers::{is_field_value, is_token},
-    path::{self, PathError},
 };
 
 /// Most fields that a parser can be asked to accept; the configured limit is below it.
@@ -103,20 +102,7 @@ pub fn parse_request(buffer: &[u8], rules: HeadRules) -> Result<Option<(RequestH
     let (mut headers, host) = (fields.headers, fields.host);
     let target = Target::split(target)?;
     let authority = agree_on_authority(&mut headers, target.authority, host, version)?;
-    let path = path::normalise(target.path, rules.merge_slashes).map_err(|error| {
-        HeadError::Malformed(match error {
-            PathError::NotAbsolute => "target",
-            PathError::InvalidCharacter => "character in the path",
-            PathError::MalformedEscape => "escape in the path",
-            PathError::NulByte => "%00 in the path",
-        })
-    })?;
-    let path = headers.push_text(&path);
-    let query = match target.query {
-        None => None,
-        Some(query) if query.iter().all(|&b| is_query_byte(b)) => Some(headers.push_text(query)),
-        Some(_) => return Err(HeadError::Malformed("character in the query")),
-    };
+    let (path, query) = read_path(&mut headers, &target, rules.merge_slashes)?;
     let method = Method::from_token(method);
     let head = RequestHead { method, version, path, query, authority, headers, framing, connection };
     Ok(Some((head, length)))

@@ -8,14 +8,12 @@
 //! | [`interim`] | interim responses, `100 (Continue)` among them |
 //! | [`send`] | sends the final response |
 //! | [`closing`] | ends the connection so that the client gets what was sent |
-//! | [`refusal`] | what is refused before it is a request |
 
 mod answer;
 mod body;
 mod closing;
 mod heads;
 mod interim;
-mod refusal;
 mod send;
 
 use std::{
@@ -30,7 +28,7 @@ use interim::Interims;
 
 use super::wire::{Transport, Wire};
 use crate::{
-    data_plane::{acceptor::Listener, timers::Watch, worker::Worker},
+    data_plane::{acceptor::Listener, http2, timers::Watch, worker::Worker},
     http::Peer,
     snapshot::Snapshot,
 };
@@ -43,6 +41,8 @@ pub struct ServerConnection {
     listener: Rc<Listener>,
     body: BodyState,
     interims: Interims,
+    /// Nothing has been read from it.
+    is_new: Cell<bool>,
 }
 
 /// The body of the request in progress.
@@ -62,6 +62,8 @@ enum After {
     Reset,
     /// The client may still be sending.
     Linger,
+    /// The client speaks HTTP/2.
+    Http2,
 }
 
 /// Serves a connection until it closes. Counting it is the caller's.
@@ -73,22 +75,34 @@ pub async fn serve_connection(worker: &Worker, transport: Transport, peer: Peer,
         listener,
         body: BodyState::default(),
         interims: Interims::default(),
+        is_new: Cell::new(true),
     });
-    let watch = Rc::clone(&connection.watch);
-    let mut run = pin!(connection.run(worker));
-    // One task polls everything of this connection, so one waker serves all its deadlines.
-    poll_fn(|cx| {
-        watch.register(cx);
-        run.as_mut().poll(cx)
-    })
-    .await;
+    let after = {
+        let mut run = pin!(connection.run(worker));
+        // One task polls everything of this connection, so one waker serves all its deadlines.
+        poll_fn(|cx| {
+            connection.watch.register(cx);
+            run.as_mut().poll(cx)
+        })
+        .await
+    };
+    if after == After::Http2
+        && let Some(connection) = Rc::into_inner(connection)
+    {
+        let Wire { transport, input, .. } = connection.wire.into_inner();
+        // Boxed: connections that speak HTTP/1.1 need not be large enough for it.
+        let serving =
+            http2::server::serve_connection(worker, transport, input, connection.peer, connection.listener);
+        Box::pin(serving).await;
+    }
 }
 
 impl ServerConnection {
-    async fn run(self: &Rc<Self>, worker: &Worker) {
+    /// Serves until the connection has ended, or goes on as HTTP/2.
+    async fn run(self: &Rc<Self>, worker: &Worker) -> After {
         loop {
             if !self.next_bytes(worker).await {
-                return;
+                return After::Close;
             }
             let head = self.read_head(&worker.pins.pin().engine).await;
             // A head may be long in coming: what is in force when it is complete decides.
@@ -97,15 +111,18 @@ impl ServerConnection {
             let after = match head {
                 Ok(Arrival::Head(head)) => self.answer(worker, snapshot, head).await,
                 Ok(Arrival::Nothing) => After::NextRequest,
-                Ok(Arrival::End) => return,
+                Ok(Arrival::Http2) => After::Http2,
+                Ok(Arrival::End) => return After::Close,
                 Err(refusal) => self.refuse(worker, snapshot, refusal).await,
             };
             match after {
-                After::NextRequest => {}
-                After::Close => return self.shut_down().await,
-                After::Reset => return self.wire.borrow().transport.reset_when_closed(),
-                After::Linger => return self.linger().await,
+                After::NextRequest => continue,
+                After::Close => self.shut_down().await,
+                After::Reset => self.wire.borrow().transport.reset_when_closed(),
+                After::Linger => self.linger().await,
+                After::Http2 => {}
             }
+            return after;
         }
     }
 }

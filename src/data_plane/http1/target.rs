@@ -3,7 +3,10 @@
 use std::net::Ipv6Addr;
 
 use super::head::HeadError;
-use crate::http::{Headers, Span, Version};
+use crate::http::{
+    Headers, Span, Version,
+    path::{self, PathError},
+};
 
 /// The parts of a request target (RFC 9112 section 3.2).
 pub struct Target<'a> {
@@ -33,6 +36,29 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Path, in its normal form, and query of a target, as spans of a text.
+pub fn read_path(
+    headers: &mut Headers,
+    target: &Target<'_>,
+    merge_slashes: bool,
+) -> Result<(Span, Option<Span>), HeadError> {
+    let path = path::normalise(target.path, merge_slashes).map_err(|error| {
+        HeadError::Malformed(match error {
+            PathError::NotAbsolute => "target",
+            PathError::InvalidCharacter => "character in the path",
+            PathError::MalformedEscape => "escape in the path",
+            PathError::NulByte => "%00 in the path",
+        })
+    })?;
+    let path = headers.push_text(&path);
+    let query = match target.query {
+        None => None,
+        Some(query) if query.iter().all(|&b| is_query_byte(b)) => Some(headers.push_text(query)),
+        Some(_) => return Err(HeadError::Malformed("character in the query")),
+    };
+    Ok((path, query))
+}
+
 fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
     ["http://", "https://"].iter().find_map(|scheme| {
         let (head, rest) = target.split_at_checked(scheme.len())?;
@@ -41,7 +67,7 @@ fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
 }
 
 /// Query characters of RFC 3986, and those that browsers send without escaping them.
-pub fn is_query_byte(byte: u8) -> bool {
+fn is_query_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\')
 }
 

@@ -28,11 +28,16 @@ pub enum Transport {
 impl Transport {
     fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(into);
-        ready!(match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-            Self::TlsClient(stream) => Pin::new(&mut **stream).poll_read(cx, &mut buffer),
-        })?;
+        ready!(self.poll_read_into(cx, &mut buffer))?;
         Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Reads into a buffer that need not be initialised.
+    pub fn poll_read_into(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
+            Self::TlsClient(stream) => Pin::new(&mut **stream).poll_read(cx, into),
+        }
     }
 
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -56,6 +56,29 @@ pub const ROOMY: UpstreamLimits =
 impl Bench {
     /// A gateway in front of what listens on `upstream`.
     pub async fn new(upstream: &TcpListener, limits: UpstreamLimits) -> Self {
+        Self::with(upstream, limits, |_| {}).await
+    }
+
+    /// A gateway in front of an upstream that speaks HTTP/2.
+    pub async fn h2(upstream: &TcpListener, limits: UpstreamLimits) -> Self {
+        Self::build(upstream, limits, ServiceScheme::H2, |_| {}).await
+    }
+
+    /// The same with other settings of the engine.
+    pub async fn with(
+        upstream: &TcpListener,
+        limits: UpstreamLimits,
+        adjust: impl FnOnce(&mut EngineSettings),
+    ) -> Self {
+        Self::build(upstream, limits, ServiceScheme::Http, adjust).await
+    }
+
+    async fn build(
+        upstream: &TcpListener,
+        limits: UpstreamLimits,
+        scheme: ServiceScheme,
+        adjust: impl FnOnce(&mut EngineSettings),
+    ) -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let target = upstream.local_addr().unwrap();
@@ -65,7 +88,7 @@ impl Bench {
             id: 0,
             name: name.clone(),
             address: ServiceAddress {
-                scheme: ServiceScheme::Http,
+                scheme,
                 host: target.ip().to_string(),
                 port: target.port(),
                 path: String::new(),
@@ -97,7 +120,8 @@ impl Bench {
             metrics: registry.api(&name),
             name,
         };
-        let engine = EngineSettings::of(&Settings::default(), &Default::default());
+        let mut engine = EngineSettings::of(&Settings::default(), &Default::default());
+        adjust(&mut engine);
         let mut snapshot = Snapshot::empty(engine);
         snapshot.ports = BTreeMap::from([(address.port(), Router::new([Arc::new(instance)]))]);
         snapshot.upstreams = vec![Arc::clone(&upstream)];

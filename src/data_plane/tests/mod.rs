@@ -2,6 +2,8 @@
 
 mod bench;
 mod bodies;
+mod http2_in;
+mod http2_out;
 mod limits;
 mod messages;
 mod retries;

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::{
     envelope::Resource,
     kinds::Spec,
-    model::{Extension, Instance, ResolvedModel, ResourceState, Service, ServiceScheme},
+    model::{Extension, Instance, ResolvedModel, ResourceState, Service},
     names::PolicyNames,
     normalise::{self, Binding, InstanceDraft, RouteDraft, ServiceDraft},
     store::ResourceSet,
@@ -45,7 +45,6 @@ pub fn resolve(set: &ResourceSet, inputs: Inputs<'_>) -> ResolvedModel {
     resolver.collect();
     resolver.bind_inline();
     resolver.bind_separate();
-    resolver.check_services();
     let settings = resolver.settings();
     let instances = resolver.open_instances(&settings);
     let services = resolver.finish_services();
@@ -202,18 +201,6 @@ impl<'a> Resolver<'a> {
                 None if resource.kind == super::Kind::PolicyBinding => self.refuse_invalid(resource, entry),
                 _ => {}
             }
-        }
-    }
-
-    /// `h2://` is understood, but not spoken yet.
-    fn check_services(&mut self) {
-        for draft in self.services.values().filter(|draft| draft.address.scheme == ServiceScheme::H2) {
-            let reason = "`h2://` upstreams are not supported yet";
-            let problem =
-                draft.address.warning(reason).help(format!("requests to {} answer 503", draft.name));
-            self.report.add(&draft.subject, problem);
-            self.report.not_ready(&draft.subject, reason);
-            self.service_outages.blocked.entry(draft.name.clone()).or_insert_with(|| reason.to_owned());
         }
     }
 

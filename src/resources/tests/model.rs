@@ -251,11 +251,15 @@ fn a_service_with_outbound_tls_is_not_called_in_plain_text() {
     let text = service("s")
         + &binding("tls", "{targetRef: {kind: Service, name: s}, policyRef: {name: tls-outbound}}");
     assert!(resolve_text(&text).services[0].blocked.is_some());
+}
+
+#[test]
+fn an_h2_service_is_spoken_to_in_http_2() {
     let text =
         format!("{HEAD}kind: Service\nmetadata: {{name: s}}\nspec: {{address: \"H2://Up.Stream:50051\"}}\n");
     let service = &resolve_text(&text).services[0];
     assert_eq!((service.address.scheme, service.address.host.as_str()), (ServiceScheme::H2, "up.stream"));
-    assert!(service.blocked.is_some());
+    assert!(service.blocked.is_none());
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::{
     pin::pin,
     rc::Rc,
     task::{Context, Poll},
-    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
@@ -17,14 +16,16 @@ use super::{
     },
     After, ServerConnection,
     closing::LINGER,
-    refusal::Refusal,
 };
 use crate::{
-    data_plane::{serve, timers::Timer, worker::Worker},
+    data_plane::{
+        refusal::Refusal,
+        serving::{Outcome, Serving, refuse},
+        timers::Timer,
+        worker::Worker,
+    },
     http::{Body, BodySource, Method, Request, Response, Version},
-    policy::{Exchange, RequestId},
     snapshot::{EngineSettings, Snapshot},
-    telemetry::{self, metrics::RequestRecord},
 };
 
 impl ServerConnection {
@@ -35,7 +36,6 @@ impl ServerConnection {
         snapshot: &Snapshot,
         head: RequestHead,
     ) -> After {
-        let started = Instant::now();
         let engine = &snapshot.engine;
         let (version, connection, framing) = (head.version, head.connection, head.framing);
         if let (Framing::Length(length), Some(max)) = (framing, engine.request_body_bytes_max)
@@ -45,25 +45,9 @@ impl ServerConnection {
         }
         self.begin_body(engine, &head);
         let mut request = self.request(head);
-        let metric_method = request.method.as_str().as_bytes().into();
         let to_head = request.method == Method::Head;
-        let id =
-            request.headers.get("x-request-id").and_then(RequestId::parse).unwrap_or_else(RequestId::random);
-        let exchange = Exchange::new(
-            Rc::clone(&self.peer),
-            id,
-            SystemTime::now(),
-            engine.response_timeout,
-            engine.stream_idle,
-        )
-        .with_server(worker.server_name(engine));
-        let instance = serve::find(snapshot, &mut request);
-        let logged = engine.access_log.then(|| (request.method.clone(), request.path().to_owned()));
-        if let Some(instance) = instance {
-            instance.metrics.started();
-        }
-        let serving = serve::serve(worker, snapshot, instance, request, &exchange, &**self);
-        let response = self.unless_gone(serving).await;
+        let serving = Serving::begin(worker, snapshot, &mut request);
+        let response = self.unless_gone(serving.response(request, &**self)).await;
         let (status, sent, after) = match response {
             None => (0, 0, After::Close),
             Some(response) => {
@@ -77,31 +61,13 @@ impl ServerConnection {
                 let close = !persists || unasked || self.listener.is_draining() || worker.is_draining();
                 let rules = ResponseRules { version, to_head, close };
                 let status = response.status;
-                let (sent, after) = self.send(response, rules, &exchange).await;
+                let (sent, after) = self.send(response, rules, &serving.exchange).await;
                 (status, sent, after)
             }
         };
         self.watch.disarm(Timer::StreamIdle);
-        let elapsed = started.elapsed();
         let request_bytes = self.body.received.get();
-        if let Some(instance) = instance {
-            let record =
-                RequestRecord { method: metric_method, status, elapsed, request_bytes, response_bytes: sent };
-            instance.metrics.finished(&record);
-        }
-        if let Some((method, path)) = logged {
-            telemetry::log::request(&telemetry::log::RequestLine {
-                api: instance.map(|instance| &instance.name),
-                request_id: exchange.request_id(),
-                peer: self.peer.remote.ip(),
-                method: method.as_str(),
-                target: &path,
-                status,
-                elapsed,
-                request_bytes,
-                response_bytes: sent,
-            });
-        }
+        serving.finish(Outcome { status, request_bytes, response_bytes: sent });
         after
     }
 
@@ -130,17 +96,7 @@ impl ServerConnection {
     }
 
     pub(super) async fn refuse(&self, worker: &Worker, snapshot: &Snapshot, refusal: Refusal) -> After {
-        worker.metrics.request_refused(refusal.reason());
-        let response = Response::json_error(refusal.status(), refusal.text());
-        let exchange = Exchange::new(
-            Rc::clone(&self.peer),
-            RequestId::random(),
-            SystemTime::now(),
-            Duration::ZERO,
-            LINGER,
-        )
-        .with_server(worker.server_name(&snapshot.engine));
-        let response = exchange.stamped(response);
+        let (response, exchange) = refuse(worker, snapshot, &self.peer, refusal, LINGER);
         let rules = ResponseRules { version: Version::Http11, to_head: false, close: true };
         let _ = self.send(response, rules, &exchange).await;
         After::Linger

@@ -5,16 +5,18 @@ use std::{future::poll_fn, task::Poll};
 use super::{
     super::head::{HeadRules, RequestHead, parse_request},
     ServerConnection,
-    refusal::Refusal,
 };
 use crate::{
-    data_plane::{timers::Timer, worker::Worker},
+    data_plane::{http2, refusal::Refusal, timers::Timer, worker::Worker},
+    http::Scheme,
     snapshot::EngineSettings,
 };
 
 /// What came of waiting for a head.
 pub(super) enum Arrival {
     Head(RequestHead),
+    /// The preface of HTTP/2, which is still unread.
+    Http2,
     /// The socket was said to be readable and was not (a new one always is): the client still idles.
     Nothing,
     /// The client closed.
@@ -53,6 +55,8 @@ impl ServerConnection {
         self.watch.arm(Timer::Connection, engine.head_timeout);
         let mut searched = 0;
         let mut blank_line = true;
+        // Over TLS, ALPN decides (RFC 9113 section 3.3).
+        let may_be_http2 = self.is_new.get() && self.peer.scheme == Scheme::Http;
         let outcome = poll_fn(|cx| {
             let mut wire = self.wire.borrow_mut();
             loop {
@@ -63,8 +67,12 @@ impl ServerConnection {
                     wire.input.consume(2);
                     continue;
                 }
+                let is_preface = may_be_http2 && http2::begins_preface(unread);
+                if is_preface && unread.len() >= http2::PREFACE.len() {
+                    return Poll::Ready(Ok(Arrival::Http2));
+                }
                 // Nothing new can be decided without another line end.
-                if unread[searched.min(unread.len())..].contains(&b'\n') {
+                if !is_preface && unread[searched.min(unread.len())..].contains(&b'\n') {
                     match parse_request(unread, rules) {
                         Ok(Some((head, length))) if length <= engine.head_bytes_max => {
                             wire.input.consume(length);
@@ -92,6 +100,9 @@ impl ServerConnection {
         })
         .await;
         self.watch.disarm(Timer::Connection);
+        if !matches!(outcome, Ok(Arrival::Nothing)) {
+            self.is_new.set(false);
+        }
         outcome
     }
 }

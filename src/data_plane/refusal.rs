@@ -1,10 +1,10 @@
 //! Refusals of what is not a request yet: no policy has seen it, no instance was chosen.
 
-use super::super::head::HeadError;
+use super::http1::head::HeadError;
 
 /// A request that is refused before it is one.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Refusal {
+pub enum Refusal {
     Head(HeadError),
     HeadTooLarge,
     HeadTimeout,
@@ -13,7 +13,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// Decision 5.
-    pub(super) fn status(self) -> u16 {
+    pub fn status(self) -> u16 {
         match self {
             Self::Head(HeadError::Malformed(_)) => 400,
             Self::Head(HeadError::TooManyFields) | Self::HeadTooLarge => 431,
@@ -26,7 +26,7 @@ impl Refusal {
     }
 
     /// The metric label.
-    pub(super) fn reason(self) -> &'static str {
+    pub fn reason(self) -> &'static str {
         match self {
             Self::Head(HeadError::Malformed(_)) => "malformed_head",
             Self::Head(HeadError::TooManyFields) => "too_many_fields",
@@ -39,7 +39,7 @@ impl Refusal {
         }
     }
 
-    pub(super) fn text(self) -> &'static str {
+    pub fn text(self) -> &'static str {
         match self {
             Self::BodyTooLarge => "Payload Too Large",
             other => crate::http::response::reason_phrase(other.status()),

@@ -1,0 +1,115 @@
+//! Our transport as `h2` wants it, metered; and the end of a connection, so that its GOAWAY arrives.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::meter::Meter;
+use crate::data_plane::{
+    http1::{
+        sender::Sink,
+        wire::{ReadBuffer, Transport},
+    },
+    timers::{Timer, Watch},
+};
+
+/// How long, and how much, is read from a peer after the last frame, so that closing does not take it away
+/// from it.
+pub const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+pub struct Io {
+    transport: Transport,
+    /// What was received before the protocol was known.
+    read: ReadBuffer,
+    meter: Rc<Meter>,
+    watch: Rc<Watch>,
+    ending: Option<usize>,
+}
+
+impl Io {
+    /// `watch` times the end of the connection.
+    pub fn new(transport: Transport, read: ReadBuffer, meter: Rc<Meter>, watch: Rc<Watch>) -> Self {
+        Self { transport, read, meter, watch, ending: None }
+    }
+
+    /// Reads on until the peer closes, but not for long.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [0; 4096];
+        loop {
+            let left = self.ending.get_or_insert(LINGER_BYTES_MAX);
+            if *left == 0 || self.watch.is_due(Timer::Connection) {
+                return Poll::Ready(());
+            }
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match ready!(self.transport.poll_read_into(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => *left = left.saturating_sub(buffer.filled().len()),
+                _ => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let me = &mut *self;
+        if me.meter.is_flooded() {
+            // `h2` would read on for as long as there is something; its driver wants to know first.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = into.filled().len();
+        if me.read.is_empty() {
+            ready!(me.transport.poll_read_into(cx, into))?;
+        } else {
+            let size = into.remaining().min(me.read.unread().len());
+            into.put_slice(&me.read.unread()[..size]);
+            me.read.consume(size);
+            me.read.rest();
+        }
+        me.meter.received(&into.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Sink::poll_write(&mut self.transport, cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Sink::poll_write(&mut self.transport, cx, parts)
+    }
+
+    /// Frames go out as they lie: the payload of DATA is not copied behind its head.
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Sink::poll_flush(&mut self.transport, cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.ending.is_none() {
+            self.meter.end();
+            ready!(self.transport.poll_shutdown(cx))?;
+            self.watch.arm(Timer::Connection, LINGER);
+        }
+        self.poll_linger(cx).map(Ok)
+    }
+}

@@ -1,0 +1,286 @@
+//! Counts what a peer sends, frame by frame, for the limits that `h2` does not have (decision 7).
+//!
+//! `h2` bounds memory by itself: one answer to PING or SETTINGS is written before the next frame is
+//! read, header blocks and their CONTINUATION frames have limits, empty DATA frames too. What is left is work
+//! that a peer can order for almost nothing.
+
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
+
+use super::PREFACE;
+
+/// The time that counts are summed over, in slices.
+const WINDOW_SLICES: usize = 6;
+const SLICE: Duration = Duration::from_secs(5);
+
+/// Streams that a peer may reset in a window (decision 7): each was a request that was served for
+/// nothing.
+pub const RESETS_MAX: u32 = 200;
+
+/// SETTINGS in a window. A peer sends one, and another when its memory gets scarce.
+pub const SETTINGS_MAX: u32 = 100;
+
+/// PING, PRIORITY, WINDOW_UPDATE, empty DATA and unknown frames in a window, beyond those that go with
+/// frames of substance.
+pub const CONTROL_MAX: u32 = 1000;
+
+/// Control frames that go with one frame of substance: a peer may answer each DATA frame with two
+/// WINDOW_UPDATEs and measure its way with a PING.
+const CONTROL_PER_SUBSTANCE: u32 = 4;
+
+const HEAD_BYTES: usize = 9;
+
+/// Counts of the last thirty seconds.
+#[derive(Default)]
+struct Recent {
+    slices: [Cell<u32>; WINDOW_SLICES],
+    slice: Cell<u64>,
+}
+
+impl Recent {
+    fn add(&self, now: Duration) {
+        let slice = now.as_secs() / SLICE.as_secs();
+        let passed = (slice - self.slice.get()).min(WINDOW_SLICES as u64);
+        for gone in 0..passed {
+            self.slices[((slice - gone) % WINDOW_SLICES as u64) as usize].set(0);
+        }
+        self.slice.set(slice);
+        let current = &self.slices[(slice % WINDOW_SLICES as u64) as usize];
+        current.set(current.get().saturating_add(1));
+    }
+
+    fn sum(&self) -> u32 {
+        self.slices.iter().fold(0, |sum, slice| sum.saturating_add(slice.get()))
+    }
+}
+
+/// The frame that is passing.
+#[derive(Default)]
+struct Passing {
+    preface: usize,
+    head: [u8; HEAD_BYTES],
+    head_bytes: usize,
+    payload_left: usize,
+    ends_block: bool,
+}
+
+/// What passes on one connection.
+#[derive(Default)]
+pub struct Meter {
+    passing: RefCell<Passing>,
+    bytes: Cell<u64>,
+    /// The peer is a server: it may reset as many streams as it is sent.
+    is_server: bool,
+    resets: Recent,
+    settings: Recent,
+    control: Recent,
+    substance: Recent,
+    now: Cell<Duration>,
+    block_open: Cell<bool>,
+    flooded: Cell<bool>,
+    ended: Cell<bool>,
+}
+
+impl Meter {
+    /// For a connection to an upstream, which begins without a preface.
+    pub fn of_server() -> Self {
+        let passing = Passing { preface: PREFACE.len(), ..Passing::default() };
+        Self { passing: RefCell::new(passing), is_server: true, ..Self::default() }
+    }
+
+    /// Bytes received so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// Tells the time, since anything that does not change.
+    pub fn tell_time(&self, now: Duration) {
+        self.now.set(self.now.get().max(now));
+    }
+
+    /// The peer asks for more work than it may.
+    pub fn is_flooded(&self) -> bool {
+        self.flooded.get()
+    }
+
+    /// The connection is being closed: its peer has little time left.
+    pub fn end(&self) {
+        self.ended.set(true);
+    }
+
+    pub fn is_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// A header block has begun and not ended.
+    pub fn is_block_open(&self) -> bool {
+        self.block_open.get()
+    }
+
+    /// A frame of substance was sent: the peer will answer it with control frames.
+    pub fn sent(&self) {
+        self.substance.add(self.now.get());
+    }
+
+    /// Looks at received bytes.
+    pub fn received(&self, mut bytes: &[u8]) {
+        self.bytes.set(self.bytes.get() + bytes.len() as u64);
+        let passing = &mut *self.passing.borrow_mut();
+        if passing.preface < PREFACE.len() {
+            let skipped = bytes.len().min(PREFACE.len() - passing.preface);
+            passing.preface += skipped;
+            bytes = &bytes[skipped..];
+        }
+        while !bytes.is_empty() {
+            if passing.payload_left > 0 {
+                let skipped = bytes.len().min(passing.payload_left);
+                passing.payload_left -= skipped;
+                bytes = &bytes[skipped..];
+            } else {
+                let taken = bytes.len().min(HEAD_BYTES - passing.head_bytes);
+                passing.head[passing.head_bytes..][..taken].copy_from_slice(&bytes[..taken]);
+                passing.head_bytes += taken;
+                bytes = &bytes[taken..];
+                if passing.head_bytes < HEAD_BYTES {
+                    return;
+                }
+                passing.head_bytes = 0;
+                self.frame(passing);
+            }
+            if passing.payload_left == 0 && passing.ends_block {
+                passing.ends_block = false;
+                self.block_open.set(false);
+            }
+        }
+    }
+
+    fn frame(&self, passing: &mut Passing) {
+        const DATA: u8 = 0;
+        const HEADERS: u8 = 1;
+        const RST_STREAM: u8 = 3;
+        const SETTINGS: u8 = 4;
+        const CONTINUATION: u8 = 9;
+        const FLAG_END_STREAM_OR_ACK: u8 = 1;
+        const FLAG_END_HEADERS: u8 = 4;
+
+        let [high, middle, low, kind, flags, ..] = passing.head;
+        passing.payload_left = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+        let marked = flags & FLAG_END_STREAM_OR_ACK != 0;
+        let now = self.now.get();
+        match kind {
+            HEADERS | CONTINUATION => {
+                self.block_open.set(true);
+                passing.ends_block = flags & FLAG_END_HEADERS != 0;
+                if kind == HEADERS {
+                    self.substance.add(now);
+                }
+            }
+            DATA if passing.payload_left > 0 || marked => self.substance.add(now),
+            RST_STREAM if self.is_server => {}
+            RST_STREAM => self.count(&self.resets, RESETS_MAX),
+            SETTINGS if !marked => self.count(&self.settings, SETTINGS_MAX),
+            SETTINGS => {}
+            _ => {
+                let with_substance = self.substance.sum().saturating_mul(CONTROL_PER_SUBSTANCE);
+                self.count(&self.control, CONTROL_MAX.saturating_add(with_substance));
+            }
+        }
+    }
+
+    fn count(&self, recent: &Recent, max: u32) {
+        recent.add(self.now.get());
+        if recent.sum() > max {
+            self.flooded.set(true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
+        let mut bytes =
+            vec![(payload >> 16) as u8, (payload >> 8) as u8, payload as u8, kind, flags, 0, 0, 0, 1];
+        bytes.resize(HEAD_BYTES + payload, b'x');
+        bytes
+    }
+
+    fn meter() -> Meter {
+        let meter = Meter::default();
+        meter.received(PREFACE);
+        meter
+    }
+
+    #[test]
+    fn more_than_200_resets_in_30_seconds_are_a_flood() {
+        let meter = meter();
+        for _ in 0..RESETS_MAX {
+            meter.received(&frame(3, 0, 4));
+        }
+        assert!(!meter.is_flooded());
+        meter.received(&frame(3, 0, 4));
+        assert!(meter.is_flooded());
+    }
+
+    #[test]
+    fn resets_that_are_long_past_do_not_count() {
+        let meter = meter();
+        for second in 0..1000 {
+            meter.tell_time(Duration::from_secs(second));
+            for _ in 0..6 {
+                meter.received(&frame(3, 0, 4));
+            }
+        }
+        assert!(!meter.is_flooded());
+    }
+
+    #[test]
+    fn a_flood_is_counted_however_its_bytes_are_split() {
+        let bytes = [PREFACE.to_vec(), frame(4, 0, 12).repeat(SETTINGS_MAX as usize)].concat();
+        for size in 1..40 {
+            let meter = Meter::default();
+            bytes.chunks(size).for_each(|part| meter.received(part));
+            assert!(!meter.is_flooded(), "{size}");
+            frame(4, 0, 12).chunks(size).for_each(|part| meter.received(part));
+            assert!(meter.is_flooded(), "{size}");
+        }
+    }
+
+    #[test]
+    fn acknowledged_settings_are_not_counted() {
+        let meter = meter();
+        meter.received(&frame(4, 1, 0).repeat(10_000));
+        assert!(!meter.is_flooded());
+    }
+
+    #[test]
+    fn pings_that_measure_a_stream_at_work_are_no_flood() {
+        let meter = meter();
+        for _ in 0..100_000 {
+            meter.sent();
+            meter.received(&frame(8, 0, 4));
+            meter.received(&frame(6, 0, 8));
+        }
+        assert!(!meter.is_flooded());
+        let idle = self::meter();
+        idle.received(&frame(6, 0, 8).repeat(CONTROL_MAX as usize + 1));
+        assert!(idle.is_flooded());
+    }
+
+    #[test]
+    fn a_header_block_is_open_until_its_last_byte() {
+        let meter = meter();
+        meter.received(&frame(1, 0, 10));
+        assert!(meter.is_block_open());
+        let end = frame(9, 4, 10);
+        meter.received(&end[..15]);
+        assert!(meter.is_block_open());
+        meter.received(&end[15..]);
+        assert!(!meter.is_block_open());
+        meter.received(&frame(1, 4, 0));
+        assert!(!meter.is_block_open());
+    }
+}

@@ -1,0 +1,324 @@
+//! The connections to an upstream that speaks HTTP/2: few, shared by the requests of one worker.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use h2::{
+    Ping, PingPong,
+    client::{self, SendRequest},
+};
+use tokio::sync::Notify;
+
+use super::{
+    CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, SEND_BUFFER_BYTES_MAX, STREAM_WINDOW_BYTES, chunk::Chunk,
+    io::Io, meter::Meter,
+};
+use crate::{
+    data_plane::{
+        connect::{ConnectError, connect},
+        http1::wire::ReadBuffer,
+        pool::AcquireError,
+        timers::{Timer, Timers, Watch},
+        worker::Worker,
+    },
+    snapshot::{EngineSettings, Gauge, Ticket, UpstreamPlan},
+};
+
+/// Connections of one worker to one upstream. A second one is opened when the first has no room for
+/// another stream; each costs the upstream memory, and more than a few add nothing.
+const CONNECTIONS_MAX: usize = 8;
+
+/// Streams that one connection carries at the most, whatever the upstream would allow: beyond, one lost
+/// packet or one slow reader would stall too many.
+const STREAMS_MAX: usize = 256;
+
+/// An upstream that has been silent for so long while requests wait for it is asked for a sign of life,
+/// and has so long to give one.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+const PONG_WAIT: Duration = Duration::from_secs(10);
+
+/// The connections of one worker to one upstream.
+#[derive(Default)]
+pub struct SharedConnections {
+    open: RefCell<Vec<Rc<SharedConnection>>>,
+    /// One is being opened: requests that come meanwhile wait for it.
+    connecting: Cell<bool>,
+    /// Requests of this worker that wait for a place.
+    waiting: Cell<usize>,
+    /// There is room for a stream, or for a connection.
+    changed: Notify,
+}
+
+/// One connection.
+pub struct SharedConnection {
+    requests: SendRequest<Chunk>,
+    pub meter: Rc<Meter>,
+    streams: Cell<usize>,
+    /// No new streams: it has ended, or its peer has said GOAWAY.
+    ended: Cell<bool>,
+    idle_since: Cell<Instant>,
+}
+
+/// A place on a connection for one stream.
+pub struct Slot {
+    pub connection: Rc<SharedConnection>,
+    home: Rc<SharedConnections>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        connection.streams.set(connection.streams.get() - 1);
+        connection.idle_since.set(Instant::now());
+        self.home.changed.notify_one();
+    }
+}
+
+impl SharedConnection {
+    /// A handle to send one request with.
+    pub fn requests(&self) -> SendRequest<Chunk> {
+        self.requests.clone()
+    }
+
+    /// Takes no new streams from now on.
+    pub fn retire(&self) {
+        self.ended.set(true);
+    }
+
+    fn has_room(&self) -> bool {
+        !self.ended.get() && self.streams.get() < self.requests.current_max_send_streams().min(STREAMS_MAX)
+    }
+
+    /// Whether its peer still takes requests.
+    fn is_open(&self) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        !self.ended.get() && !matches!(self.requests.clone().poll_ready(&mut cx), Poll::Ready(Err(_)))
+    }
+}
+
+impl SharedConnections {
+    /// A place for one stream: on an open connection, else on a new one, else on the next that has room.
+    ///
+    /// # Errors
+    /// [`AcquireError`]. Waiting has no limit of its own: the caller's deadline ends it.
+    pub async fn acquire(
+        self: &Rc<Self>,
+        plan: &Arc<UpstreamPlan>,
+        worker: &Worker,
+        engine: &EngineSettings,
+    ) -> Result<Slot, AcquireError> {
+        let mut pending = None;
+        loop {
+            // Listening begins before looking: what changes in between is not missed.
+            let mut changed = pin!(self.changed.notified());
+            let mut freed = pin!(plan.gauges.freed.notified());
+            changed.as_mut().enable();
+            freed.as_mut().enable();
+            if let Some(slot) = self.take() {
+                plan.metrics.reused();
+                return Ok(slot);
+            }
+            if !self.connecting.get()
+                && self.open.borrow().len() < CONNECTIONS_MAX
+                && let Some(ticket) = plan.gauges.enter(Gauge::Connections, plan.limits.connections_max)
+            {
+                drop(pending);
+                return self.connect(plan, worker, engine, ticket).await;
+            }
+            if pending.is_none() {
+                let ticket = plan.gauges.enter(Gauge::PendingRequests, plan.limits.pending_requests_max);
+                let ticket = ticket.ok_or_else(|| {
+                    plan.metrics.overflow();
+                    AcquireError::Overflow
+                })?;
+                pending = Some((ticket, Pending::begin(self, plan)));
+                // What became free before the ticket was taken has not seen it.
+                continue;
+            }
+            tokio::select! {
+                () = changed => {}
+                () = freed => {}
+            }
+        }
+    }
+
+    /// A place on the connection that is busiest and still has room: so those that are not needed any
+    /// more become idle.
+    fn take(self: &Rc<Self>) -> Option<Slot> {
+        let mut open = self.open.borrow_mut();
+        open.retain(|connection| connection.is_open());
+        let connection = open
+            .iter()
+            .filter(|connection| connection.has_room())
+            .max_by_key(|connection| connection.streams.get())?;
+        Some(self.slot(connection))
+    }
+
+    fn slot(self: &Rc<Self>, connection: &Rc<SharedConnection>) -> Slot {
+        connection.streams.set(connection.streams.get() + 1);
+        Slot { connection: Rc::clone(connection), home: Rc::clone(self) }
+    }
+
+    async fn connect(
+        self: &Rc<Self>,
+        plan: &Arc<UpstreamPlan>,
+        worker: &Worker,
+        engine: &EngineSettings,
+        ticket: Ticket,
+    ) -> Result<Slot, AcquireError> {
+        let _connecting = Connecting::begin(self);
+        plan.metrics.connect_attempt();
+        let failed = |error: ConnectError| {
+            plan.metrics.connect_failed(error.into());
+            AcquireError::Connect(error)
+        };
+        let transport = connect(plan, &worker.resolver, engine.connect_timeout).await.map_err(failed)?;
+        let meter = Rc::new(Meter::of_server());
+        let watch = worker.timers.watch();
+        let io = Io::new(transport, ReadBuffer::default(), Rc::clone(&meter), Rc::clone(&watch));
+        let handshake = builder(engine).handshake(io).await;
+        let (requests, connection) = handshake.map_err(|_| failed(ConnectError::Refused))?;
+        let shared = Rc::new(SharedConnection {
+            requests,
+            meter,
+            streams: Cell::new(0),
+            ended: Cell::new(false),
+            idle_since: Cell::new(Instant::now()),
+        });
+        let slot = self.slot(&shared);
+        self.open.borrow_mut().push(Rc::clone(&shared));
+        let (weak, meter) = (Rc::downgrade(&shared), Rc::clone(&shared.meter));
+        let (home, timers) = (Rc::downgrade(self), Rc::clone(&worker.timers));
+        drop(shared);
+        actix_rt::spawn(async move {
+            let busy = || weak.upgrade().is_some_and(|shared| shared.streams.get() > 0);
+            drive(connection, &meter, &watch, &timers, busy).await;
+            if let Some(shared) = weak.upgrade() {
+                shared.retire();
+            }
+            drop(ticket);
+            if let Some(home) = home.upgrade() {
+                home.open.borrow_mut().retain(|connection| !connection.ended.get());
+                home.changed.notify_waiters();
+            }
+        });
+        Ok(slot)
+    }
+
+    /// Closes what has idled for the upstream's idle timeout, or is wanted by other workers.
+    pub fn reap(&self, now: Instant, plan: &UpstreamPlan) {
+        let wanted_elsewhere = plan.gauges.count(Gauge::PendingRequests) > self.waiting.get();
+        let expired = |connection: &SharedConnection| {
+            let idle = now.saturating_duration_since(connection.idle_since.get());
+            let expired = !plan.idle_timeout.is_zero() && idle >= plan.idle_timeout;
+            connection.streams.get() == 0 && (expired || wanted_elsewhere)
+        };
+        // Without a handle to send requests with, the connection says GOAWAY and closes.
+        self.open.borrow_mut().retain(|connection| connection.is_open() && !expired(connection));
+    }
+}
+
+/// Counts a request that waits on this worker.
+struct Pending {
+    home: Rc<SharedConnections>,
+    plan: Arc<UpstreamPlan>,
+}
+
+impl Pending {
+    fn begin(home: &Rc<SharedConnections>, plan: &Arc<UpstreamPlan>) -> Self {
+        home.waiting.set(home.waiting.get() + 1);
+        plan.metrics.pending_added();
+        Self { home: Rc::clone(home), plan: Arc::clone(plan) }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.home.waiting.set(self.home.waiting.get() - 1);
+        self.plan.metrics.pending_removed();
+    }
+}
+
+/// Marks that a connection is being opened, however that ends.
+struct Connecting(Rc<SharedConnections>);
+
+impl Connecting {
+    fn begin(home: &Rc<SharedConnections>) -> Self {
+        home.connecting.set(true);
+        Self(Rc::clone(home))
+    }
+}
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        self.0.connecting.set(false);
+        self.0.changed.notify_waiters();
+    }
+}
+
+fn builder(engine: &EngineSettings) -> client::Builder {
+    let mut builder = client::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .max_header_list_size(engine.head_bytes_max as u32)
+        .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
+        .enable_push(false);
+    builder
+}
+
+/// Moves the frames of a connection until it ends, or its peer gives no sign of life while streams wait.
+async fn drive(
+    connection: client::Connection<Io, Chunk>,
+    meter: &Meter,
+    watch: &Rc<Watch>,
+    timers: &Timers,
+    busy: impl Fn() -> bool,
+) {
+    let mut connection = connection;
+    let mut pings = connection.ping_pong();
+    let mut asked = false;
+    let mut heard = meter.bytes();
+    watch.arm(Timer::Connection, SILENCE_MAX);
+    poll_fn(|cx| {
+        watch.register(cx);
+        meter.tell_time(timers.now());
+        if pin!(&mut connection).poll(cx).is_ready() || meter.is_flooded() {
+            return Poll::Ready(());
+        }
+        if asked && pings.as_mut().is_some_and(|pings| pings.poll_pong(cx).is_ready()) {
+            asked = false;
+        }
+        if meter.is_ended() || !watch.is_due(Timer::Connection) {
+            return if meter.is_ended() && watch.is_due(Timer::Connection) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            };
+        }
+        if std::mem::replace(&mut heard, meter.bytes()) != meter.bytes() || !busy() {
+            asked = false;
+            watch.arm(Timer::Connection, SILENCE_MAX);
+        } else if asked {
+            return Poll::Ready(());
+        } else {
+            asked = ask(&mut pings);
+            watch.arm(Timer::Connection, PONG_WAIT);
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+fn ask(pings: &mut Option<PingPong>) -> bool {
+    pings.as_mut().is_some_and(|pings| pings.send_ping(Ping::opaque()).is_ok())
+}
