@@ -49,6 +49,20 @@ impl Daemon {
         })
     }
 
+    /// nghttp2's server, which speaks HTTP/2 only, with one file.
+    ///
+    /// # Panics
+    /// When it is not installed or does not start.
+    #[must_use]
+    pub fn nghttpd(file: &str, content: &[u8]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join(file), content).expect("the temporary folder is writable");
+        let address: SocketAddr = ([127, 0, 0, 1], ports::free()).into();
+        let (root, port) = (folder.path().display().to_string(), address.port().to_string());
+        let arguments = ["--no-tls", "-a", "127.0.0.1", "-d", &root, &port].map(str::to_owned);
+        Self::launch("nghttpd", &arguments, folder, address)
+    }
+
     fn start(program: &str, arguments: &[&str], config: impl Fn(u16, PathBuf) -> String) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let address: SocketAddr = ([127, 0, 0, 1], ports::free()).into();
@@ -56,9 +70,14 @@ impl Daemon {
         let log = folder.path().join("log");
         let mut file = File::create(&path).expect("the temporary folder is writable");
         file.write_all(config(address.port(), log).as_bytes()).expect("the temporary folder is writable");
+        let mut arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        arguments.push(path.display().to_string());
+        Self::launch(program, &arguments, folder, address)
+    }
+
+    fn launch(program: &str, arguments: &[String], folder: tempfile::TempDir, address: SocketAddr) -> Self {
         let child = Command::new(program)
             .args(arguments)
-            .arg(&path)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

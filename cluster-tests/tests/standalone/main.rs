@@ -8,6 +8,7 @@ mod examples;
 mod exchanges;
 mod fail_closed;
 mod forward_proxy;
+mod http2;
 mod limits;
 mod operations;
 mod paths;

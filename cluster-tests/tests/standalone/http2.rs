@@ -1,0 +1,187 @@
+//! HTTP/2 with the programs of others: curl, and nghttp2's clients and server.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+
+use cluster_tests::PATIENCE;
+use cluster_tests::config::api;
+use cluster_tests::daemon::Daemon;
+use cluster_tests::gateway::{Gateway, Plan};
+use cluster_tests::ports;
+use cluster_tests::upstream::Upstream;
+
+fn gateway(upstream: &str) -> (Gateway, u16) {
+    let port = ports::free();
+    let gateway =
+        Plan::new().with("api.yaml", &[api("api", &format!("http://127.0.0.1:{port}"), upstream)]).start();
+    (gateway, port)
+}
+
+/// The output of a program that must succeed.
+fn output(program: &str, arguments: &[&str]) -> Vec<u8> {
+    let run = Command::new(program).args(arguments).output();
+    let run = run.unwrap_or_else(|error| panic!("{program}: {error}; scripts/test installs what is missing"));
+    assert!(
+        run.status.success(),
+        "{program} {arguments:?}: {}\n{}",
+        String::from_utf8_lossy(&run.stdout),
+        String::from_utf8_lossy(&run.stderr)
+    );
+    run.stdout
+}
+
+fn text(program: &str, arguments: &[&str]) -> String {
+    String::from_utf8_lossy(&output(program, arguments)).into_owned()
+}
+
+fn load(url: &str, more: &[&str]) {
+    let arguments = [&["-n", "2000", "-c", "8", "-m", "10"], more, &[url]].concat();
+    let report = text("h2load", &arguments);
+    assert!(report.contains("2000 succeeded, 0 failed, 0 errored, 0 timeout"), "{report}");
+    assert!(report.contains("status codes: 2000 2xx"), "{report}");
+}
+
+#[test]
+fn curl_with_prior_knowledge_is_answered_in_http_2() {
+    let upstream = Upstream::echo("up");
+    let (_gateway, port) = gateway(&upstream.url());
+    let url = format!("http://127.0.0.1:{port}/a/../b?x=1");
+    let written = "-w\n%{http_version} %{http_code}";
+    let answer =
+        text("curl", &["-sS", "--path-as-is", "--http2-prior-knowledge", "-b", "a=1", written, &url]);
+    assert!(answer.ends_with("\n2 200"), "{answer}");
+    assert!(answer.contains("\"target\":\"/b?x=1\""), "{answer}");
+    let answer = text("curl", &["-sS", "--http1.1", written, &url]);
+    assert!(answer.ends_with("\n1.1 200"), "{answer}");
+}
+
+#[test]
+fn a_large_body_goes_up_and_comes_back_as_it_was() {
+    let upstream = Upstream::start(|exchange| {
+        let body = exchange.body()?;
+        exchange.reply(200, "", &body)
+    });
+    let (_gateway, port) = gateway(&upstream.url());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("body");
+    let body: Vec<u8> = (0..3_000_000_u32).map(|i| (i / 7) as u8).collect();
+    std::fs::write(&file, &body).expect("the temporary folder is writable");
+    let from = format!("@{}", file.display());
+    let url = format!("http://127.0.0.1:{port}/");
+    let answer = output("curl", &["-sS", "--http2-prior-knowledge", "--data-binary", &from, &url]);
+    assert!(answer == body, "{} of {} bytes came back, or others", answer.len(), body.len());
+}
+
+#[test]
+fn h2load_and_nghttp_see_no_protocol_error() {
+    let upstream = Upstream::start(|exchange| {
+        exchange.body()?;
+        exchange.reply(200, "", &[b'x'; 10_000])
+    });
+    let (_gateway, port) = gateway(&upstream.url());
+    let url = format!("http://127.0.0.1:{port}/");
+    load(&url, &[]);
+    let seen = text("nghttp", &["-nv", "-H", "cookie: a=1", &url]);
+    assert!(seen.contains(":status: 200"), "{seen}");
+    assert!(!seen.contains("RST_STREAM") && !seen.contains("PROTOCOL_ERROR"), "{seen}");
+}
+
+#[test]
+fn a_service_of_h2_is_spoken_to_in_http_2_whatever_the_client_speaks() {
+    let content: Vec<u8> = (0..1_000_000_u32).map(|i| (i / 3) as u8).collect();
+    let server = Daemon::nghttpd("file", &content);
+    let (_gateway, port) = gateway(&format!("h2://{}", server.address()));
+    let url = format!("http://127.0.0.1:{port}/file");
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let answer = output("curl", &["-sS", version, &url]);
+        assert!(answer == content, "{version}: {} of {} bytes", answer.len(), content.len());
+    }
+    let missing = format!("http://127.0.0.1:{port}/none");
+    assert!(text("curl", &["-sS", "-o/dev/null", "-w%{http_code}", &missing]).ends_with("404"));
+}
+
+#[test]
+fn h2load_through_to_an_h2_service_sees_no_failure() {
+    let server = Daemon::nghttpd("file", b"hello");
+    let (_gateway, port) = gateway(&format!("h2://{}", server.address()));
+    load(&format!("http://127.0.0.1:{port}/file"), &[]);
+    load(&format!("http://127.0.0.1:{port}/file"), &["--h1"]);
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+/// A connection that speaks HTTP/2 by hand.
+fn raw(port: u16) -> TcpStream {
+    let address: SocketAddr = ([127, 0, 0, 1], port).into();
+    let mut stream = TcpStream::connect(address).expect("the gateway listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.write_all(&[PREFACE, &SETTINGS].concat()).expect("the gateway reads");
+    stream
+}
+
+/// The type and payload of the next frame, `None` at the end of the connection.
+fn frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).ok()?;
+    let mut payload = vec![0; usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])];
+    stream.read_exact(&mut payload).ok()?;
+    Some((head[3], payload))
+}
+
+#[test]
+fn floods_of_control_frames_end_in_goaway() {
+    const ENHANCE_YOUR_CALM: u8 = 11;
+    let upstream = Upstream::echo("up");
+    let (gateway, port) = gateway(&upstream.url());
+    let before = gateway.resident_kib();
+    let ping = [&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], &[7; 8]].concat();
+    let priority = [&[0, 0, 5, 2, 0, 0, 0, 0, 1][..], &[0, 0, 0, 3, 1]].concat();
+    for flood in [&ping, &SETTINGS.to_vec(), &priority] {
+        let mut stream = raw(port);
+        let mut writing = stream.try_clone().expect("a second handle");
+        let bytes = flood.repeat(1000);
+        let flooding = std::thread::spawn(move || {
+            for _ in 0..1000 {
+                if writing.write_all(&bytes).is_err() {
+                    break;
+                }
+            }
+        });
+        let goaway = loop {
+            match frame(&mut stream) {
+                Some((7, payload)) => break payload,
+                Some(_) => {}
+                None => panic!("closed without GOAWAY"),
+            }
+        };
+        assert_eq!(goaway[7], ENHANCE_YOUR_CALM);
+        drop(stream);
+        flooding.join().expect("the flood ends");
+    }
+    assert!(gateway.resident_kib() < before + 4096, "{before} KiB, then {}", gateway.resident_kib());
+}
+
+#[test]
+fn an_idle_connection_costs_little_memory() {
+    const CONNECTIONS: u64 = 400;
+    let upstream = Upstream::echo("up");
+    let (gateway, port) = gateway(&upstream.url());
+    // :method GET, :scheme http, :path /, :authority a
+    let request = [&[0, 0, 6, 1, 5, 0, 0, 0, 1][..], &[0x82, 0x86, 0x84, 0x41, 1, b'a']].concat();
+    let open = |count: u64| -> Vec<TcpStream> {
+        let answered = |mut stream: TcpStream| {
+            stream.write_all(&request).expect("the gateway reads");
+            while frame(&mut stream).is_some_and(|(kind, _)| kind != 1) {}
+            stream
+        };
+        (0..count).map(|_| answered(raw(port))).collect()
+    };
+    let _warm = open(20);
+    let before = gateway.resident_kib();
+    let connections = open(CONNECTIONS);
+    let each = (gateway.resident_kib() - before) / CONNECTIONS;
+    println!("{each} KiB for each idle connection");
+    assert!(each <= 40, "{each} KiB for each of {} idle connections", connections.len());
+}
