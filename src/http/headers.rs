@@ -352,10 +352,51 @@ pub fn is_token(bytes: &[u8]) -> bool {
 
 /// Visible characters, blanks, tabs and obs-text (RFC 9110 section 5.5).
 pub fn is_field_value(bytes: &[u8]) -> bool {
-    // Sixteen at a time and no early end: the compiler makes vector instructions of it.
-    let (chunks, rest) = bytes.as_chunks::<16>();
-    let bad = |bad: u8, &b: &u8| bad | u8::from((b < 0x20) & (b != b'\t')) | u8::from(b == 0x7f);
-    chunks.iter().all(|chunk| chunk.iter().fold(0, bad) == 0) && rest.iter().fold(0, bad) == 0
+    let mut bad = [0; LANES];
+    in_lanes(bytes, |chunk| {
+        for (bad, &b) in bad.iter_mut().zip(chunk) {
+            *bad |= u8::from((b < 0x20) & (b != b'\t')) | u8::from(b == 0x7f);
+        }
+    });
+    bad == [0; LANES]
+}
+
+/// Whether a head of so many lines has no control character but tabs and its line ends: where every LF
+/// follows a CR, a CR too many stands alone.
+pub fn is_text_of_lines(head: &[u8], lines: usize) -> bool {
+    let (mut clean, mut found) = (true, 0);
+    // Parts in which no lane can count beyond a byte.
+    for part in head.chunks(255 * LANES) {
+        let (mut bad, mut returns) = ([0; LANES], [0; LANES]);
+        in_lanes(part, |chunk| {
+            for lane in 0..LANES {
+                let b = chunk[lane];
+                let control = (b < 0x20) & (b != b'\t') & (b != b'\r') & (b != b'\n') | (b == 0x7f);
+                bad[lane] |= u8::from(control);
+                returns[lane] += u8::from(b == b'\r');
+            }
+        });
+        clean &= bad == [0; LANES];
+        found += returns.iter().map(|&count| usize::from(count)).sum::<usize>();
+    }
+    clean && found == lines
+}
+
+/// Bytes looked at together. Loops over arrays of this length become vector instructions.
+const LANES: usize = 16;
+
+/// Calls `look` with all bytes, the last ones filled up with blanks.
+#[inline(always)]
+fn in_lanes(bytes: &[u8], mut look: impl FnMut(&[u8; LANES])) {
+    let (chunks, rest) = bytes.as_chunks();
+    for chunk in chunks {
+        look(chunk);
+    }
+    if !rest.is_empty() {
+        let mut last = [b' '; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        look(&last);
+    }
 }
 
 #[cfg(test)]
@@ -407,6 +448,23 @@ mod tests {
         assert_eq!(headers.append("", "a"), Err(InvalidField));
         assert_eq!(headers.append("x", "a\0"), Err(InvalidField));
         assert_eq!(headers.len(), 3);
+    }
+
+    #[test]
+    fn a_head_has_as_many_returns_as_lines_and_no_other_control_character() {
+        for filler in [0, 1, 14, 15, 16, 17, 300, 255 * 16, 9_000] {
+            let head = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "\t".repeat(filler));
+            assert!(is_text_of_lines(head.as_bytes(), 3), "{filler}");
+            for at in [0, 5, 19, head.len() / 2, head.len() - 5] {
+                for byte in (0..0x20).chain([0x7f]).filter(|byte| !b"\t\n".contains(byte)) {
+                    let mut head = head.clone().into_bytes();
+                    if !head[at].is_ascii_control() || head[at] == b'\t' {
+                        head[at] = byte;
+                        assert!(!is_text_of_lines(&head, 3), "{byte:#x} at {at} of {}", head.len());
+                    }
+                }
+            }
+        }
     }
 
     #[test]

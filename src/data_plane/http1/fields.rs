@@ -6,7 +6,7 @@ use super::{
 };
 use crate::http::{
     Headers, Span, Version,
-    headers::{is_token, is_token_byte, trim},
+    headers::{is_text_of_lines, is_token, is_token_byte, trim},
 };
 
 /// Reads field lines and sorts the fields into types and [`Headers`].
@@ -50,7 +50,7 @@ impl<'b> FieldReader<'b> {
             let end = line_end(received, at, next)?;
             if end == at {
                 // The start line, the fields, and this one.
-                if !is_text(&received[..next], fields + 2) {
+                if !is_text_of_lines(&received[..next], fields + 2) {
                     return Err(HeadError::Malformed("control character"));
                 }
                 // The spans of all fields are those of one text, which is the head as it came.
@@ -174,23 +174,6 @@ impl<'b> FieldReader<'b> {
         }
         Ok(())
     }
-}
-
-/// Whether a head of so many lines has no control character but tabs and its line ends (RFC 9110 section
-/// 5.5): every LF follows a CR, so a CR too many stands alone. One run over all of it, many bytes at once.
-fn is_text(head: &[u8], lines: usize) -> bool {
-    let look = |(bad, returns): (u8, u8), &b: &u8| {
-        let control = (b < 0x20) & (b != b'\t') & (b != b'\r') & (b != b'\n') | (b == 0x7f);
-        (bad | u8::from(control), returns + u8::from(b == b'\r'))
-    };
-    let (chunks, rest) = head.as_chunks::<32>();
-    let (mut bad, mut returns) = (0, 0);
-    for piece in chunks.iter().map(|chunk| &chunk[..]).chain([rest]) {
-        let found = piece.iter().fold((0, 0), look);
-        bad |= found.0;
-        returns += usize::from(found.1);
-    }
-    bad == 0 && returns == lines
 }
 
 /// The value of `content-length`: digits only.
