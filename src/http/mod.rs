@@ -5,6 +5,7 @@
 //! of request smuggling by construction.
 
 pub mod body;
+mod characters;
 pub mod headers;
 pub mod method;
 pub mod path;
