@@ -160,6 +160,7 @@ fn chains(c: &mut Criterion) {
                     path: head.path,
                     query: head.query,
                     authority: head.authority,
+                    upgrade: head.upgrade,
                 };
                 let (id, none) = (RequestId::random(), Duration::ZERO);
                 let exchange = Exchange::new(Rc::clone(&peer), id, SystemTime::UNIX_EPOCH, none, none);

@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::Write as _,
     net::{SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -61,6 +61,15 @@ impl Daemon {
         let (root, port) = (folder.path().display().to_string(), address.port().to_string());
         let arguments = ["--no-tls", "-a", "127.0.0.1", "-d", &root, &port].map(str::to_owned);
         Self::launch("nghttpd", &arguments, folder, address)
+    }
+
+    /// A server written in Python, which finds its port in the file that its argument names.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn python(python: &Path, script: &str) -> Self {
+        Self::start(&python.to_string_lossy(), &[script], |port, _| port.to_string())
     }
 
     fn start(program: &str, arguments: &[&str], config: impl Fn(u16, PathBuf) -> String) -> Self {

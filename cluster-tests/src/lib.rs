@@ -11,6 +11,7 @@
 //! | [`gateway`] | one running gateway: files, start, reload, signals, stop |
 //! | [`config`] | resources as values, written as YAML documents |
 //! | [`daemon`] | programs of others: HAProxy, tinyproxy |
+//! | [`python`] | a Python that has the packages of `requirements.txt` |
 //! | [`load`] | many clients that count failures and misroutes |
 
 pub mod binary;
@@ -20,6 +21,7 @@ pub mod daemon;
 pub mod gateway;
 pub mod load;
 pub mod ports;
+pub mod python;
 pub mod tls;
 pub mod upstream;
 pub mod wire;

@@ -90,6 +90,11 @@ impl Exchange<'_> {
         self.reply(200, "Content-Type: application/json\r\n", seen.to_string().as_bytes())
     }
 
+    /// The connection itself, for what follows a switch of protocols.
+    pub fn wire(&mut self) -> &mut Wire {
+        self.wire
+    }
+
     /// Closes the connection when the script returns. With unread request bytes the peer sees a reset.
     pub fn close(&mut self) {
         self.close = true;

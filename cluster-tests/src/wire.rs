@@ -222,6 +222,52 @@ impl Wire {
         size.ok_or_else(|| invalid(format!("not a chunk size: {:?}", text(&line))))
     }
 
+    /// Exactly this many bytes, whatever they mean.
+    ///
+    /// # Errors
+    /// An end before that, or as the socket.
+    pub fn exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(count);
+        while bytes.len() < count {
+            if self.start == self.end && self.fill()? == 0 {
+                return Err(invalid(format!("the stream ends {} bytes early", count - bytes.len())));
+            }
+            bytes.extend(self.take(count - bytes.len()));
+        }
+        Ok(bytes)
+    }
+
+    /// What has arrived, at least one byte; empty at the end of the stream.
+    ///
+    /// # Errors
+    /// As the socket.
+    pub fn some(&mut self) -> io::Result<Vec<u8>> {
+        if self.start == self.end {
+            self.fill()?;
+        }
+        Ok(self.take(usize::MAX))
+    }
+
+    /// Everything up to the end of the stream.
+    ///
+    /// # Errors
+    /// As the socket: an end by reset is one.
+    pub fn to_end(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = self.take(usize::MAX);
+        while self.fill()? > 0 {
+            bytes.extend(self.take(usize::MAX));
+        }
+        Ok(bytes)
+    }
+
+    /// Says that nothing more is sent.
+    ///
+    /// # Errors
+    /// As the socket.
+    pub fn finish(&self) -> io::Result<()> {
+        self.socket.shutdown(std::net::Shutdown::Write)
+    }
+
     fn take(&mut self, at_most: usize) -> Vec<u8> {
         let count = at_most.min(self.end - self.start);
         let piece = self.buffer[self.start..self.start + count].to_vec();

@@ -62,6 +62,7 @@ fn check_forwarded(head: RequestHead) {
         path: head.path,
         query: head.query,
         authority: head.authority,
+        upgrade: head.upgrade,
     };
     let mut wire = Vec::new();
     encode::request(&mut wire, &request, request.authority(), None);

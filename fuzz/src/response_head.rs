@@ -61,7 +61,8 @@ fn check_forwarded(head: ResponseHead, to_head: bool) {
         stamped: true,
     };
     let mut wire = Vec::new();
-    encode::response(&mut wire, &response, ResponseRules { version: Version::Http11, to_head, close: false });
+    let rules = ResponseRules { version: Version::Http11, to_head, close: false, upgrade: None };
+    encode::response(&mut wire, &response, rules);
     let shown = String::from_utf8_lossy(&wire);
     let Ok(Some((after, taken))) = parse_response(&wire, to_head) else {
         panic!("we would refuse {shown:?}")

@@ -10,6 +10,7 @@ use super::{
     http1::{
         client::{ClientConnection, ExchangeError, ExchangeLimits, Fault, Outgoing},
         encode, sender,
+        tunnel::Upgraded,
     },
     http2::{self, shared::Slot},
     pool::AcquireError,
@@ -148,6 +149,8 @@ impl Forward<'_> {
                 body,
             });
         };
+        // A policy may have made a body for it: then it is a request like any other.
+        request.upgrade = request.upgrade.filter(|_| request.body.is_empty());
         // Requests in a tunnel are as those without a proxy.
         let via = upstream.proxy.as_ref().filter(|via| !via.tunnel);
         if via.is_some() {
@@ -176,11 +179,24 @@ impl Forward<'_> {
         };
         let mut head = sender::buffer();
         let framing = encode::request(&mut head, request, authority, via.map(|via| &*via.proxy));
-        let body = std::mem::take(&mut request.body);
-        let to_head = request.method == Method::Head;
-        let outgoing = Outgoing { head, framing, body, to_head };
+        let outgoing = Outgoing {
+            head,
+            framing,
+            held: request.body.awaits_continue(),
+            body: std::mem::take(&mut request.body),
+            to_head: request.method == Method::Head,
+            upgrade: request.upgrade.map(|protocols| request.headers.str(protocols)),
+        };
         let head = connection.exchange(outgoing, limits, self.client, ticket).await?;
-        let body = connection.response_body(&head);
+        let body = match head.upgrade {
+            Some(protocol) if head.status == 101 => {
+                let protocol = head.headers.str(protocol).into();
+                let idle = exchange.stream_idle_timeout();
+                self.client.upgraded(Upgraded { upstream: connection, protocol, idle });
+                Body::Empty
+            }
+            _ => connection.response_body(&head),
+        };
         match via {
             Some(via) if head.status == 407 => {
                 via.failed(&upstream.name, &ProxyError::Refused(407));
@@ -259,7 +275,8 @@ fn body_for_retry(error: ExchangeError, method: &Method, replay: Option<Body>) -
     }
     match replay {
         Some(replay) if error.sent_bytes == 0 || method.is_idempotent() => Some(replay),
-        None if error.sent_bytes == 0 && error.body_untouched => Some(error.body),
+        // Held back for `100 (Continue)`, it can still be sent.
+        None if error.body_untouched && (error.sent_bytes == 0 || method.is_idempotent()) => Some(error.body),
         _ => None,
     }
 }

@@ -22,8 +22,8 @@ pub enum Timer {
     Response,
     /// Nothing moves on the stream.
     StreamIdle,
-    /// Connecting to an upstream, or waiting for a connection.
-    Connect,
+    /// The upstream's `100 (Continue)`.
+    Continue,
 }
 
 const TIMERS: usize = 4;

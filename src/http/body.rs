@@ -69,6 +69,12 @@ pub trait BodySource {
     /// The trailer fields, once after [`Step::End`].
     fn trailers(&self) -> Option<Headers>;
 
+    /// Whether whoever sends it waits for `100 (Continue)` (RFC 9110 section 10.1.1). The first
+    /// [`Self::poll_ready`] tells it to go on.
+    fn awaits_continue(&self) -> bool {
+        false
+    }
+
     /// The consumer has dropped the body, finished or not.
     fn release(&self);
 }
@@ -128,6 +134,11 @@ impl Body {
     /// Whether it is known to have no bytes.
     pub fn is_empty(&self) -> bool {
         self.length() == Length::Known(0)
+    }
+
+    /// As [`BodySource::awaits_continue`].
+    pub fn awaits_continue(&self) -> bool {
+        matches!(self, Self::Wire(wire) if wire.0.awaits_continue())
     }
 
     /// Whether the whole body is at hand, so that it can be sent twice.

@@ -72,6 +72,8 @@ pub struct Request {
     pub query: Option<Span>,
     /// The value of `Host`, or of the authority of an absolute target.
     pub authority: Span,
+    /// The protocols, in order, that the client asks to switch to (RFC 9110 section 7.8).
+    pub upgrade: Option<Span>,
 }
 
 impl Request {
@@ -132,6 +134,7 @@ impl Request {
             path,
             query,
             authority,
+            upgrade: None,
         }
     }
 }

@@ -12,7 +12,7 @@ pub enum Origin {
 
 /// Head and body of a final response.
 pub struct Response {
-    /// 200 to 599.
+    /// 200 to 599; 101 where the upstream switches to a protocol that the client asked for.
     pub status: u16,
     pub headers: Headers,
     pub body: Body,

@@ -30,7 +30,7 @@ fn count(exchange: &mut Exchange<'_>) -> std::io::Result<u64> {
     Ok(bytes)
 }
 
-fn assert_steady(gateway: &Gateway, before: u64) {
+pub fn assert_steady(gateway: &Gateway, before: u64) {
     let peak = gateway.resident_peak_kib();
     println!("resident: {before} KiB before, {peak} KiB at most");
     assert!(peak < before + GROWTH_KIB_MAX, "{before} KiB before, {peak} KiB at most");

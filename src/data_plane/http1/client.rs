@@ -15,6 +15,7 @@ use super::{
     chunked::Decoder,
     head::{Framing, ResponseHead, parse_response},
     sender::{SendError, SendFraming, Sender},
+    upgrade,
     wire::{Transport, Wire},
 };
 use crate::{
@@ -44,16 +45,26 @@ pub struct ClientConnection {
 struct Upload {
     sender: Sender,
     body: Body,
+    /// The head goes out, the body waits for `100 (Continue)`.
+    held: bool,
 }
 
+/// How long a body waits for the upstream's `100 (Continue)`: services that do not know the
+/// expectation never send one (RFC 9110 section 10.1.1). What curl waits, too.
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
 /// What goes out.
-pub struct Outgoing {
+pub struct Outgoing<'a> {
     /// Encoded head.
     pub head: Vec<u8>,
     pub framing: SendFraming,
     pub body: Body,
+    /// The body waits until the upstream asks for it, answers, or has had its time.
+    pub held: bool,
     /// The request is HEAD: its response has no body.
     pub to_head: bool,
+    /// The protocols that are asked for.
+    pub upgrade: Option<&'a str>,
 }
 
 /// Limits of one exchange.
@@ -68,19 +79,29 @@ pub struct ExchangeLimits {
 pub const INTERIMS_MAX: usize = 64;
 
 /// What is known of the head that is waited for.
-struct Awaited {
+struct Awaited<'a> {
     to_head: bool,
+    upgrade: Option<&'a str>,
     head_bytes_max: usize,
     interims: usize,
     interim_bytes: usize,
+    /// Bytes at hand have not been looked at.
+    undecided: bool,
 }
 
-impl Awaited {
+impl Awaited<'_> {
     /// Counts an interim response of so many bytes; whether it is within the bounds.
     fn admits(&mut self, bytes: usize) -> bool {
         self.interims += 1;
         self.interim_bytes += bytes;
         self.interims <= INTERIMS_MAX && self.interim_bytes <= self.head_bytes_max
+    }
+
+    /// Whether a switch of protocols was asked for.
+    fn agrees(&self, head: &ResponseHead) -> bool {
+        self.upgrade
+            .zip(head.upgrade)
+            .is_some_and(|(offered, chosen)| upgrade::accepts(offered, head.headers.bytes(chosen)))
     }
 }
 
@@ -128,6 +149,11 @@ impl ClientConnection {
         })
     }
 
+    /// For a tunnel: from the switch of protocols on, the bytes are nobody else's.
+    pub fn wire(&self) -> &RefCell<Wire> {
+        &self.wire
+    }
+
     /// An idle connection on which something arrives (a close, or bytes nobody asked for) is of no
     /// use any more. No system call while nothing does.
     pub fn is_fresh(&self, cx: &mut Context<'_>) -> bool {
@@ -142,7 +168,7 @@ impl ClientConnection {
     /// [`ExchangeError`], with what a retry needs to know.
     pub async fn exchange(
         &self,
-        outgoing: Outgoing,
+        outgoing: Outgoing<'_>,
         limits: ExchangeLimits,
         client: &dyn ClientSide,
         request: Ticket,
@@ -150,19 +176,24 @@ impl ClientConnection {
         let watch = client.watch();
         let mut awaited = Awaited {
             to_head: outgoing.to_head,
+            upgrade: outgoing.upgrade,
             head_bytes_max: limits.head_bytes_max,
             interims: 0,
             interim_bytes: 0,
+            undecided: false,
         };
         let received_before = self.wire.borrow().received;
         *self.request.borrow_mut() = Some(request);
         *self.watch.borrow_mut() = Some(Rc::clone(watch));
         let sender = Sender::new(outgoing.head, outgoing.framing);
-        *self.upload.borrow_mut() = Some(Upload { sender, body: outgoing.body });
+        *self.upload.borrow_mut() = Some(Upload { sender, body: outgoing.body, held: outgoing.held });
+        if outgoing.held {
+            watch.arm(Timer::Continue, CONTINUE_WAIT);
+        }
         let mut waiting = false;
         let outcome = poll_fn(|cx| {
             let outcome = self.poll_head(cx, &mut awaited, client);
-            if !waiting && self.upload.borrow().as_ref().is_none_or(|upload| upload.sender.is_sent()) {
+            if !waiting && self.is_request_sent() {
                 // The response timeout starts when the request has been sent.
                 waiting = true;
                 watch.arm(Timer::Response, limits.response_timeout);
@@ -175,13 +206,14 @@ impl ClientConnection {
         })
         .await;
         watch.disarm(Timer::Response);
+        watch.disarm(Timer::Continue);
         outcome.map_err(|fault| {
             self.keep_alive.set(false);
             self.request.take();
             let upload = self.upload.take();
             let answered = self.wire.borrow().received > received_before;
             match upload {
-                Some(Upload { sender, body }) => ExchangeError {
+                Some(Upload { sender, body, .. }) => ExchangeError {
                     fault,
                     sent_bytes: sender.bytes(),
                     body_untouched: !sender.has_taken(),
@@ -202,44 +234,81 @@ impl ClientConnection {
     fn poll_head(
         &self,
         cx: &mut Context<'_>,
-        awaited: &mut Awaited,
+        awaited: &mut Awaited<'_>,
         client: &dyn ClientSide,
     ) -> Poll<Result<ResponseHead, Fault>> {
-        let (watch, head_bytes_max) = (client.watch(), awaited.head_bytes_max);
-        if let Poll::Ready(Err(error)) = self.poll_upload(cx, watch) {
-            return Poll::Ready(Err(Fault::RequestBody(error)));
+        if client.watch().is_due(Timer::Continue) {
+            self.let_body_go(client.watch());
         }
+        loop {
+            if let Poll::Ready(Err(error)) = self.poll_upload(cx, client.watch()) {
+                return Poll::Ready(Err(Fault::RequestBody(error)));
+            }
+            if let Some(head) = ready!(self.poll_heads(cx, awaited, client))? {
+                return Poll::Ready(Ok(head));
+            }
+        }
+    }
+
+    /// Reads heads up to the final one, which is the result. `None`: the upstream asks for the body.
+    fn poll_heads(
+        &self,
+        cx: &mut Context<'_>,
+        awaited: &mut Awaited<'_>,
+        client: &dyn ClientSide,
+    ) -> Poll<Result<Option<ResponseHead>, Fault>> {
+        let malformed = |what| Poll::Ready(Err(Fault::Malformed(what)));
         let mut wire = self.wire.borrow_mut();
         loop {
-            let arrived = match ready!(wire.poll_fill(cx, head_bytes_max.max(super::wire::BUFFER_BYTES))) {
+            while awaited.undecided && !wire.input.is_empty() {
+                let Ok(parsed) = parse_response(wire.input.unread(), awaited.to_head) else {
+                    return malformed("response head");
+                };
+                let Some((head, length)) = parsed else {
+                    awaited.undecided = false;
+                    break;
+                };
+                wire.input.consume(length);
+                match head.status {
+                    101 if !(awaited.agrees(&head) && self.is_request_sent()) => {
+                        return malformed("upgrade that was not asked for");
+                    }
+                    100 | 102..=199 if !awaited.admits(length) => return malformed("interim responses"),
+                    100 | 102..=199 => client.interim(head.status, &head.headers),
+                    _ => {
+                        self.begin_response(&mut wire, &head);
+                        return Poll::Ready(Ok(Some(head)));
+                    }
+                }
+                if head.status == 100 && self.let_body_go(client.watch()) {
+                    return Poll::Ready(Ok(None));
+                }
+            }
+            if wire.input.unread().len() >= awaited.head_bytes_max {
+                return malformed("response head over the limit");
+            }
+            let unread_max = awaited.head_bytes_max.max(super::wire::BUFFER_BYTES);
+            let arrived = match ready!(wire.poll_fill(cx, unread_max)) {
                 Ok(0) | Err(_) => return Poll::Ready(Err(Fault::Closed)),
                 Ok(arrived) => arrived,
             };
-            watch.restart(Timer::StreamIdle);
+            client.watch().restart(Timer::StreamIdle);
             // Nothing new can be decided without another line end.
             let unread = wire.input.unread();
-            let mut undecided = unread[unread.len() - arrived..].contains(&b'\n');
-            while undecided && !wire.input.is_empty() {
-                match parse_response(wire.input.unread(), awaited.to_head) {
-                    Err(_) => return Poll::Ready(Err(Fault::Malformed("response head"))),
-                    Ok(Some((head, length))) => {
-                        wire.input.consume(length);
-                        match head.status {
-                            101 => return Poll::Ready(Err(Fault::Malformed("unasked upgrade"))),
-                            100..=199 if awaited.admits(length) => client.interim(head.status, &head.headers),
-                            100..=199 => return Poll::Ready(Err(Fault::Malformed("interim responses"))),
-                            _ => {
-                                self.begin_response(&mut wire, &head);
-                                return Poll::Ready(Ok(head));
-                            }
-                        }
-                    }
-                    Ok(None) => undecided = false,
-                }
-            }
-            if wire.input.unread().len() >= head_bytes_max {
-                return Poll::Ready(Err(Fault::Malformed("response head over the limit")));
-            }
+            awaited.undecided = unread[unread.len() - arrived..].contains(&b'\n');
+        }
+    }
+
+    fn is_request_sent(&self) -> bool {
+        self.upload.borrow().as_ref().is_none_or(|upload| upload.sender.is_sent())
+    }
+
+    /// The body need not wait any more; whether it did.
+    fn let_body_go(&self, watch: &Watch) -> bool {
+        watch.disarm(Timer::Continue);
+        match &mut *self.upload.borrow_mut() {
+            Some(upload) => std::mem::take(&mut upload.held),
+            None => false,
         }
     }
 
@@ -250,6 +319,11 @@ impl ClientConnection {
             _ => !head.connection.close,
         };
         if !persists || head.framing == Framing::UntilClose {
+            self.keep_alive.set(false);
+        }
+        // Answered without asking for the body: it is not sent, and what the upstream expects next on
+        // this connection is not known (RFC 9110 section 10.1.1). A tunnel has no upload.
+        if self.upload.borrow_mut().take_if(|upload| upload.held || head.status == 101).is_some() {
             self.keep_alive.set(false);
         }
     }
@@ -267,12 +341,17 @@ impl ClientConnection {
 
     fn poll_upload(&self, cx: &mut Context<'_>, watch: &Watch) -> Poll<Result<(), BodyError>> {
         let mut slot = self.upload.borrow_mut();
-        let Some(Upload { sender, body }) = slot.as_mut() else { return Poll::Ready(Ok(())) };
+        let Some(Upload { sender, body, held }) = slot.as_mut() else { return Poll::Ready(Ok(())) };
         if sender.is_sent() {
             return Poll::Ready(Ok(()));
         }
         let mut sink = &self.wire;
-        match sender.poll_send(cx, &mut sink, body, &|| watch.restart(Timer::StreamIdle)) {
+        let progress = || watch.restart(Timer::StreamIdle);
+        let outcome = match held {
+            true => sender.poll_send_head(cx, &mut sink, &progress),
+            false => sender.poll_send(cx, &mut sink, body, &progress),
+        };
+        match outcome {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(SendError::Body(error))) => Poll::Ready(Err(error)),
@@ -320,7 +399,9 @@ impl BodySource for ClientConnection {
         self.watch.take();
         self.request.take();
         let mut wire = self.wire.borrow_mut();
-        let ended = wire.decoder.is_done() && wire.input.is_empty() && !wire.closed;
+        // What a panic left behind is not trusted.
+        let ended =
+            wire.decoder.is_done() && wire.input.is_empty() && !wire.closed && !std::thread::panicking();
         if !(ended && upload_sent && self.keep_alive.get()) {
             return;
         }

@@ -55,24 +55,38 @@ pub fn request(
             SendFraming::Chunked
         }
     };
+    if request.body.awaits_continue() {
+        out.extend_from_slice(b"expect: 100-continue\r\n");
+    }
+    if let Some(protocols) = request.upgrade {
+        upgrade(out, request.headers.bytes(protocols));
+    }
     out.extend_from_slice(b"\r\n");
     framing
 }
 
+fn upgrade(out: &mut Vec<u8>, protocols: &[u8]) {
+    out.extend_from_slice(b"connection: upgrade\r\nupgrade: ");
+    out.extend_from_slice(protocols);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// How a response goes out.
 #[derive(Clone, Copy, Debug)]
-pub struct ResponseRules {
+pub struct ResponseRules<'a> {
     /// The version that the client speaks.
     pub version: Version,
     /// The request was HEAD.
     pub to_head: bool,
     /// The connection closes after it.
     pub close: bool,
+    /// The protocol that a 101 switches to.
+    pub upgrade: Option<&'a str>,
 }
 
 /// Writes the head of a response to a client and tells how its body is framed.
 /// [`SendFraming::UntilClose`] says that the connection must close after it.
-pub fn response(out: &mut Vec<u8>, response: &Response, rules: ResponseRules) -> SendFraming {
+pub fn response(out: &mut Vec<u8>, response: &Response, rules: ResponseRules<'_>) -> SendFraming {
     let status = response.status;
     out.extend_from_slice(b"HTTP/1.1 ");
     number(out, u64::from(status));
@@ -80,6 +94,11 @@ pub fn response(out: &mut Vec<u8>, response: &Response, rules: ResponseRules) ->
     out.extend_from_slice(reason_phrase(status).as_bytes());
     out.extend_from_slice(b"\r\n");
     response.headers.write_to(out);
+    if let Some(protocol) = rules.upgrade {
+        upgrade(out, protocol.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        return SendFraming::None;
+    }
     let bodiless = rules.to_head || matches!(status, 204 | 304);
     let length = response.body.length();
     let framing = match length {
@@ -138,11 +157,11 @@ mod tests {
     use super::*;
     use crate::{base::Secret, http::Body};
 
-    fn rules(version: Version, to_head: bool) -> ResponseRules {
-        ResponseRules { version, to_head, close: false }
+    fn rules(version: Version, to_head: bool) -> ResponseRules<'static> {
+        ResponseRules { version, to_head, close: false, upgrade: None }
     }
 
-    fn encoded(message: &Response, rules: ResponseRules) -> (String, SendFraming) {
+    fn encoded(message: &Response, rules: ResponseRules<'_>) -> (String, SendFraming) {
         let mut out = Vec::new();
         let framing = response(&mut out, message, rules);
         (String::from_utf8(out).unwrap(), framing)

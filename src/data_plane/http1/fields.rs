@@ -23,6 +23,8 @@ pub struct FieldReader<'b> {
     pub unknown_expectation: bool,
     /// Names in `Connection`, of fields that would otherwise be forwarded.
     nominated: Vec<&'b [u8]>,
+    upgrade: Option<Span>,
+    several_upgrades: bool,
 }
 
 impl<'b> FieldReader<'b> {
@@ -37,6 +39,8 @@ impl<'b> FieldReader<'b> {
             connection: ConnectionFields::default(),
             unknown_expectation: false,
             nominated: Vec::new(),
+            upgrade: None,
+            several_upgrades: false,
         }
     }
 
@@ -103,6 +107,9 @@ impl<'b> FieldReader<'b> {
                     self.unknown_expectation = true;
                 }
             }
+            Some(ConnectionField::Upgrade) => {
+                self.several_upgrades |= self.upgrade.replace(span(value)).is_some();
+            }
             Some(ConnectionField::Dropped) => {}
         }
         Ok(())
@@ -126,6 +133,8 @@ impl<'b> FieldReader<'b> {
                 self.connection.close = true;
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
                 self.connection.keep_alive = true;
+            } else if option.eq_ignore_ascii_case(b"upgrade") {
+                self.connection.upgrade = true;
             } else {
                 self.nominated.push(option);
             }
@@ -162,6 +171,11 @@ impl<'b> FieldReader<'b> {
         })
     }
 
+    /// The value of `Upgrade`, if `Connection` announces it and there is one field only.
+    pub fn upgrade(&self) -> Option<Span> {
+        self.upgrade.filter(|_| self.connection.upgrade && !self.several_upgrades)
+    }
+
     fn check_codings(&self, version: Version) -> Result<(), HeadError> {
         if self.other_coding {
             return Err(HeadError::Malformed("Transfer-Encoding"));
@@ -189,6 +203,7 @@ pub enum ConnectionField {
     Host,
     Connection,
     Expect,
+    Upgrade,
     /// Hop-by-hop without use here (RFC 9110 section 7.6.1).
     Dropped,
 }
@@ -200,7 +215,7 @@ impl ConnectionField {
             2 if is("te") => Self::Dropped,
             4 if is("host") => Self::Host,
             6 if is("expect") => Self::Expect,
-            7 if is("upgrade") => Self::Dropped,
+            7 if is("upgrade") => Self::Upgrade,
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::Dropped,
             14 if is("content-length") => Self::ContentLength,

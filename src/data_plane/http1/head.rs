@@ -7,6 +7,7 @@
 use super::{
     fields::FieldReader,
     target::{Target, agree_on_authority, read_path},
+    upgrade,
 };
 use crate::http::{
     Headers, Method, Span, Version,
@@ -33,6 +34,8 @@ pub struct ConnectionFields {
     pub keep_alive: bool,
     /// The request expects `100 (Continue)`.
     pub expects_continue: bool,
+    /// `Connection` names `Upgrade`.
+    pub upgrade: bool,
 }
 
 pub struct RequestHead {
@@ -41,6 +44,8 @@ pub struct RequestHead {
     pub path: Span,
     pub query: Option<Span>,
     pub authority: Span,
+    /// The protocols that the client asks to switch to and that may be passed on.
+    pub upgrade: Option<Span>,
     pub headers: Headers,
     pub framing: Framing,
     pub connection: ConnectionFields,
@@ -53,6 +58,8 @@ pub struct ResponseHead {
     pub framing: Framing,
     /// `content-length` even where the message has no body (HEAD, 304).
     pub declared_length: Option<u64>,
+    /// The protocol that the upstream says it switches to.
+    pub upgrade: Option<Span>,
     pub connection: ConnectionFields,
 }
 
@@ -99,12 +106,16 @@ pub fn parse_request(buffer: &[u8], rules: HeadRules) -> Result<Option<(RequestH
     if fields.unknown_expectation {
         return Err(HeadError::Expectation);
     }
+    // A request with a body has no upgrade: what follows its head must have one meaning.
+    let upgradable = version == Version::Http11 && method == "GET" && framing == Framing::None;
+    let upgrade = fields.upgrade().filter(|_| upgradable);
     let (mut headers, host) = (fields.headers, fields.host);
     let target = Target::split(target)?;
     let authority = agree_on_authority(&mut headers, target.authority, host, version)?;
     let (path, query) = read_path(&mut headers, &target, rules.merge_slashes)?;
+    let upgrade = upgrade.and_then(|value| upgrade::offer(&mut headers, value));
     let method = Method::from_token(method);
-    let head = RequestHead { method, version, path, query, authority, headers, framing, connection };
+    let head = RequestHead { method, version, path, query, authority, upgrade, headers, framing, connection };
     Ok(Some((head, length)))
 }
 
@@ -125,6 +136,7 @@ pub fn parse_response(buffer: &[u8], to_head: bool) -> Result<Option<(ResponseHe
             framing,
             declared_length: fields.content_length,
             connection: fields.connection,
+            upgrade: fields.upgrade(),
             headers: fields.headers,
         },
         length,

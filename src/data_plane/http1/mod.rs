@@ -8,6 +8,8 @@ pub mod head;
 pub mod sender;
 pub mod server;
 pub mod target;
+pub mod tunnel;
+pub mod upgrade;
 pub mod wire;
 
 #[cfg(test)]

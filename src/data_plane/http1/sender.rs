@@ -103,6 +103,20 @@ impl Sender {
         self.bytes
     }
 
+    /// Sends the head only; pending for ever after that, or until something else is to be sent.
+    ///
+    /// # Errors
+    /// As [`Self::poll_send`].
+    pub fn poll_send_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut impl Sink,
+        progress: &dyn Fn(),
+    ) -> Poll<Result<(), SendError>> {
+        ready!(self.poll_flush(cx, sink, progress))?;
+        Poll::Pending
+    }
+
     /// Sends until everything is written. `progress` is called whenever bytes have moved.
     ///
     /// # Errors

@@ -7,14 +7,18 @@
 //! | [`body`] | the body of that request, as policies and the upstream read it |
 //! | [`interim`] | interim responses, `100 (Continue)` among them |
 //! | [`send`] | sends the final response |
+//! | [`upgrade`] | from a 101 to a tunnel |
 //! | [`closing`] | ends the connection so that the client gets what was sent |
+//! | [`panic`] | what a panic comes to |
 
 mod answer;
 mod body;
 mod closing;
 mod heads;
 mod interim;
+mod panic;
 mod send;
+mod upgrade;
 
 use std::{
     cell::{Cell, RefCell},
@@ -26,7 +30,10 @@ use std::{
 use heads::Arrival;
 use interim::Interims;
 
-use super::wire::{Transport, Wire};
+use super::{
+    tunnel::Upgraded,
+    wire::{Transport, Wire},
+};
 use crate::{
     data_plane::{acceptor::Listener, http2, timers::Watch, worker::Worker},
     http::Peer,
@@ -43,6 +50,8 @@ pub struct ServerConnection {
     interims: Interims,
     /// Nothing has been read from it.
     is_new: Cell<bool>,
+    /// The upstream's end of a tunnel, until the 101 has passed back through the chain.
+    upgraded: RefCell<Option<Upgraded>>,
 }
 
 /// The body of the request in progress.
@@ -53,9 +62,9 @@ struct BodyState {
 }
 
 /// What follows a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum After {
     NextRequest,
+    Tunnel(Upgraded),
     Close,
     /// The response broke off, and its end is the end of the connection: only a reset tells the
     /// client that something is missing.
@@ -76,8 +85,9 @@ pub async fn serve_connection(worker: &Worker, transport: Transport, peer: Peer,
         body: BodyState::default(),
         interims: Interims::default(),
         is_new: Cell::new(true),
+        upgraded: RefCell::default(),
     });
-    let after = {
+    let speaks_http2 = {
         let mut run = pin!(connection.run(worker));
         // One task polls everything of this connection, so one waker serves all its deadlines.
         poll_fn(|cx| {
@@ -86,9 +96,7 @@ pub async fn serve_connection(worker: &Worker, transport: Transport, peer: Peer,
         })
         .await
     };
-    if after == After::Http2
-        && let Some(connection) = Rc::into_inner(connection)
-    {
+    if speaks_http2 && let Some(connection) = Rc::into_inner(connection) {
         let Wire { transport, input, .. } = connection.wire.into_inner();
         // Boxed: connections that speak HTTP/1.1 need not be large enough for it.
         let serving =
@@ -98,11 +106,11 @@ pub async fn serve_connection(worker: &Worker, transport: Transport, peer: Peer,
 }
 
 impl ServerConnection {
-    /// Serves until the connection has ended, or goes on as HTTP/2.
-    async fn run(self: &Rc<Self>, worker: &Worker) -> After {
+    /// Serves until the connection has ended, or goes on as HTTP/2; whether it does.
+    async fn run(self: &Rc<Self>, worker: &Worker) -> bool {
         loop {
             if !self.next_bytes(worker).await {
-                return After::Close;
+                return false;
             }
             let head = self.read_head(&worker.pins.pin().engine).await;
             // A head may be long in coming: what is in force when it is complete decides.
@@ -112,17 +120,20 @@ impl ServerConnection {
                 Ok(Arrival::Head(head)) => self.answer(worker, snapshot, head).await,
                 Ok(Arrival::Nothing) => After::NextRequest,
                 Ok(Arrival::Http2) => After::Http2,
-                Ok(Arrival::End) => return After::Close,
+                Ok(Arrival::End) => return false,
                 Err(refusal) => self.refuse(worker, snapshot, refusal).await,
             };
+            // What follows may take days, and belongs to no snapshot.
+            drop(pin);
             match after {
                 After::NextRequest => continue,
+                After::Tunnel(upgraded) => self.tunnel(worker, upgraded).await,
                 After::Close => self.shut_down().await,
                 After::Reset => self.wire.borrow().transport.reset_when_closed(),
                 After::Linger => self.linger().await,
-                After::Http2 => {}
+                After::Http2 => return true,
             }
-            return after;
+            return false;
         }
     }
 }

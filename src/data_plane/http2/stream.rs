@@ -142,6 +142,7 @@ impl Stream {
             path: head.path,
             query: head.query,
             authority: head.authority,
+            upgrade: None,
         }
     }
 
@@ -228,6 +229,10 @@ impl BodySource for Stream {
 
     fn trailers(&self) -> Option<Headers> {
         self.incoming.trailers()
+    }
+
+    fn awaits_continue(&self) -> bool {
+        self.continue_wanted.get()
     }
 
     fn release(&self) {

@@ -139,6 +139,7 @@ impl<'a> Fields<'a> {
                 Some(
                     ConnectionField::TransferEncoding
                     | ConnectionField::Connection
+                    | ConnectionField::Upgrade
                     | ConnectionField::Dropped,
                 ) => {}
             }

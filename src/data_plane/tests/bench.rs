@@ -24,7 +24,7 @@ use crate::{
         resolver::Resolver,
         worker::{Shared, Worker},
     },
-    policy::{Chain, RuleSet},
+    policy::{Chain, Policy, RuleSet, Step, chain::Unobserved},
     resources::{ServiceAddress, ServiceScheme},
     settings::Settings,
     snapshot::{
@@ -48,6 +48,7 @@ pub struct Bench {
     pub address: SocketAddr,
     pub upstream: Arc<UpstreamPlan>,
     pub worker: Rc<Worker>,
+    pub registry: Arc<Registry>,
 }
 
 pub const ROOMY: UpstreamLimits =
@@ -61,7 +62,7 @@ impl Bench {
 
     /// A gateway in front of an upstream that speaks HTTP/2.
     pub async fn h2(upstream: &TcpListener, limits: UpstreamLimits) -> Self {
-        Self::build(upstream, limits, ServiceScheme::H2, |_| {}).await
+        Self::build(upstream, limits, ServiceScheme::H2, Vec::new(), |_| {}).await
     }
 
     /// The same with other settings of the engine.
@@ -70,15 +71,33 @@ impl Bench {
         limits: UpstreamLimits,
         adjust: impl FnOnce(&mut EngineSettings),
     ) -> Self {
-        Self::build(upstream, limits, ServiceScheme::Http, adjust).await
+        Self::build(upstream, limits, ServiceScheme::Http, Vec::new(), adjust).await
+    }
+
+    /// The same behind these policies.
+    pub async fn behind(
+        upstream: &TcpListener,
+        limits: UpstreamLimits,
+        policies: Vec<Arc<dyn Policy>>,
+    ) -> Self {
+        Self::build(upstream, limits, ServiceScheme::Http, policies, |_| {}).await
     }
 
     async fn build(
         upstream: &TcpListener,
         limits: UpstreamLimits,
         scheme: ServiceScheme,
+        policies: Vec<Arc<dyn Policy>>,
         adjust: impl FnOnce(&mut EngineSettings),
     ) -> Self {
+        let step = |policy| Step {
+            policy,
+            rules: RuleSet::default(),
+            binding: ResourceName::new("default", "policy"),
+            name: "policy".into(),
+            observer: Arc::new(Unobserved),
+        };
+        let chain = Chain::new(policies.into_iter().map(step).collect());
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let target = upstream.local_addr().unwrap();
@@ -110,7 +129,7 @@ impl Bench {
             port: address.port(),
             base_path: "".into(),
             slash_required: false,
-            chain: Chain::default(),
+            chain,
             routes: vec![RoutePlan {
                 rules: RuleSet::default(),
                 destinations: vec![destination],
@@ -129,12 +148,18 @@ impl Bench {
         let worker = Worker::new(Shared {
             snapshots,
             resolver: Arc::new(Resolver::new(Duration::from_secs(1), BTreeMap::new(), registry.gateway())),
-            registry,
+            registry: Arc::clone(&registry),
             connections: Arc::new(AtomicUsize::new(0)),
         });
         actix_rt::spawn(Rc::clone(&worker.timers).run());
         actix_rt::spawn(accept(Rc::clone(&worker), Listener::new(address), socket));
-        Self { address, upstream, worker }
+        Self { address, upstream, worker, registry }
+    }
+
+    /// The value of a metric without labels.
+    pub fn metric(&self, name: &str) -> Option<String> {
+        let page = self.registry.render();
+        page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned))
     }
 
     pub async fn connect(&self) -> Peer {
@@ -215,7 +240,7 @@ impl<S: AsyncWrite + Unpin> Peer<S> {
 
 impl<S: AsyncRead + Unpin> Peer<S> {
     /// `false` at the end of the connection, in order or not.
-    async fn more(&mut self) -> bool {
+    pub async fn more(&mut self) -> bool {
         self.stream.read_buf(&mut self.unread).await.is_ok_and(|bytes| bytes > 0)
     }
 

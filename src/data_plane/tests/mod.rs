@@ -6,4 +6,6 @@ mod http2_in;
 mod http2_out;
 mod limits;
 mod messages;
+mod panics;
 mod retries;
+mod upgrades;

@@ -11,6 +11,7 @@ use std::{
 use super::{
     cells::{Counter, PerWorker},
     exposition::{Exposition, Kind},
+    tunnels::Tunnels,
 };
 
 /// Reasons told apart; more than there are in the code, so the overflow stays empty.
@@ -58,6 +59,7 @@ struct Served {
 
 /// Counters of the whole process.
 pub struct GatewayMetrics {
+    pub tunnels: Tunnels,
     slots: PerWorker<Slot>,
     reasons: [Reason; REASONS_MAX],
     other_reasons: AtomicU64,
@@ -74,6 +76,7 @@ pub struct GatewayMetrics {
 impl GatewayMetrics {
     pub(super) fn new(workers: usize) -> Self {
         Self {
+            tunnels: Tunnels::new(workers),
             slots: PerWorker::new(workers),
             reasons: Default::default(),
             other_reasons: AtomicU64::new(0),
@@ -124,7 +127,7 @@ impl GatewayMetrics {
         self.other_reasons.fetch_add(1, Relaxed);
     }
 
-    /// A request handler panicked; its connection was closed.
+    /// The serving of a request panicked: it was answered 500, or its connection was closed.
     pub fn panicked(&self) {
         self.panics.fetch_add(1, Relaxed);
     }
@@ -190,6 +193,7 @@ impl GatewayMetrics {
             let count = self.slots.sum(|slot| &slot.refused[index]);
             page.sample("", &[("reason", reason)], count);
         }
+        self.tunnels.expose(page);
         page.family("portcullis_reloads_total", Kind::Counter, "Configurations tried, by outcome.");
         page.sample("", &[("outcome", "ok")], self.reloads_ok.load(Relaxed));
         page.sample("", &[("outcome", "failed")], self.reloads_failed.load(Relaxed));

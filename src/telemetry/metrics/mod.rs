@@ -15,6 +15,7 @@ mod gateway;
 mod policy;
 mod process;
 mod registry;
+mod tunnels;
 mod upstream;
 
 #[cfg(test)]
@@ -26,4 +27,5 @@ pub use exposition::{Exposition, Kind};
 pub use gateway::{ConnectionRefusal, GatewayMetrics};
 pub use policy::{PolicyLabel, PolicyMetrics};
 pub use registry::{Registry, SERIES_MAX};
+pub use tunnels::{OpenTunnel, Tunnelled, Tunnels};
 pub use upstream::{ConnectFailure, UpstreamMetrics};

@@ -293,6 +293,10 @@ fn the_process_shows_connections_refusals_reloads_configuration_and_resources() 
     gateway.request_refused("head_too_large");
     gateway.request_refused("bad_request");
     gateway.panicked();
+    let closed = gateway.tunnels.opened("WebSocket");
+    let _open = gateway.tunnels.opened("chat/7");
+    drop(closed);
+    gateway.tunnels.moved(Tunnelled { up: 3, down: 5 });
     gateway.reloaded(2, "ffffffffffff", true);
     gateway.reloaded(3, "0123456789ab", false);
     gateway.reload_failed();
@@ -311,6 +315,11 @@ fn the_process_shows_connections_refusals_reloads_configuration_and_resources() 
     let refused = |reason| page.get("portcullis_connections_refused_total", &[("reason", reason)]);
     assert_eq!((refused("limit"), refused("proxy_header_missing")), (Some(1.0), Some(0.0)));
     assert_eq!(page.get("portcullis_requests_refused_total", &[("reason", "head_too_large")]), Some(2.0));
+    assert_eq!(page.get("portcullis_tunnels_total", &[("protocol", "websocket")]), Some(1.0));
+    assert_eq!(page.get("portcullis_tunnels_total", &[("protocol", "other")]), Some(1.0));
+    assert_eq!(page.get("portcullis_tunnels_active", &[]), Some(1.0));
+    assert_eq!(page.get("portcullis_tunnel_bytes_total", &[("direction", "up")]), Some(3.0));
+    assert_eq!(page.get("portcullis_tunnel_bytes_total", &[("direction", "down")]), Some(5.0));
     assert_eq!(page.get("portcullis_reloads_total", &[("outcome", "ok")]), Some(1.0));
     assert_eq!(page.get("portcullis_reloads_total", &[("outcome", "failed")]), Some(2.0));
     assert_eq!(page.get("portcullis_dns_lookups_total", &[("outcome", "found")]), Some(2.0));

@@ -16,6 +16,7 @@ use super::{
     },
     After, ServerConnection,
     closing::LINGER,
+    panic::{Panicked, guard},
 };
 use crate::{
     data_plane::{
@@ -25,6 +26,7 @@ use crate::{
         worker::Worker,
     },
     http::{Body, BodySource, Method, Request, Response, Version},
+    policy::Exchange,
     snapshot::{EngineSettings, Snapshot},
 };
 
@@ -47,10 +49,11 @@ impl ServerConnection {
         let mut request = self.request(head);
         let to_head = request.method == Method::Head;
         let serving = Serving::begin(worker, snapshot, &mut request);
-        let response = self.unless_gone(serving.response(request, &**self)).await;
-        let (status, sent, after) = match response {
+        let exchange = &serving.exchange;
+        let served = self.unless_gone(worker, exchange, serving.response(request, &**self)).await;
+        let (status, sent, after) = match served {
             None => (0, 0, After::Close),
-            Some(response) => {
+            Some(served) => {
                 let persists = match version {
                     Version::Http10 => connection.keep_alive && !connection.close,
                     _ => !connection.close,
@@ -59,10 +62,8 @@ impl ServerConnection {
                 // meaning: it is told that the connection ends here (RFC 9110 section 10.1.1).
                 let unasked = self.interims.continue_wanted.get();
                 let close = !persists || unasked || self.listener.is_draining() || worker.is_draining();
-                let rules = ResponseRules { version, to_head, close };
-                let status = response.status;
-                let (sent, after) = self.send(response, rules, &serving.exchange).await;
-                (status, sent, after)
+                let rules = ResponseRules { version, to_head, close, upgrade: None };
+                self.finish(worker, served, rules, exchange).await
             }
         };
         self.watch.disarm(Timer::StreamIdle);
@@ -92,22 +93,50 @@ impl ServerConnection {
             path: head.path,
             query: head.query,
             authority: head.authority,
+            upgrade: head.upgrade,
         }
+    }
+
+    /// Sends what came of serving. Gives the status, the bytes written and what is to follow.
+    async fn finish(
+        &self,
+        worker: &Worker,
+        served: Result<Response, Panicked>,
+        rules: ResponseRules<'_>,
+        exchange: &Exchange,
+    ) -> (u16, u64, After) {
+        let finished = match served {
+            Ok(response) => self.send_or_switch(worker, response, rules, exchange).await,
+            Err(panicked) => Err(panicked),
+        };
+        if let Ok(finished) = finished {
+            return finished;
+        }
+        self.upgraded.take();
+        let response = exchange.stamped(Response::json_error(500, "Internal Server Error"));
+        let rules = ResponseRules { close: true, ..rules };
+        let (sent, after) = self.send(worker, response, rules, exchange).await.unwrap_or((0, After::Reset));
+        (500, sent, after)
     }
 
     pub(super) async fn refuse(&self, worker: &Worker, snapshot: &Snapshot, refusal: Refusal) -> After {
         let (response, exchange) = refuse(worker, snapshot, &self.peer, refusal, LINGER);
-        let rules = ResponseRules { version: Version::Http11, to_head: false, close: true };
-        let _ = self.send(response, rules, &exchange).await;
+        let rules = ResponseRules { version: Version::Http11, to_head: false, close: true, upgrade: None };
+        let _ = self.send(worker, response, rules, &exchange).await;
         After::Linger
     }
 
     /// Waits for a response; `None` when the client went away before it.
-    async fn unless_gone(&self, serving: impl Future<Output = Response>) -> Option<Response> {
+    async fn unless_gone(
+        &self,
+        worker: &Worker,
+        exchange: &Exchange,
+        serving: impl Future<Output = Response>,
+    ) -> Option<Result<Response, Panicked>> {
         let mut serving = pin!(serving);
         poll_fn(|cx| {
-            if let Poll::Ready(response) = serving.as_mut().poll(cx) {
-                return Poll::Ready(Some(response));
+            if let Poll::Ready(served) = guard(worker, exchange, || serving.as_mut().poll(cx)) {
+                return Poll::Ready(Some(served));
             }
             self.write_interims(cx);
             if self.client_is_gone(cx) { Poll::Ready(None) } else { Poll::Pending }

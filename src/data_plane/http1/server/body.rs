@@ -40,5 +40,9 @@ impl BodySource for ServerConnection {
         self.wire.borrow_mut().decoder.take_trailers()
     }
 
+    fn awaits_continue(&self) -> bool {
+        self.interims.continue_wanted.get()
+    }
+
     fn release(&self) {}
 }

@@ -11,6 +11,7 @@ use super::{
     super::{
         head::{Framing, RequestHead},
         sender::{Sink, buffer},
+        tunnel::Upgraded,
     },
     ServerConnection,
 };
@@ -55,6 +56,10 @@ impl ClientSide for ServerConnection {
         let _ = write!(out, "HTTP/1.1 {status} {}\r\n", reason_phrase(status));
         headers.write_to(&mut out);
         out.extend_from_slice(b"\r\n");
+    }
+
+    fn upgraded(&self, upgraded: Upgraded) {
+        *self.upgraded.borrow_mut() = Some(upgraded);
     }
 }
 

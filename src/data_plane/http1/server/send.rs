@@ -9,21 +9,26 @@ use super::{
     },
     After, ServerConnection,
     closing::{LINGER, LINGER_BYTES_MAX},
+    panic::{Panicked, guard},
 };
 use crate::{
-    data_plane::timers::Timer,
+    data_plane::{timers::Timer, worker::Worker},
     http::{Body, Response, Step},
     policy::Exchange,
 };
 
 impl ServerConnection {
     /// Sends a response. Gives the bytes written and what is to follow.
+    ///
+    /// # Errors
+    /// [`Panicked`] before the first byte: something else can still be sent.
     pub(super) async fn send(
         &self,
+        worker: &Worker,
         response: Response,
-        rules: ResponseRules,
+        rules: ResponseRules<'_>,
         exchange: &Exchange,
-    ) -> (u64, After) {
+    ) -> Result<(u64, After), Panicked> {
         let mut head = self.final_head();
         let framing = encode::response(&mut head, &response, rules);
         let mut body = response.body;
@@ -34,28 +39,32 @@ impl ServerConnection {
         self.watch.arm(Timer::StreamIdle, exchange.stream_idle_timeout());
         let outcome = poll_fn(|cx| {
             let mut sink = &self.wire;
-            let outcome =
-                sender.poll_send(cx, &mut sink, &mut body, &|| self.watch.restart(Timer::StreamIdle));
+            let progress = || self.watch.restart(Timer::StreamIdle);
+            let outcome = guard(worker, exchange, || sender.poll_send(cx, &mut sink, &mut body, &progress));
             // An upstream that is silent for long must not be kept waiting for a client that left.
             if outcome.is_pending() && (self.watch.is_due(Timer::StreamIdle) || self.client_is_gone(cx)) {
-                return Poll::Ready(None);
+                return Poll::Ready(Ok(None));
             }
-            outcome.map(|outcome| outcome.ok())
+            outcome.map(|outcome| outcome.map(Result::ok))
         })
         .await;
         // The response is over: what still sends the request's body ends here too.
         drop(body);
         let sent = sender.bytes();
-        if outcome.is_none() {
-            let cut = framing == SendFraming::UntilClose;
-            return (sent, if cut { After::Reset } else { After::Close });
+        match outcome {
+            Ok(Some(())) => {}
+            Err(panicked) if sent == 0 => return Err(panicked),
+            Ok(None) | Err(_) => {
+                let cut = framing == SendFraming::UntilClose;
+                return Ok((sent, if cut { After::Reset } else { After::Close }));
+            }
         }
         let after = match rules.close || framing == SendFraming::UntilClose {
             // Closing over a pipelined request would reset the connection and with it the response.
             true => After::Linger,
             false => self.skip_body().await,
         };
-        (sent, after)
+        Ok((sent, after))
     }
 
     /// Reads what is left of a request body that nobody wanted, if it is little.
