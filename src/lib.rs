@@ -2,7 +2,7 @@
 //!
 //! Floors, each using only lower ones (`tidy.rs` checks it):
 //! 7 `cli` · 6 `actors`, `admin` · 5 `data_plane` · 4 `snapshot` · 3 `policies`, `resources` ·
-//! 2 `policy`, `expression` · 1 `http`, `document`, `outbound`, `telemetry`, `settings` · 0 `base`
+//! 2 `policy`, `expression` · 1 `http`, `document`, `outbound`, `telemetry`, `settings`, `tls` · 0 `base`
 
 pub mod actors;
 pub mod admin;
@@ -19,6 +19,7 @@ pub mod resources;
 pub mod settings;
 pub mod snapshot;
 pub mod telemetry;
+pub mod tls;
 
 #[cfg(test)]
 mod tidy;

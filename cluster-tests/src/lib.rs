@@ -10,6 +10,7 @@
 //! | [`binary`] | where the gateway's binary is |
 //! | [`gateway`] | one running gateway: files, start, reload, signals, stop |
 //! | [`config`] | resources as values, written as YAML documents |
+//! | [`tls`] | a certificate authority, TLS clients and fronts that are not ours |
 //! | [`daemon`] | programs of others: HAProxy, tinyproxy |
 //! | [`python`] | a Python that has the packages of `requirements.txt` |
 //! | [`load`] | many clients that count failures and misroutes |

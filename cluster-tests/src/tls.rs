@@ -1,11 +1,11 @@
-//! TLS peers that are not ours: a certificate authority by `openssl`, and a front that ends TLS with
+//! TLS peers that are not ours: a certificate authority and a client by `openssl`, and a front that ends TLS with
 //! Python's OpenSSL and passes the bytes on to a plain upstream.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
 };
 
 /// A certificate authority of one test.
@@ -54,8 +54,12 @@ impl Authority {
         assert!(run.status.success(), "openssl: {}", String::from_utf8_lossy(&run.stderr));
     }
 
-    /// A certificate for a host name: paths of certificate and key.
-    fn issue(&self, host: &str) -> (PathBuf, PathBuf) {
+    /// A new certificate for a host name, over the one before: paths of certificate and key.
+    ///
+    /// # Panics
+    /// When `openssl` fails.
+    #[must_use]
+    pub fn issue(&self, host: &str) -> (PathBuf, PathBuf) {
         let (key, request, certificate) =
             (format!("{host}.key"), format!("{host}.csr"), format!("{host}.crt"));
         let extensions = format!("{host}.ext");
@@ -178,4 +182,76 @@ impl Drop for Front {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// An open connection of `openssl s_client`.
+pub struct SClient {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl SClient {
+    /// # Panics
+    /// When there is no `openssl`.
+    #[must_use]
+    pub fn connect(address: SocketAddr, arguments: &[&str]) -> Self {
+        let mut child = Command::new("openssl")
+            .args(["s_client", "-quiet", "-servername", "gateway.test", "-connect", &address.to_string()])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl is installed");
+        let input = child.stdin.take().expect("piped above");
+        let output = BufReader::new(child.stdout.take().expect("piped above"));
+        Self { child, input, output }
+    }
+
+    /// The status and the body of a GET on this connection; status 0 when none comes.
+    pub fn get(&mut self, path: &str) -> (u16, String) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: gateway.test\r\n\r\n");
+        // Where the handshake failed nobody reads; the answer below says so.
+        let _ = self.input.write_all(request.as_bytes()).and_then(|()| self.input.flush());
+        let (mut status, mut length) = (0, 0);
+        loop {
+            let mut line = String::new();
+            if self.output.read_line(&mut line).unwrap_or(0) == 0 {
+                return (0, String::new());
+            }
+            let line = line.trim_end().to_ascii_lowercase();
+            if let Some(rest) = line.strip_prefix("http/1.1 ") {
+                status = rest[..3].parse().unwrap_or(0);
+            } else if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.parse().unwrap_or(0);
+            } else if line.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        let _ = self.output.read_exact(&mut body);
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+}
+
+impl Drop for SClient {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A handshake of `openssl s_client` without any request; what it says of it is in the output.
+///
+/// # Panics
+/// When there is no `openssl`.
+#[must_use]
+pub fn handshake(address: SocketAddr, arguments: &[&str]) -> Output {
+    Command::new("openssl")
+        .args(["s_client", "-servername", "gateway.test", "-connect", &address.to_string()])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("openssl is installed")
 }

@@ -1,11 +1,13 @@
 //! Floor 0: small types that everything above speaks in. No I/O, no async.
 
+pub mod config_problem;
 pub mod diagnostics;
 pub mod digest;
 pub mod ids;
 pub mod secret;
 pub mod suggest;
 
+pub use config_problem::ConfigProblem;
 pub use diagnostics::{Diagnostic, Diagnostics, Location, Severity, Subject};
 pub use digest::Digest;
 pub use ids::ResourceName;

@@ -7,15 +7,8 @@ use tokio::{
     sync::Notify,
 };
 
-use super::{
-    http1::{server::serve_connection, wire::Transport},
-    proxy_protocol,
-    worker::Worker,
-};
-use crate::{
-    http::{Peer, Scheme},
-    telemetry::metrics::ConnectionRefusal,
-};
+use super::{handshake::secure, http1::server::serve_connection, proxy_protocol, worker::Worker};
+use crate::{http::Peer, telemetry::metrics::ConnectionRefusal};
 
 /// An address that this worker accepts on.
 pub struct Listener {
@@ -86,8 +79,9 @@ fn begin(worker: &Rc<Worker>, listener: &Rc<Listener>, mut stream: TcpStream, re
             Ok(remote) => remote,
             Err(refusal) => return worker.metrics.connection_refused(refusal),
         };
-        let peer = Peer::new(remote, local, Scheme::Http);
-        serve_connection(&worker, Transport::Tcp(stream), peer, listener).await;
+        let Some((transport, scheme)) = secure(&worker, &listener, stream, remote).await else { return };
+        let peer = Peer::new(remote, local, scheme);
+        serve_connection(&worker, transport, peer, listener).await;
     });
 }
 

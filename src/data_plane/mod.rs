@@ -6,6 +6,7 @@ pub mod client_side;
 pub mod connect;
 pub mod envoy;
 pub mod forward;
+pub mod handshake;
 pub mod http1;
 pub mod http2;
 pub mod pool;

@@ -16,7 +16,10 @@ use std::{
 use actix_rt::Arbiter;
 use tokio::{
     net::TcpListener,
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::{
+        Semaphore,
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    },
     task::JoinSet,
 };
 
@@ -62,6 +65,8 @@ pub struct Worker {
     pub timers: Rc<Timers>,
     pub resolver: Arc<Resolver>,
     pub metrics: Arc<GatewayMetrics>,
+    /// Places for TLS handshakes under way.
+    pub handshakes: Semaphore,
     /// For answers to requests that no instance serves.
     pub no_policies: Chain,
     connections: Arc<AtomicUsize>,
@@ -72,12 +77,14 @@ pub struct Worker {
 
 impl Worker {
     pub(super) fn new(shared: Shared) -> Rc<Self> {
+        let handshakes_max = shared.snapshots.load().engine.tls_handshakes_max;
         Rc::new(Self {
             pins: shared.snapshots.pins(),
             pools: Pools::default(),
             timers: Timers::new(),
             resolver: shared.resolver,
             metrics: shared.registry.gateway(),
+            handshakes: Semaphore::new(handshakes_max),
             no_policies: Chain::default(),
             connections: shared.connections,
             draining: Cell::new(false),

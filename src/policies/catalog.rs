@@ -6,6 +6,7 @@ use super::{
     ip_allowlist::IpAllowlist, ip_blocklist::IpBlocklist, message_logging::MessageLogging,
     rate_limiting::RateLimiting, response_timeout::ResponseTimeout, route::Route,
     route_weighted::RouteWeighted, spike_control::SpikeControl, stream_idle_timeout::StreamIdleTimeout,
+    tls::Tls,
 };
 use crate::policy::PolicyEntry;
 
@@ -26,6 +27,7 @@ pub const CATALOG: &[PolicyEntry] = &[
     PolicyEntry::of::<RouteWeighted>(),
     PolicyEntry::of::<SpikeControl>(),
     PolicyEntry::of::<StreamIdleTimeout>(),
+    PolicyEntry::of::<Tls>(),
 ];
 
 /// The policy with exactly this name.

@@ -19,6 +19,7 @@ pub mod route;
 pub mod route_weighted;
 pub mod spike_control;
 pub mod stream_idle_timeout;
+pub mod tls;
 
 #[cfg(test)]
 mod tests;

@@ -80,7 +80,6 @@ const NOT_YET: &[(&str, Direction)] = &[
     ("soap-validation", Direction::Inbound),
     ("spec-validation-flex", Direction::Inbound),
     ("sse-logging-flex", Direction::Inbound),
-    ("tls", Direction::Tls),
     ("tls-outbound", Direction::Tls),
     ("tracing-flex", Direction::Inbound),
     ("websocket-connection-limit-flex", Direction::Inbound),
@@ -100,6 +99,7 @@ impl PolicyNames for Catalog {
                 policy::Direction::Inbound => Direction::Inbound,
                 policy::Direction::Outbound => Direction::Outbound,
                 policy::Direction::Routing => Direction::Routing,
+                policy::Direction::Port => Direction::Tls,
             };
             let facts =
                 PolicyFacts { name: entry.name, direction, cors_first: entry.always_first, supported: true };

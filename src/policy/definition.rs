@@ -9,9 +9,11 @@ use super::{
     Policy,
     chain::{PolicyObserver, Unobserved},
 };
+pub use crate::base::ConfigProblem;
 use crate::{
     base::ResourceName,
     document::{Node, Place, Problem, deserialize},
+    tls,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -27,13 +29,15 @@ pub enum Category {
 }
 
 /// What a policy is bound to: inbound ones to an `ApiInstance` (or a selector of them), outbound
-/// ones to a `Service`; routing policies to an `ApiInstance`, where they choose the upstream.
+/// ones to a `Service`; routing policies to an `ApiInstance`, where they choose the upstream; the
+/// policy of a port to any `ApiInstance` on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     Inbound,
     Outbound,
     Routing,
+    Port,
 }
 
 /// A policy's definition. One type in the policy's folder implements it; `policies/catalog.rs`
@@ -109,6 +113,8 @@ pub enum Built {
     Upstream(UpstreamSettings),
     /// A choice of upstream, which the router has taken from the same configuration.
     Route,
+    /// TLS of the ports that its targets listen on; nothing runs per request.
+    Inbound(Arc<tls::Inbound>),
 }
 
 /// What outbound policies set on an upstream.
@@ -126,27 +132,6 @@ pub struct CircuitLimits {
     pub pending_requests_max: Option<u32>,
     pub requests_max: Option<u32>,
     pub retries_max: Option<u32>,
-}
-
-/// Something wrong with a value of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigProblem {
-    /// Path below `config`, such as `rateLimits[0].maximumRequests`; empty for all of it.
-    pub field: String,
-    pub message: String,
-    pub help: Vec<String>,
-}
-
-impl ConfigProblem {
-    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into(), help: Vec::new() }
-    }
-
-    #[must_use]
-    pub fn help(mut self, text: impl Into<String>) -> Self {
-        self.help.push(text.into());
-        self
-    }
 }
 
 /// A definition without its type, as the catalog keeps it.

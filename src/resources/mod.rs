@@ -23,7 +23,7 @@ pub use kinds::{Kind, Spec};
 pub use load::load;
 pub use model::{
     BoundPolicy, Destination, Extension, Instance, ListenAddress, ListenScheme, ResolvedModel, ResourceState,
-    Route, Rule, Service, ServiceAddress, ServiceScheme,
+    Route, Rule, Service, ServiceAddress, ServiceScheme, TlsBinding,
 };
 pub use names::{Direction, PolicyFacts, PolicyNames};
 pub use resolve::{Inputs, resolve};

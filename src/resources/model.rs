@@ -1,6 +1,11 @@
 //! What a set of resources means: every reference followed, every inline part named, in order.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+};
 
 use super::kinds::GatewaySettings;
 use crate::{
@@ -12,10 +17,12 @@ use crate::{
 #[derive(Debug)]
 pub struct ResolvedModel {
     /// Instances whose port may be opened, by name. An instance that must not be served at all (a
-    /// clash, TLS that cannot be had) is not among them.
+    /// clash, `https://` without TLS) is not among them.
     pub instances: Vec<Instance>,
     /// Upstreams, inline ones under their generated names, by name.
     pub services: Vec<Service>,
+    /// What is to have TLS.
+    pub tls: Vec<TlsBinding>,
     pub settings: GatewaySettings,
     pub extensions: Vec<Extension>,
     /// Every resource that was read, valid or not, in (path, document) order.
@@ -35,6 +42,11 @@ impl ResolvedModel {
         for service in &self.services {
             digest.add(service.name.to_string());
             digest.add(service.digest.to_string());
+        }
+        for tls in &self.tls {
+            digest.add(tls.policy.binding.to_string());
+            digest.add(tls.policy.digest.to_string());
+            digest.add(format!("{:?} {:?}", tls.ports, tls.instances));
         }
         digest.add(format!("{:?}", self.settings.digest));
         digest.finish()
@@ -65,6 +77,17 @@ pub struct Instance {
     pub digest: Digest,
     /// Why the instance answers 503 on every path (fail closed), if it does.
     pub blocked: Option<String>,
+}
+
+/// A `tls` policy and what it is for (configuration reference 6.2).
+#[derive(Clone, Debug)]
+pub struct TlsBinding {
+    pub policy: BoundPolicy,
+    /// The instances that it is bound to.
+    pub instances: Vec<ResourceName>,
+    /// Their ports, those of instances that are not opened included: none of these ports may answer in
+    /// plain text.
+    pub ports: BTreeSet<u16>,
 }
 
 /// Where an instance listens.

@@ -100,6 +100,7 @@ pub struct Timeouts {
     pub upstream_idle: Duration,
     pub connect: Duration,
     pub head: Duration,
+    pub tls_handshake: Duration,
 }
 
 /// Bytes are bytes, the rest are counts.
@@ -112,6 +113,8 @@ pub struct Limits {
     /// Largest request body at all; `None`: any size is streamed (decision 9).
     pub request_body: Option<u64>,
     pub connections: usize,
+    /// In each worker.
+    pub tls_handshakes: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

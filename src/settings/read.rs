@@ -59,6 +59,7 @@ impl<'a> Reader<'a> {
                 upstream_idle: self.duration("timeouts.upstream_idle"),
                 connect: self.duration("timeouts.connect"),
                 head: self.duration("timeouts.head"),
+                tls_handshake: self.duration("timeouts.tls_handshake"),
             },
             limits: Limits {
                 head_bytes: self.count("limits.head_bytes"),
@@ -66,6 +67,7 @@ impl<'a> Reader<'a> {
                 buffered_body: self.count("limits.buffered_body"),
                 request_body: self.optional_number("limits.request_body"),
                 connections: self.count("limits.connections"),
+                tls_handshakes: self.count("limits.tls_handshakes"),
             },
             headers: Headers {
                 rewrite_host: self.bool("headers.rewrite_host"),

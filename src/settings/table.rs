@@ -80,18 +80,20 @@ pub const SETTINGS: &[Setting] = &[
         .vendor("FLEX_UPSTREAM_CONNECTION_IDLE_TIMEOUT_SECONDS"),
     Setting::new("timeouts.connect", Kind::Duration(10 * MS, HOUR), "5s", "Connecting to an upstream, TLS included: 503."),
     Setting::new("timeouts.head", Kind::Duration(10 * MS, HOUR), "10s", "From the first byte of a request's head to its last: 408."),
+    Setting::new("timeouts.tls_handshake", Kind::Duration(10 * MS, HOUR), "10s", "From accepting a connection on a TLS port to the end of its handshake; then it is closed."),
     Setting::new("limits.head_bytes", Kind::Bytes(1024, MIB), "61440", "Size of a request head: 431."),
     Setting::new("limits.head_fields", Kind::Count(8, 10_000), "128", "Header fields in a request head: 431."),
     Setting::new("limits.buffered_body", Kind::Bytes(0, 1024 * MIB), "1MiB", "Largest body held in memory for a policy that needs it whole: 413.")
         .vendor("FLEX_DOWNSTREAM_CONNECTION_BUFFER_LIMIT_BYTES"),
     Setting::new("limits.request_body", Kind::Or("none", &Kind::Bytes(0, u64::MAX)), "none", "Largest request body at all, streamed or not: 413."),
     Setting::new("limits.connections", Kind::Count(1, 10_000_000), "65536", "Client connections at a time, over all listeners; more are closed at once."),
+    Setting::new("limits.tls_handshakes", Kind::Count(1, 1_000_000), "1024", "TLS handshakes with clients under way in each worker, from the complete ClientHello on; more wait for their turn."),
     Setting::new("headers.rewrite_host", Kind::Bool, "true", "Send an upstream its own host name as `Host`; otherwise the client's.")
         .vendor("FLEX_REWRITE_HOST_HEADER"),
     Setting::new("headers.remove_server", Kind::Bool, "false", "Leave `server` out of responses.")
         .vendor("FLEX_REMOVE_SERVER_HEADER"),
     Setting::new("headers.server", Kind::Token, "portcullis", "The `server` of every response."),
-    Setting::new("headers.forward_client_cert_details", Kind::Choice(CERT_DETAILS), "SANITIZE", "What happens to `x-forwarded-client-cert`: `ALWAYS_FORWARD_ONLY` passes on what a client sent; all others remove it while listeners take no client certificates.")
+    Setting::new("headers.forward_client_cert_details", Kind::Choice(CERT_DETAILS), "SANITIZE", "What happens to `x-forwarded-client-cert`: `ALWAYS_FORWARD_ONLY` passes on what a client sent; all others remove it: the identity of a client certificate is not passed on yet.")
         .vendor("FLEX_FORWARD_CLIENT_CERT_DETAILS"),
     Setting::new("headers.envoy", Kind::Bool, "false", "Let `x-envoy-*` fields pass in both directions and add `x-envoy-expected-rq-timeout-ms`, `x-envoy-original-path`, `x-envoy-upstream-service-time` and `x-envoy-overloaded`; otherwise such fields are removed.")
         .vendor("FLEX_ENVOY_HEADERS_ENABLED"),

@@ -5,20 +5,18 @@
 //! never opens its API: an update keeps the last good instance, without one the API answers 503
 //! (decision 12).
 
+mod ports;
 mod rules;
+mod tls;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use rules::compile_rules;
+use tls::KeptContext;
 
 use super::{
-    DestinationPlan, EngineSettings, InstancePlan, RoutePlan, Router, Snapshot, UpstreamGauges, UpstreamId,
+    DestinationPlan, EngineSettings, InstancePlan, RoutePlan, Snapshot, UpstreamGauges, UpstreamId,
     UpstreamPlan,
-    plan::covers,
     upstream::{UpstreamLimits, UpstreamProxy, UpstreamTls},
 };
 use crate::{
@@ -47,6 +45,8 @@ pub struct Compiler {
     upstream_ids: HashMap<(ResourceName, String), (UpstreamId, Arc<UpstreamGauges>)>,
     upstreams: HashMap<ResourceName, (Digest, Arc<UpstreamPlan>)>,
     instances: HashMap<ResourceName, (Digest, Arc<InstancePlan>)>,
+    /// By port.
+    contexts: HashMap<u16, KeptContext>,
     generation: u64,
 }
 
@@ -63,6 +63,7 @@ enum KeptBuilt {
     Step(Arc<dyn crate::policy::Policy>),
     Upstream(UpstreamSettings),
     Route,
+    Inbound(Arc<crate::tls::Inbound>),
 }
 
 /// Makes the TLS configuration of upstreams that have no context of their own: TLS 1.2, the roots
@@ -88,6 +89,7 @@ impl Compiler {
             upstream_ids: HashMap::new(),
             upstreams: HashMap::new(),
             instances: HashMap::new(),
+            contexts: HashMap::new(),
             generation: 0,
         }
     }
@@ -115,10 +117,17 @@ impl Compiler {
             upstreams.insert(service.name.clone(), (digest, Arc::clone(&plan)));
             run.upstreams.insert(&service.name, plan);
         }
+        let tls = self.port_tls(model, &mut run);
         let mut instances = HashMap::new();
         for instance in &model.instances {
+            if let Some(reason) = tls.closed.get(&instance.address.port) {
+                let subject = Subject::new("ApiInstance", instance.name.clone());
+                run.not_ready.push((subject, reason.clone()));
+                continue;
+            }
             let digest = instance_digest(instance, &run, engine_digest);
-            let plan = self.instance(instance, digest, &mut run);
+            let blocked = tls.blocked(&instance.name, instance.address.port);
+            let plan = self.instance(instance, digest, blocked, &mut run);
             instances.insert(instance.name.clone(), (digest, plan));
         }
         // All at once, so that a panic above leaves what was compiled before as it was.
@@ -127,16 +136,19 @@ impl Compiler {
         self.policies = run.policies;
         self.generation += 1;
         let upstreams = model.services.iter().filter_map(|s| run.upstreams.get(&s.name).cloned()).collect();
-        let plans: Vec<_> = model.instances.iter().map(|i| Arc::clone(&instances[&i.name].1)).collect();
+        let plans = model.instances.iter().filter_map(|i| instances.get(&i.name));
+        let plans: Vec<_> = plans.map(|(_, plan)| Arc::clone(plan)).collect();
         self.instances = instances;
+        self.contexts = tls.kept;
         let snapshot = Snapshot {
             generation: self.generation,
             digest: Digest::builder()
                 .part(model.digest().to_string())
                 .part(engine_digest.to_string())
                 .finish(),
-            listeners: listeners(&plans),
-            ports: routers(plans),
+            listeners: ports::listeners(&plans),
+            ports: ports::routers(plans),
+            tls: tls.contexts,
             engine: run.engine,
             upstreams,
         };
@@ -172,7 +184,7 @@ impl Compiler {
                 Some((KeptBuilt::Step(instance), rules)) => {
                     steps.push(self.step(policy, &service.name, instance, rules));
                 }
-                Some((KeptBuilt::Route, _)) => {}
+                Some((KeptBuilt::Route | KeptBuilt::Inbound(_), _)) => {}
                 None => blocked = blocked.or_else(|| Some(cannot_be_built(policy))),
             }
         }
@@ -239,9 +251,16 @@ impl Compiler {
         true
     }
 
-    fn instance(&self, instance: &Instance, digest: Digest, run: &mut Run<'_>) -> Arc<InstancePlan> {
+    fn instance(
+        &self,
+        instance: &Instance,
+        digest: Digest,
+        blocked: Option<String>,
+        run: &mut Run<'_>,
+    ) -> Arc<InstancePlan> {
         if let Some((kept, plan)) = self.instances.get(&instance.name)
             && *kept == digest
+            && blocked.is_none()
             && plan.blocked.is_none()
             && points_to_current_upstreams(plan, run)
             && self.keep_policies(&instance.name, &instance.policies, run)
@@ -249,7 +268,7 @@ impl Compiler {
             return Arc::clone(plan);
         }
         let subject = Subject::new("ApiInstance", instance.name.clone());
-        let mut blocked = instance.blocked.clone();
+        let mut blocked = instance.blocked.clone().or(blocked);
         let mut steps = Vec::new();
         for policy in &instance.policies {
             match self.policy(policy, &instance.name, run) {
@@ -338,6 +357,7 @@ impl Compiler {
             Built::Step(step) => Some(KeptBuilt::Step(step)),
             Built::Upstream(settings) => Some(KeptBuilt::Upstream(settings)),
             Built::Route => Some(KeptBuilt::Route),
+            Built::Inbound(inbound) => Some(KeptBuilt::Inbound(inbound)),
         }
     }
 
@@ -421,20 +441,4 @@ fn instance_digest(instance: &Instance, run: &Run<'_>, engine: Digest) -> Digest
         digest.add(if run.upstreams.contains_key(&destination.service) { "there" } else { "missing" });
     }
     digest.finish()
-}
-
-/// The sockets to bind: a wildcard address makes the specific ones of its family superfluous.
-fn listeners(plans: &[Arc<InstancePlan>]) -> BTreeSet<SocketAddr> {
-    let all: BTreeSet<_> = plans.iter().map(|plan| plan.address()).collect();
-    let superfluous =
-        |address: &SocketAddr| all.iter().any(|other| other != address && covers(other, address));
-    all.iter().filter(|address| !superfluous(address)).copied().collect()
-}
-
-fn routers(plans: Vec<Arc<InstancePlan>>) -> BTreeMap<u16, Router> {
-    let mut by_port: HashMap<u16, Vec<Arc<InstancePlan>>> = HashMap::new();
-    for plan in plans {
-        by_port.entry(plan.port).or_default().push(plan);
-    }
-    by_port.into_iter().map(|(port, plans)| (port, Router::new(plans))).collect()
 }

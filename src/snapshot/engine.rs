@@ -17,6 +17,10 @@ use crate::{
 pub struct EngineSettings {
     pub client_idle: Duration,
     pub head_timeout: Duration,
+    /// For the whole TLS handshake with a client.
+    pub tls_handshake_timeout: Duration,
+    /// In each worker.
+    pub tls_handshakes_max: usize,
     pub stream_idle: Duration,
     pub response_timeout: Duration,
     pub upstream_idle: Duration,
@@ -55,6 +59,8 @@ impl EngineSettings {
         Self {
             client_idle: settings.timeouts.client_idle,
             head_timeout: settings.timeouts.head,
+            tls_handshake_timeout: settings.timeouts.tls_handshake,
+            tls_handshakes_max: settings.limits.tls_handshakes,
             stream_idle: timeouts.stream_idle.unwrap_or(settings.timeouts.stream_idle),
             response_timeout: timeouts.upstream_response.unwrap_or(settings.timeouts.upstream_response),
             upstream_idle: timeouts.upstream_connection_idle.unwrap_or(settings.timeouts.upstream_idle),

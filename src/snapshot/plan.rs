@@ -1,7 +1,7 @@
 //! The snapshot and its parts.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -11,6 +11,7 @@ use crate::{
     base::{Digest, ResourceName},
     policy::{Chain, RuleSet},
     telemetry::metrics::ApiMetrics,
+    tls::InboundContext,
 };
 
 /// Everything that a request is served from.
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub engine: EngineSettings,
     /// Routers by port (decision 20: all bind hosts of a port are one group).
     pub ports: BTreeMap<u16, Router>,
+    /// TLS contexts by port; the other ports are plain text.
+    pub tls: HashMap<u16, Arc<InboundContext>>,
     /// Addresses to listen on.
     pub listeners: BTreeSet<SocketAddr>,
     pub upstreams: Vec<Arc<UpstreamPlan>>,
@@ -34,6 +37,7 @@ impl Snapshot {
             digest: Digest::of(""),
             engine,
             ports: BTreeMap::new(),
+            tls: HashMap::new(),
             listeners: BTreeSet::new(),
             upstreams: Vec::new(),
         }

@@ -23,5 +23,6 @@ mod shutdown;
 mod smuggling;
 mod smuggling_corpus;
 mod timeouts;
+mod tls;
 mod upgrade;
 mod variables;

@@ -110,6 +110,7 @@ impl ServerConnection {
     async fn run(self: &Rc<Self>, worker: &Worker) -> bool {
         loop {
             if !self.next_bytes(worker).await {
+                self.shut_down().await;
                 return false;
             }
             let head = self.read_head(&worker.pins.pin().engine).await;
@@ -120,7 +121,7 @@ impl ServerConnection {
                 Ok(Arrival::Head(head)) => self.answer(worker, snapshot, head).await,
                 Ok(Arrival::Nothing) => After::NextRequest,
                 Ok(Arrival::Http2) => After::Http2,
-                Ok(Arrival::End) => return false,
+                Ok(Arrival::End) => After::Close,
                 Err(refusal) => self.refuse(worker, snapshot, refusal).await,
             };
             // What follows may take days, and belongs to no snapshot.

@@ -23,6 +23,7 @@ use crate::http::{BodyError, Step};
 pub enum Transport {
     Tcp(TcpStream),
     TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    TlsServer(Box<tokio_rustls::server::TlsStream<TcpStream>>),
 }
 
 impl Transport {
@@ -37,6 +38,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
             Self::TlsClient(stream) => Pin::new(&mut **stream).poll_read(cx, into),
+            Self::TlsServer(stream) => Pin::new(&mut **stream).poll_read(cx, into),
         }
     }
 
@@ -44,6 +46,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::TlsClient(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Self::TlsServer(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
     }
 
@@ -52,6 +55,7 @@ impl Transport {
         let stream = match self {
             Self::Tcp(stream) => stream,
             Self::TlsClient(stream) => stream.get_ref().0,
+            Self::TlsServer(stream) => stream.get_ref().0,
         };
         // If the socket refuses, it is gone already.
         let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
@@ -59,17 +63,21 @@ impl Transport {
 
     /// Ready when a read is worth trying. Does no system call while nothing has arrived.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let stream = match self {
-            Self::Tcp(stream) => &*stream,
+        let (stream, state) = match self {
+            Self::Tcp(stream) => (&*stream, None),
             Self::TlsClient(stream) => {
                 let (stream, session) = stream.get_mut();
-                // What was decrypted with an earlier record announces itself on no socket.
-                if !session.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() == 0) {
-                    return Poll::Ready(());
-                }
-                &*stream
+                (&*stream, Some(session.process_new_packets()))
+            }
+            Self::TlsServer(stream) => {
+                let (stream, session) = stream.get_mut();
+                (&*stream, Some(session.process_new_packets()))
             }
         };
+        // What was decrypted with an earlier record announces itself on no socket.
+        if state.is_some_and(|state| !state.is_ok_and(|state| state.plaintext_bytes_to_read() == 0)) {
+            return Poll::Ready(());
+        }
         stream.poll_read_ready(cx).map(|_| ())
     }
 }
@@ -79,10 +87,8 @@ impl Sink for Transport {
         match (self, parts) {
             (Self::Tcp(stream), [part]) => Pin::new(stream).poll_write(cx, part),
             (Self::Tcp(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
-            (Self::TlsClient(stream), parts) => {
-                let stream = Pin::new(&mut **stream);
-                stream.poll_write_vectored(cx, parts)
-            }
+            (Self::TlsClient(stream), parts) => Pin::new(&mut **stream).poll_write_vectored(cx, parts),
+            (Self::TlsServer(stream), parts) => Pin::new(&mut **stream).poll_write_vectored(cx, parts),
         }
     }
 
@@ -90,6 +96,7 @@ impl Sink for Transport {
         match self {
             Self::Tcp(_) => Poll::Ready(Ok(())),
             Self::TlsClient(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            Self::TlsServer(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
 }

@@ -165,6 +165,13 @@ fn read_target(target: TargetRef, spec: &Node, problems: &mut Vec<Problem>) -> O
     Some(Target::Named { kind, name, namespace })
 }
 
+/// The policy that an invalid binding names.
+pub fn lenient_policy(spec: &Node) -> Option<&str> {
+    let node = spec.get_ignore_case("policyRef")?;
+    let name = node.as_text().or_else(|| node.get_ignore_case("name")?.as_text())?;
+    Some(&**name)
+}
+
 /// The target of a binding that is otherwise invalid, so that what it was meant to protect is not
 /// served without it.
 pub fn lenient_target(spec: &Node) -> Option<Target> {

@@ -5,7 +5,7 @@ use super::{Resolver, targets::Targets};
 use crate::{
     base::ResourceName,
     resources::{
-        model::{BoundPolicy, Route},
+        model::{BoundPolicy, Route, TlsBinding},
         normalise::{Binding, NOT_INLINE, RouteDraft},
     },
 };
@@ -19,6 +19,7 @@ impl Resolver<'_> {
     /// Keeps what served before wherever there is something; returns the targets without.
     pub(super) fn keep_last_good(&mut self, binding: &Binding, targets: &Targets) -> Vec<ResourceName> {
         match targets {
+            Targets::Instances(names) if self.keep_tls(binding, names) => Vec::new(),
             Targets::Instances(names) => {
                 let names = names.iter().filter(|name| !self.keep_on_instance(binding, name));
                 names.cloned().collect::<Vec<_>>()
@@ -31,6 +32,20 @@ impl Resolver<'_> {
                 }
             }
         }
+    }
+
+    /// A `tls` binding that became something unusable leaves its ports as they are: what they serve
+    /// never turns to plain text by a slip (decision 12).
+    fn keep_tls(&mut self, binding: &Binding, names: &[ResourceName]) -> bool {
+        let before = self.inputs.previous.iter().flat_map(|model| &model.tls).find(|tls| {
+            let policy = &tls.policy;
+            policy.subject == binding.subject
+                && (policy.binding == binding.name || policy.config_field == binding.config_field)
+        });
+        let Some(before) = before else { return false };
+        let kept = TlsBinding { instances: names.to_vec(), ..before.clone() };
+        self.tls.push(kept);
+        true
     }
 
     fn keep_on_instance(&mut self, binding: &Binding, name: &ResourceName) -> bool {

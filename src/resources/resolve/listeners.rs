@@ -1,17 +1,18 @@
 //! Which instances may listen: dynamic ports, TLS, clashes of base paths (configuration
 //! reference 4.1, 4.2).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{InstanceDraft, Resolver};
 use crate::{
     base::ResourceName,
-    document::Problem,
     resources::{
         kinds::GatewaySettings,
         model::{Instance, ListenAddress, ListenScheme},
     },
 };
+
+const NOT_IN_PLAIN_TEXT: &str = "the port is not opened: it must not answer in plain text";
 
 /// Who holds which base paths of a port, in terms of segments.
 #[derive(Default)]
@@ -56,7 +57,7 @@ impl Resolver<'_> {
     /// The instances that are opened, by name.
     pub(super) fn open_instances(&mut self, settings: &GatewaySettings) -> Vec<Instance> {
         self.replace_dynamic_port();
-        self.keep_tls_ports_closed();
+        self.settle_tls();
         self.advise_on_inline_routes();
         let mut drafts: Vec<InstanceDraft> = std::mem::take(&mut self.instances).into_values().collect();
         drafts.retain(|draft| !self.instance_outages.closed.contains_key(&draft.name));
@@ -118,40 +119,48 @@ impl Resolver<'_> {
         }
     }
 
-    /// TLS belongs to the port: one binding closes it for all; `https://` without a binding stays
-    /// closed too, alone (decision 12).
-    fn keep_tls_ports_closed(&mut self) {
-        let mut tls_ports: HashMap<u16, ResourceName> = HashMap::new();
+    /// TLS belongs to the port. A binding that is not valid closes its port for all; `https://` without
+    /// a binding stays closed too, alone; where the last binding went, `http://` becomes plain text
+    /// (decision 12).
+    fn settle_tls(&mut self) {
+        for tls in &mut self.tls {
+            let drafts = tls.instances.iter().filter_map(|name| self.instances.get(name));
+            tls.ports = drafts.map(|draft| draft.address.port).collect();
+        }
+        let with_tls: BTreeSet<u16> = self.tls.iter().flat_map(|tls| &tls.ports).copied().collect();
+        let previous = self.inputs.previous.iter().flat_map(|model| &model.tls);
+        let had_tls: BTreeSet<u16> = previous.flat_map(|tls| &tls.ports).copied().collect();
+        let mut invalid: HashMap<u16, ResourceName> = HashMap::new();
         for draft in self.instances.values() {
             if self.instance_outages.closed.contains_key(&draft.name) {
-                tls_ports.entry(draft.address.port).or_insert_with(|| draft.name.clone());
+                invalid.entry(draft.address.port).or_insert_with(|| draft.name.clone());
             }
         }
         let mut closing: Vec<(ResourceName, String)> = Vec::new();
         for draft in self.instances.values() {
-            if self.instance_outages.closed.contains_key(&draft.name) {
+            let (address, port) = (&draft.address, draft.address.port);
+            if self.instance_outages.closed.contains_key(&draft.name) || with_tls.contains(&port) {
                 continue;
             }
-            if let Some(bound) = tls_ports.get(&draft.address.port) {
-                let reason = format!(
-                    "port {} has TLS through a binding of {bound}, which is not supported yet",
-                    draft.address.port
-                );
-                let problem = draft
-                    .address
-                    .warning(&reason)
-                    .help("the port is not opened: it must not answer in plain text");
+            if let Some(bound) = invalid.get(&port) {
+                let reason = format!("the TLS of port {port}, through a binding of {bound}, is not valid");
+                let problem = address.error(&reason).help(NOT_IN_PLAIN_TEXT);
                 self.report.add(&draft.subject, problem);
                 closing.push((draft.name.clone(), reason));
-            } else if draft.address.scheme == ListenScheme::Https {
-                let reason = format!("`https://` needs a `tls` policy on port {}", draft.address.port);
-                let problem: Problem = draft
-                    .address
+            } else if address.scheme == ListenScheme::Https {
+                let reason = format!("`https://` needs a `tls` policy on port {port}");
+                let problem = address
                     .error(&reason)
                     .help("the API is not opened: it must not answer in plain text")
                     .help("bind a `tls` policy to it, or write `http://`");
                 self.report.add(&draft.subject, problem);
                 closing.push((draft.name.clone(), reason));
+            } else if had_tls.contains(&port) {
+                let message = format!("port {port} answers in plain text from now on");
+                let problem = address
+                    .warning(message)
+                    .help("its last `tls` binding was removed; write `https://` to close the port instead");
+                self.report.add(&draft.subject, problem);
             }
         }
         for (name, reason) in closing {

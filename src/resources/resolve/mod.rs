@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::{
     envelope::Resource,
     kinds::Spec,
-    model::{Extension, Instance, ResolvedModel, ResourceState, Service},
+    model::{Extension, Instance, ResolvedModel, ResourceState, Service, TlsBinding},
     names::PolicyNames,
     normalise::{self, Binding, InstanceDraft, RouteDraft, ServiceDraft},
     store::ResourceSet,
@@ -57,7 +57,15 @@ pub fn resolve(set: &ResourceSet, inputs: Inputs<'_>) -> ResolvedModel {
     });
     let mut diagnostics = Diagnostics::default();
     diagnostics.extend(found);
-    ResolvedModel { instances, services, settings, extensions: resolver.extensions, resources, diagnostics }
+    ResolvedModel {
+        instances,
+        services,
+        tls: resolver.tls,
+        settings,
+        extensions: resolver.extensions,
+        resources,
+        diagnostics,
+    }
 }
 
 /// Findings, and what they mean for single resources.
@@ -103,6 +111,7 @@ struct Resolver<'a> {
     services: BTreeMap<ResourceName, ServiceDraft>,
     instance_outages: Outages,
     service_outages: Outages,
+    tls: Vec<TlsBinding>,
     extensions: Vec<Extension>,
     /// Names of instances and services that exist, but not in a valid form.
     invalid: HashSet<Subject>,
@@ -118,6 +127,7 @@ impl<'a> Resolver<'a> {
             services: BTreeMap::new(),
             instance_outages: Outages::default(),
             service_outages: Outages::default(),
+            tls: Vec::new(),
             extensions: Vec::new(),
             invalid: HashSet::new(),
         }

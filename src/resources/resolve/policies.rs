@@ -1,12 +1,14 @@
 //! Which policy a binding means, whether it may be bound there, and its place in the chain.
 
+use std::collections::BTreeSet;
+
 use super::{Inputs, Resolver, digests, targets::Targets};
 use crate::{
     base::{ResourceName, suggest::closest},
     document::{Node, Problem, substitute_environment},
     resources::{
         kinds::policy_binding::LIST_POLICIES,
-        model::BoundPolicy,
+        model::{BoundPolicy, TlsBinding},
         names::{Direction, PolicyFacts},
         normalise::Binding,
     },
@@ -64,19 +66,17 @@ impl Resolver<'_> {
             }
             return;
         }
-        if facts.direction == Direction::Tls {
-            self.refuse_tls(&binding, &targets, facts);
-            return;
-        }
         if !facts.supported {
             let message = format!("the policy `{}` is not supported yet", facts.name);
             let problem = binding.policy.name.warning(&message);
             self.refuse(&binding, &targets, problem, &message);
             return;
         }
-        if facts.cors_first && !binding.rules.is_empty() {
+        let whole = if facts.direction == Direction::Tls { "port" } else { "API" };
+        if (facts.cors_first || facts.direction == Direction::Tls) && !binding.rules.is_empty() {
             let message = format!("`{}` cannot be limited by rules; they are ignored", facts.name);
-            let problem = binding.policy.name.warning(message).help("it applies to the whole API");
+            let problem =
+                binding.policy.name.warning(message).help(format!("it applies to the whole {whole}"));
             self.report.add(&binding.subject, problem);
             binding.rules.clear();
         }
@@ -90,10 +90,12 @@ impl Resolver<'_> {
             config
         };
         binding.policy.name.value = facts.name.to_owned();
-        if facts.direction == Direction::Routing {
-            self.bind_route(&binding, &targets, facts.name);
-        } else {
-            self.attach(&binding, &targets);
+        match (facts.direction, targets) {
+            (Direction::Routing, targets) => self.bind_route(&binding, &targets, facts.name),
+            (Direction::Tls, Targets::Instances(instances)) => {
+                self.tls.push(TlsBinding { policy: bound(binding), instances, ports: BTreeSet::new() });
+            }
+            (_, targets) => self.attach(&binding, &targets),
         }
     }
 
@@ -162,26 +164,6 @@ impl Resolver<'_> {
                 self.block_instance(name, &outage);
             }
         }
-    }
-
-    /// TLS that cannot be had is never replaced by plain text (decision 12).
-    fn refuse_tls(&mut self, binding: &Binding, targets: &Targets, facts: PolicyFacts) {
-        let reason = format!("the policy `{}` is not supported yet", facts.name);
-        let mut problem = binding.policy.name.warning(&reason);
-        match targets {
-            Targets::Instances(names) => {
-                for name in names {
-                    self.close_instance(name, &reason);
-                }
-                problem = problem.help("the port is not opened: it must not answer in plain text");
-            }
-            Targets::Service(name) => {
-                self.block_service(name, &reason);
-                problem = problem.help(format!("requests to the Service {name} answer 503"));
-            }
-        }
-        self.report.add(&binding.subject, problem);
-        self.report.not_ready(&binding.subject, &reason);
     }
 
     /// The base path must not be repeated in a rule (configuration reference 4.1).

@@ -6,7 +6,7 @@ use crate::{
     document::{Problem, Spanned},
     resources::{
         envelope::Resource,
-        kinds::policy_binding::{PolicyRef, Target, TargetKind, lenient_target},
+        kinds::policy_binding::{PolicyRef, Target, TargetKind, lenient_policy, lenient_target},
         names::Direction,
         store::Entry,
     },
@@ -118,16 +118,19 @@ impl Resolver<'_> {
     pub(super) fn refuse_invalid(&mut self, resource: &Resource, entry: &Entry) {
         let cause = entry.not_ready.as_deref().unwrap_or("invalid");
         let reason = format!("{} is not valid: {cause}", resource.subject);
+        // An API without its policy can answer 503; without its TLS it must not answer at all.
+        let is_tls = lenient_policy(&resource.written) == Some(super::policies::TLS);
+        let take_out = if is_tls { Self::close_instance } else { Self::block_instance };
         match lenient_target(&resource.written) {
             Some(Target::Selector { labels }) => {
                 for name in self.selected(&labels) {
-                    self.block_instance(&name, &reason);
+                    take_out(self, &name, &reason);
                 }
             }
             Some(Target::Named { kind, name, namespace }) => {
                 let wanted = self.full_name(resource, &name, namespace.as_deref());
                 if kind != Some(TargetKind::Service) && self.instances.contains_key(&wanted) {
-                    self.block_instance(&wanted, &reason);
+                    take_out(self, &wanted, &reason);
                 } else if kind != Some(TargetKind::ApiInstance) {
                     self.block_service(&wanted, &reason);
                 }

@@ -22,7 +22,7 @@ const POLICIES: &[(&str, Direction, bool)] = &[
     ("route-weighted", Direction::Routing, true),
     ("spike-control-flex", Direction::Inbound, true),
     ("stream-idle-timeout-flex", Direction::Inbound, true),
-    ("tls", Direction::Tls, false),
+    ("tls", Direction::Tls, true),
     ("tls-outbound", Direction::Tls, false),
 ];
 

@@ -234,16 +234,32 @@ fn built_in_policies_are_found_from_any_namespace() {
 }
 
 #[test]
-fn tls_that_cannot_be_had_closes_the_port_for_all() {
-    let text = instance("a", "http://0.0.0.0:443/a")
+fn tls_belongs_to_the_port_and_one_that_is_not_valid_closes_it() {
+    let apis = instance("a", "http://0.0.0.0:443/a")
         + &instance("b", "http://0.0.0.0:443/b")
         + &instance("c", "https://0.0.0.0:8443/c")
-        + &instance("d", "http://0.0.0.0:8443/d")
-        + &binding("tls", "{targetRef: {name: a}, policyRef: {name: tls}, config: {}}");
-    let model = resolve_text(&text);
-    let open: Vec<_> = model.instances.iter().map(|instance| &*instance.name.name).collect();
-    assert_eq!(open, ["d"]);
+        + &instance("d", "http://0.0.0.0:8443/d");
+    let open = |model: &ResolvedModel| {
+        model.instances.iter().map(|instance| instance.name.name.to_string()).collect::<Vec<_>>()
+    };
+    let good = apis.clone() + &binding("tls", "{targetRef: {name: a}, policyRef: {name: tls}, config: {}}");
+    let model = resolve_text(&good);
+    assert_eq!(open(&model), ["a", "b", "d"]);
     assert_eq!(errors(&model), ["`https://` needs a `tls` policy on port 8443"]);
+    assert_eq!(model.tls[0].ports.iter().copied().collect::<Vec<_>>(), [443]);
+    let invalid =
+        apis.clone() + &binding("tls", "{targetRef: {name: a}, policyRef: {name: tls}, order: early}");
+    assert_eq!(open(&resolve_text(&invalid)), ["d"]);
+    // A slip in the policy's name takes nothing away from what is served.
+    let misspelt = apis.clone() + &binding("tls", "{targetRef: {name: a}, policyRef: {name: tsl}}");
+    let kept = resolve_after(&misspelt, Some(&model));
+    assert_eq!((open(&kept), kept.tls.len()), (open(&model), 1));
+    // Removed altogether, TLS leaves `http://` in plain text, with a warning for each instance.
+    let removed = resolve_after(&apis, Some(&model));
+    assert!(removed.tls.is_empty());
+    let warnings: Vec<_> = removed.diagnostics.iter().filter(|d| !d.is_error()).collect();
+    assert_eq!(warnings.len(), 2);
+    assert!(warnings.iter().all(|d| d.message == "port 443 answers in plain text from now on"));
 }
 
 #[test]

@@ -42,12 +42,42 @@ struct Slot {
     accepted: Counter,
     active: Counter,
     refused: [Counter; REFUSALS.len()],
+    tls_full: Counter,
+    tls_resumed: Counter,
 }
 
 #[derive(Default)]
 struct Reason {
     name: OnceLock<&'static str>,
     count: AtomicU64,
+}
+
+/// Counts by reason, a fixed word of the code.
+#[derive(Default)]
+struct Reasons {
+    known: [Reason; REASONS_MAX],
+    other: AtomicU64,
+}
+
+impl Reasons {
+    fn count(&self, reason: &'static str) {
+        for known in &self.known {
+            if *known.name.get_or_init(|| reason) == reason {
+                known.count.fetch_add(1, Relaxed);
+                return;
+            }
+        }
+        self.other.fetch_add(1, Relaxed);
+    }
+
+    fn expose(&self, page: &mut Exposition) {
+        for reason in &self.known {
+            if let Some(name) = reason.name.get() {
+                page.sample("", &[("reason", name)], reason.count.load(Relaxed));
+            }
+        }
+        page.sample("", &[("reason", "other")], self.other.load(Relaxed));
+    }
 }
 
 /// The configuration being served.
@@ -61,8 +91,8 @@ struct Served {
 pub struct GatewayMetrics {
     pub tunnels: Tunnels,
     slots: PerWorker<Slot>,
-    reasons: [Reason; REASONS_MAX],
-    other_reasons: AtomicU64,
+    refusals: Reasons,
+    tls_failures: Reasons,
     panics: AtomicU64,
     reloads_ok: AtomicU64,
     reloads_failed: AtomicU64,
@@ -78,8 +108,8 @@ impl GatewayMetrics {
         Self {
             tunnels: Tunnels::new(workers),
             slots: PerWorker::new(workers),
-            reasons: Default::default(),
-            other_reasons: AtomicU64::new(0),
+            refusals: Reasons::default(),
+            tls_failures: Reasons::default(),
             panics: AtomicU64::new(0),
             reloads_ok: AtomicU64::new(0),
             reloads_failed: AtomicU64::new(0),
@@ -118,13 +148,19 @@ impl GatewayMetrics {
     /// A request was answered by the gateway itself before any API was chosen. `reason` is a fixed
     /// word of the code, such as `head_too_large`.
     pub fn request_refused(&self, reason: &'static str) {
-        for known in &self.reasons {
-            if *known.name.get_or_init(|| reason) == reason {
-                known.count.fetch_add(1, Relaxed);
-                return;
-            }
-        }
-        self.other_reasons.fetch_add(1, Relaxed);
+        self.refusals.count(reason);
+    }
+
+    /// A TLS handshake with a client ended well; `resumed`: without a new key exchange by certificate.
+    pub fn tls_handshake(&self, resumed: bool) {
+        let (slot, writer) = self.slots.mine();
+        let counter = if resumed { &slot.tls_resumed } else { &slot.tls_full };
+        counter.add(writer, 1);
+    }
+
+    /// A TLS handshake with a client failed. `reason` is a fixed word of the code, such as `timeout`.
+    pub fn tls_handshake_failed(&self, reason: &'static str) {
+        self.tls_failures.count(reason);
     }
 
     /// The serving of a request panicked: it was answered 500, or its connection was closed.
@@ -209,12 +245,20 @@ impl GatewayMetrics {
             Kind::Counter,
             "Requests answered before any API was chosen, by reason.",
         );
-        for reason in &self.reasons {
-            if let Some(name) = reason.name.get() {
-                page.sample("", &[("reason", name)], reason.count.load(Relaxed));
-            }
-        }
-        page.sample("", &[("reason", "other")], self.other_reasons.load(Relaxed));
+        self.refusals.expose(page);
+        page.family(
+            "portcullis_tls_handshakes_total",
+            Kind::Counter,
+            "TLS handshakes with clients that ended well, by kind.",
+        );
+        page.sample("", &[("kind", "full")], sum(|s| &s.tls_full));
+        page.sample("", &[("kind", "resumed")], sum(|s| &s.tls_resumed));
+        page.family(
+            "portcullis_tls_handshake_failures_total",
+            Kind::Counter,
+            "TLS handshakes with clients that failed, by reason.",
+        );
+        self.tls_failures.expose(page);
         let served = self.served.lock().map(|served| served.clone()).unwrap_or_default();
         if !served.digest.is_empty() {
             page.family("portcullis_config_info", Kind::Gauge, "Digest of the configuration being served.");

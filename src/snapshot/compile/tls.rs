@@ -1,0 +1,153 @@
+//! One TLS context for each port that a `tls` policy reaches (configuration reference 6.2).
+//!
+//! No port that is to have TLS is opened in plain text: without a context that can be built, now or
+//! before, it stays closed (decision 12).
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use super::{Compiler, KeptBuilt, Run};
+use crate::{
+    base::{Diagnostic, ResourceName},
+    resources::{ResolvedModel, TlsBinding},
+    tls::{Inbound, InboundContext},
+};
+
+/// What ports are to have TLS, and what came of it.
+#[derive(Default)]
+pub(super) struct PortTls {
+    pub contexts: HashMap<u16, Arc<InboundContext>>,
+    /// What the next run has to know of them.
+    pub kept: HashMap<u16, KeptContext>,
+    /// Ports that must not be opened, with the reason.
+    pub closed: HashMap<u16, String>,
+    /// Instances whose own binding is not in force on their port.
+    blocked: HashMap<(ResourceName, u16), String>,
+}
+
+impl PortTls {
+    /// Why an instance answers 503, if its TLS makes it.
+    pub fn blocked(&self, instance: &ResourceName, port: u16) -> Option<String> {
+        self.blocked.get(&(instance.clone(), port)).cloned()
+    }
+}
+
+/// The context of a port, and the binding that it came from.
+#[derive(Clone)]
+pub(super) struct KeptContext {
+    binding: ResourceName,
+    context: Arc<InboundContext>,
+}
+
+/// A binding and what it describes; `None` if that cannot be built.
+type Candidate<'m> = (&'m TlsBinding, Option<Arc<Inbound>>);
+
+impl Compiler {
+    pub(super) fn port_tls(&self, model: &ResolvedModel, run: &mut Run<'_>) -> PortTls {
+        // State of policies is kept by target and binding; of these the port is the target.
+        let port_target = ResourceName::new("", "port");
+        let mut candidates: Vec<Candidate<'_>> = Vec::new();
+        for binding in &model.tls {
+            let built = self.policy(&binding.policy, &port_target, run);
+            let inbound = built.and_then(|(built, _)| match built {
+                KeptBuilt::Inbound(inbound) => Some(inbound),
+                KeptBuilt::Step(_) | KeptBuilt::Upstream(_) | KeptBuilt::Route => None,
+            });
+            if inbound.is_none() {
+                run.not_ready.push((binding.policy.subject.clone(), super::cannot_be_built(&binding.policy)));
+            }
+            candidates.push((binding, inbound));
+        }
+        candidates.sort_by(|(a, _), (b, _)| a.policy.binding.cmp(&b.policy.binding));
+        let ports: BTreeSet<u16> = model.tls.iter().flat_map(|binding| &binding.ports).copied().collect();
+        let mut result = PortTls::default();
+        for port in ports {
+            let here: Vec<&Candidate<'_>> =
+                candidates.iter().filter(|(binding, _)| binding.ports.contains(&port)).collect();
+            match settle(port, &here, self.contexts.get(&port), run, &mut result) {
+                Some(context) => {
+                    result.contexts.insert(port, Arc::clone(&context.context));
+                    result.kept.insert(port, context);
+                }
+                None => {
+                    let reason = format!("port {port} is to have TLS, and has no valid `tls` policy");
+                    result.closed.insert(port, reason);
+                }
+            }
+        }
+        result
+    }
+}
+
+/// The context of one port.
+fn settle(
+    port: u16,
+    candidates: &[&Candidate<'_>],
+    before: Option<&KeptContext>,
+    run: &mut Run<'_>,
+    result: &mut PortTls,
+) -> Option<KeptContext> {
+    let ready = || candidates.iter().filter_map(|(binding, inbound)| Some((*binding, inbound.as_ref()?)));
+    // What is active stays, so that a second binding changes nothing; else the first by name.
+    let chosen = ready()
+        .find(|(_, inbound)| before.is_some_and(|kept| kept.context.digest == inbound.digest))
+        .or_else(|| {
+            ready().find(|(binding, _)| before.is_some_and(|kept| kept.binding == binding.policy.binding))
+        })
+        .or_else(|| ready().next());
+    let Some((binding, inbound)) = chosen else {
+        report_closed(port, candidates, before, run);
+        return before.cloned();
+    };
+    for (other, described) in candidates {
+        let name = &binding.policy.binding;
+        let reason = match described {
+            Some(described) if described.digest == inbound.digest => continue,
+            Some(_) => {
+                let reason = format!("port {port} has the TLS context of {name}, and this one is different");
+                run.diagnostics.push(
+                    Diagnostic::error(&reason)
+                        .about(&other.policy.subject)
+                        .at(other.policy.location.clone())
+                        .help("a port has one context: make them equal, or give the API a port of its own"),
+                );
+                run.not_ready.push((other.policy.subject.clone(), reason.clone()));
+                reason
+            }
+            None => super::cannot_be_built(&other.policy),
+        };
+        // They may be meant to be better protected than the context in force does.
+        for instance in other.instances.iter().filter(|name| !binding.instances.contains(name)) {
+            result.blocked.insert((instance.clone(), port), reason.clone());
+        }
+    }
+    if let Some(kept) = before.filter(|kept| kept.context.digest == inbound.digest) {
+        return Some(KeptContext { binding: binding.policy.binding.clone(), ..kept.clone() });
+    }
+    match inbound.context(before.map(|kept| &*kept.context)) {
+        Ok(context) => {
+            Some(KeptContext { binding: binding.policy.binding.clone(), context: Arc::new(context) })
+        }
+        Err(error) => {
+            run.diagnostics.push(
+                Diagnostic::error(format!("the TLS context of port {port} cannot be made: {error}"))
+                    .about(&binding.policy.subject)
+                    .at(binding.policy.location.clone()),
+            );
+            before.cloned()
+        }
+    }
+}
+
+fn report_closed(port: u16, candidates: &[&Candidate<'_>], before: Option<&KeptContext>, run: &mut Run<'_>) {
+    let Some((binding, _)) = candidates.first() else { return };
+    let found = match before {
+        Some(_) => Diagnostic::warning(format!("the last good TLS context of port {port} stays in force"))
+            .help("correct the errors above; the new one is applied as soon as it is valid"),
+        None => Diagnostic::error(format!("port {port} stays closed: its `tls` policy cannot be built"))
+            .help("it must not answer in plain text"),
+    };
+    run.diagnostics.push(found.about(&binding.policy.subject).at(binding.policy.location.clone()));
+}
