@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     actors::reconciler::Described,
-    base::secret::REDACTED,
+    base::secret::{REDACTED, names_secret},
     document::{Node, NodeValue},
     resources::ResourceState,
 };
@@ -42,38 +42,18 @@ fn resource(state: &ResourceState, not_ready: &[(String, String)]) -> Value {
     })
 }
 
-/// Fields whose value is never shown, whatever resource they stand in: compared without regard to
-/// case, as parts of the name.
-const SECRET_PARTS: [&str; 9] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token",
-    "apikey",
-    "api_key",
-    "credential",
-    "authorization",
-];
-
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    // `key` alone is the private key of a certificate, or the name of a header to inject.
-    SECRET_PARTS.iter().any(|part| name.contains(part))
-}
-
 fn value(node: &Node, secret: bool) -> Value {
     match &node.value {
         NodeValue::Mapping(entries) => {
             let header = entries.iter().find_map(|(key, value)| {
                 key.text.eq_ignore_ascii_case("key").then(|| value.as_text().map(|text| text.to_string()))
             });
-            let names_secret = header.flatten().is_some_and(|name| is_secret(&name));
+            let secret_header = header.flatten().is_some_and(|name| names_secret(&name));
             let mut map = Map::new();
             for (key, child) in entries.iter() {
                 let hidden = secret
-                    || is_secret(&key.text)
-                    || (names_secret && key.text.eq_ignore_ascii_case("value"))
+                    || names_secret(&key.text)
+                    || (secret_header && key.text.eq_ignore_ascii_case("value"))
                     || (key.text.eq_ignore_ascii_case("header") && child.as_text().is_none());
                 map.insert(key.text.to_string(), value(child, hidden));
             }

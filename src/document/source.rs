@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Problem;
-use crate::base::Location;
+use crate::base::{Location, secret::shown_line};
 
 /// The longest excerpt that a [`Location`] carries, in characters: a JSON file on one line must not
 /// end in a log whole.
@@ -116,10 +116,11 @@ impl Place {
         Self::new(NOWHERE.get_or_init(|| SourceFile::new("", "")).clone(), 1, 1)
     }
 
-    /// File, line, column and the text of the line for an excerpt (cut at 240 characters).
+    /// File, line, column and the text of the line for an excerpt (cut at 240 characters, and without
+    /// secrets: findings end in logs).
     pub fn location(&self) -> Location {
         let (line, column) = (self.line as usize, self.column as usize);
-        let text = self.file.line(line);
+        let text = &*shown_line(self.file.line(line), self.file.line(line.saturating_sub(1)));
         let line_text: Arc<str> = if text.len() <= EXCERPT_CHARS_MAX {
             text.into()
         } else if column + 20 <= EXCERPT_CHARS_MAX {
