@@ -8,6 +8,7 @@ mod examples;
 mod exchanges;
 mod fail_closed;
 mod forward_proxy;
+mod grpc;
 mod http2;
 mod interim;
 mod limits;
