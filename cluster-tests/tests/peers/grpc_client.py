@@ -106,7 +106,7 @@ def statuses(channel):
         asked = f"{code.name} {details}".encode()
         error = failure(lambda asked=asked: unary(channel, "Fail")(asked, timeout=PATIENCE))
         assert (error.code(), error.details()) == (code, details), error
-        trailing = {key: value for key, value in error.trailing_metadata()}
+        trailing = dict(error.trailing_metadata())
         assert trailing["reason"] == "asked for" and trailing["reason-bin"] == b"\x00\xff", trailing
 
 
