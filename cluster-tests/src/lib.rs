@@ -13,6 +13,7 @@
 //! | [`tls`] | a certificate authority, TLS clients and fronts that are not ours |
 //! | [`daemon`] | programs of others: HAProxy, tinyproxy |
 //! | [`python`] | a Python that has the packages of `requirements.txt` |
+//! | [`http2`], [`hpack`] | a client of HTTP/2 that writes and reads frames by hand |
 //! | [`load`] | many clients that count failures and misroutes |
 
 pub mod binary;
@@ -20,6 +21,8 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod gateway;
+pub mod hpack;
+pub mod http2;
 pub mod load;
 pub mod ports;
 pub mod python;
