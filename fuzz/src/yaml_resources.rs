@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use portcullis::{
-    base::Diagnostic,
+    base::{Diagnostic, secret::shown_line},
     document::{Limits, SourceFile, parse},
     policies::names::Catalog,
     resources::{Entry, Inputs, ResourceSet, envelope, resolve},
@@ -85,8 +85,9 @@ fn inside(found: Diagnostic, text: &str) -> Diagnostic {
     let columns = lines[place.line - 1].chars().count() + 1;
     assert!((1..=columns).contains(&place.column), "column {}: {found} in {text:?}", place.column);
     let excerpt = &*place.line_text;
+    let before = place.line.checked_sub(2).map_or("", |above| lines[above]);
     assert!(
-        excerpt.is_empty() || excerpt.ends_with('…') || excerpt == lines[place.line - 1],
+        excerpt.is_empty() || excerpt.ends_with('…') || excerpt == shown_line(lines[place.line - 1], before),
         "{found} in {text:?}"
     );
     assert!(!found.message.is_empty(), "{found} in {text:?}");
