@@ -2,14 +2,14 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | [`heads`] | waits for a request and reads its head |
-//! | [`answer`] | one request, from its head to its outcome |
-//! | [`body`] | the body of that request, as policies and the upstream read it |
-//! | [`interim`] | interim responses, `100 (Continue)` among them |
-//! | [`send`] | sends the final response |
-//! | [`upgrade`] | from a 101 to a tunnel |
-//! | [`closing`] | ends the connection so that the client gets what was sent |
-//! | [`panic`] | what a panic comes to |
+//! | `heads` | waits for a request and reads its head |
+//! | `answer` | one request, from its head to its outcome |
+//! | `body` | the body of that request, as policies and the upstream read it |
+//! | `interim` | interim responses, `100 (Continue)` among them |
+//! | `send` | sends the final response |
+//! | `upgrade` | from a 101 to a tunnel |
+//! | `closing` | ends the connection so that the client gets what was sent |
+//! | `panic` | what a panic comes to |
 
 mod answer;
 mod body;
