@@ -86,7 +86,8 @@ pub struct HeadRules {
 /// `Ok(None)`: the head is not complete. Otherwise the head and the bytes it took.
 ///
 /// # Errors
-/// [`HeadError`] as soon as it is certain, without waiting for the rest.
+/// [`HeadError`] as soon as a whole line shows it, without waiting for the rest; control characters when the
+/// head is complete.
 pub fn parse_request(buffer: &[u8], rules: HeadRules) -> Result<Option<(RequestHead, usize)>, HeadError> {
     let Some((end, next)) = first_line(buffer)? else { return Ok(None) };
     let (method, target, version) = request_line(&buffer[..end])?;
