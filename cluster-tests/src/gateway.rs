@@ -327,6 +327,16 @@ impl Gateway {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 
+    /// The first line that contains this text. It may come later than the answer it speaks of: lines pass
+    /// through a queue and a pipe.
+    ///
+    /// # Panics
+    /// When there is no such line within [`crate::PATIENCE`].
+    pub fn says(&self, text: &str) -> String {
+        let found = || self.lines().into_iter().find(|line| line.contains(text));
+        eventually(&format!("a line of the log with `{text}`"), found)
+    }
+
     /// Lines written so far.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {

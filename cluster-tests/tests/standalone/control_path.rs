@@ -61,8 +61,7 @@ fn an_instance_whose_address_is_taken_is_not_ready_until_the_address_is_free() {
     assert!(reason.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{reason}");
     assert_eq!(gateway.condition("ApiInstance", "open").0, "True");
     assert_eq!(status(&gateway)["notReady"][0]["resource"], "ApiInstance default/shut");
-    let log = gateway.log();
-    let line = log.lines().find(|line| line.contains("cannot listen")).unwrap_or_default();
+    let line = gateway.says("cannot listen");
     assert!(line.contains("ApiInstance default/shut") && line.contains("api.yaml:"), "who and where: {line}");
     assert_eq!(gateway.metric("portcullis_reloads_total", &["outcome=\"failed\""]), 1.0);
 
@@ -118,6 +117,7 @@ fn a_probe_port_that_is_taken_is_opened_by_a_later_look_without_a_change() {
     assert_eq!(get(local(probe_port), "/ready").status, 200);
     let told = &status(&gateway)["probes"];
     assert!(told["listening"] == true && told["error"].is_null(), "{told}");
+    gateway.says("probes: cannot listen");
     let lines = gateway.lines();
     let said = lines.iter().filter(|line| line.contains("probes: cannot listen")).count();
     assert_eq!(said, 1, "an attempt that fails like the one before is not said again");
@@ -192,12 +192,9 @@ fn file_descriptors_are_raised_to_the_hard_limit_and_too_few_are_said() {
     let plan = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]).open_files(256, 900);
     let gateway = plan.clone().start();
     assert_eq!(gateway.metric("portcullis_process_max_fds", &[]), 900.0);
-    let log = gateway.log();
-    assert!(log.contains("at most 900 (soft limit before: 256, hard limit: 900)"), "{log}");
-    assert!(
-        log.contains("limits.connections") && log.contains("131072"),
-        "65536 connections need more: {log}"
-    );
+    gateway.says("at most 900 (soft limit before: 256, hard limit: 900)");
+    let line = gateway.says("limits.connections");
+    assert!(line.contains("131072"), "65536 connections need more: {line}");
     drop(gateway);
     let gateway = plan.argument("--set").argument("limits.connections=450").start();
     assert!(!gateway.log().contains("limits.connections"), "twice 450 are enough: {}", gateway.log());

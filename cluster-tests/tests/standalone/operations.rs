@@ -159,7 +159,7 @@ fn every_line_of_a_request_carries_its_id_and_no_line_a_secret() {
     let fields = format!("{}X-Request-Id: id-4711\r\n", cluster_tests::config::LOGIN);
     assert_eq!(Client::connect(local(port)).get("/paper", "a", &fields).status, 200);
     for word in ["seen /paper", "done /paper"] {
-        let line = eventually(word, || gateway.lines().into_iter().find(|line| line.contains(word)));
+        let line = gateway.says(word);
         assert!(line.contains("id-4711"), "{line}");
     }
     assert!(!gateway.log().contains("YWRhOnNlY3JldA=="), "{}", gateway.log());

@@ -211,7 +211,7 @@ fn a_broken_tls_binding_never_opens_plain_text() {
     let gateway = gateway.start_unready();
     eventually("the other port", || Client::try_connect(local(beside)).ok());
     assert!(Client::try_connect(local(scene.port)).is_err(), "first load: the port stays closed");
-    assert!(gateway.log().contains("`TLS_RSA_WITH_AES_128_CBC_SHA` is not supported yet"));
+    gateway.says("`TLS_RSA_WITH_AES_128_CBC_SHA` is not supported yet");
     gateway.apply("tls.yaml", &[tls("shop", &scene.pair, json!({}))]);
     assert_eq!(scene.status(&[]), 200);
     gateway.apply("tls.yaml", &[broken]);
@@ -243,7 +243,7 @@ fn tls_comes_to_a_live_port_and_goes_with_a_warning() {
         let request = b"GET /a HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n\r\n";
         client.exchange("GET", request).ok().filter(|response| response.status == 200)
     });
-    assert!(gateway.log().contains("answers in plain text from now on"));
+    gateway.says("answers in plain text from now on");
     let (status, body) = secured.get("/a");
     assert_eq!(status, 200);
     assert!(body.contains(r#"["x-forwarded-proto","https"]"#), "{body}");
@@ -265,7 +265,7 @@ fn a_context_is_in_force_for_all_instances_of_its_port_and_a_second_one_is_not_m
     assert_eq!(statuses(), [200, 200, 200]);
     gateway.apply("more.yaml", &[tls("b", &scene.pair, json!({"minversion": "1.3"}))]);
     assert_eq!(statuses(), [200, 503, 200]);
-    assert!(gateway.log().contains("this one is different"), "{}", gateway.log());
+    gateway.says("this one is different");
     let old = handshake(local(scene.port), &["-tls1_2"]);
     assert!(old.status.success(), "the context that was active stays");
 }
