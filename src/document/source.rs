@@ -100,14 +100,12 @@ impl Place {
     }
 
     /// As [`Self::new`]; a line behind the last one, where a parser notices what is missing, becomes the end of
-    /// the file.
+    /// the file, and a column behind the end of its line that end (the parser counts bytes in directives).
     pub fn within(file: Arc<SourceFile>, line: usize, column: usize) -> Self {
         let lines = file.lines();
-        if line <= lines {
-            return Self::new(file, line, column);
-        }
-        let column = file.line(lines).chars().count() + 1;
-        Self::new(file, lines, column)
+        let end = file.line(line.min(lines)).chars().count() + 1;
+        let column = if line <= lines { column.min(end) } else { end };
+        Self::new(file, line.min(lines), column)
     }
 
     /// The place of a value that stands in no file.
