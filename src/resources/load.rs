@@ -66,9 +66,17 @@ pub(super) struct Found {
     pub stamp: Stamp,
 }
 
-/// All files of a configuration in the order of their paths, each once.
-pub(super) fn find(paths: &[PathBuf], diagnostics: &mut Vec<Diagnostic>) -> Vec<Found> {
-    let mut walk = Walk { found: Vec::new(), seen: HashSet::new(), diagnostics };
+/// What a look at the folders found.
+pub(super) struct Files {
+    /// In the order of their paths, each once.
+    pub found: Vec<Found>,
+    /// Files and folders that are there, or may be, but cannot be read now.
+    pub hidden: Vec<PathBuf>,
+}
+
+/// All files of a configuration.
+pub(super) fn find(paths: &[PathBuf], diagnostics: &mut Vec<Diagnostic>) -> Files {
+    let mut walk = Walk { found: Vec::new(), hidden: Vec::new(), seen: HashSet::new(), diagnostics };
     for path in paths {
         match fs::metadata(path) {
             // What is named by the user is read whatever it is called.
@@ -78,11 +86,12 @@ pub(super) fn find(paths: &[PathBuf], diagnostics: &mut Vec<Diagnostic>) -> Vec<
         }
     }
     walk.found.sort_by(|a, b| a.path.cmp(&b.path));
-    walk.found
+    Files { found: walk.found, hidden: walk.hidden }
 }
 
 struct Walk<'a> {
     found: Vec<Found>,
+    hidden: Vec<PathBuf>,
     /// Device and inode of files and folders: symbolic links may lead to the same one twice.
     seen: HashSet<(u64, u64)>,
     diagnostics: &'a mut Vec<Diagnostic>,
@@ -97,7 +106,14 @@ impl Walk<'_> {
             Ok(entries) => entries,
             Err(error) => return self.unreadable(path, &error),
         };
-        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        let mut paths = Vec::new();
+        for entry in entries {
+            match entry {
+                Ok(entry) => paths.push(entry.path()),
+                // Nobody knows which entries are missing.
+                Err(error) => self.unreadable(path, &error),
+            }
+        }
         paths.sort();
         for path in paths {
             // Kubernetes mounts a file as a link through `..data`; its targets are hidden, so each
@@ -111,7 +127,9 @@ impl Walk<'_> {
                 Ok(metadata) if metadata.is_file() && is_resource_file(&path) => self.file(&path, &metadata),
                 Ok(_) => {}
                 Err(error) if is_resource_file(&path) => self.unreadable(&path, &error),
-                Err(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // It may be a folder.
+                Err(error) => self.unreadable(&path, &error),
             }
         }
     }
@@ -123,6 +141,9 @@ impl Walk<'_> {
     }
 
     fn unreadable(&mut self, path: &Path, error: &io::Error) {
+        if error.kind() != io::ErrorKind::NotFound {
+            self.hidden.push(path.to_owned());
+        }
         self.diagnostics.push(unreadable(path, error));
     }
 }

@@ -55,8 +55,8 @@ pub(super) struct Binding {
     pub order: i32,
     /// Position among inline policies; separate bindings come after them.
     pub index: usize,
-    /// Length of the list that an inline policy stands in.
-    pub siblings: usize,
+    /// Names of the policies in the list that an inline policy stands in, itself included.
+    pub siblings: Arc<[String]>,
     pub automated: bool,
     /// The version that was served before, in place of this one, which cannot be built.
     pub kept: Option<Box<BoundPolicy>>,
@@ -112,6 +112,7 @@ fn inline_service(resource: &Resource, name: ResourceName, service: &InlineServi
 
 /// `<owner>-<policy>-<n>`, from 1.
 fn policies(resource: &Resource, owner: &str, inline: &[InlinePolicy]) -> Vec<Binding> {
+    let siblings: Arc<[String]> = inline.iter().map(|policy| policy.policy.name.value.clone()).collect();
     let bind = |(index, policy): (usize, &InlinePolicy)| Binding {
         name: generated(
             &resource.subject.name,
@@ -124,7 +125,7 @@ fn policies(resource: &Resource, owner: &str, inline: &[InlinePolicy]) -> Vec<Bi
         rules: policy.rules.clone(),
         order: policy.order,
         index,
-        siblings: inline.len(),
+        siblings: Arc::clone(&siblings),
         automated: false,
         kept: None,
     };
@@ -143,7 +144,7 @@ pub(super) fn binding(resource: &Resource, automated: bool) -> Option<Binding> {
         rules: spec.rules.clone(),
         order: spec.order,
         index: NOT_INLINE,
-        siblings: 0,
+        siblings: Arc::default(),
         automated,
         kept: None,
     })

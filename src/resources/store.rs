@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     envelope::Resource,
-    load::{Content, Lookup, Stamp, find, parse_file, read_file},
+    load::{Content, Files, Lookup, Stamp, find, parse_file, read_file},
 };
 use crate::base::{Diagnostic, Digest, Subject};
 
@@ -70,6 +70,16 @@ struct FileState {
     gone_at: Option<Instant>,
 }
 
+impl FileState {
+    /// It is still there, so what it said still counts.
+    fn cannot_be_read(&mut self) {
+        self.stamp = None;
+        self.bytes = Digest::of("");
+        self.content = Content { broken: Some("the file cannot be read".to_owned()), ..Content::default() };
+        self.gone_at = None;
+    }
+}
+
 impl ResourceStore {
     pub fn new(environment: Lookup) -> Self {
         Self {
@@ -93,7 +103,7 @@ impl ResourceStore {
     /// `now` drives the holding back of resources whose file became empty or vanished.
     pub fn rescan(&mut self, paths: &[PathBuf], now: Instant) -> Rescan {
         let mut diagnostics = Vec::new();
-        let found = find(paths, &mut diagnostics);
+        let Files { found, hidden } = find(paths, &mut diagnostics);
         let clock = SystemTime::now();
         let mut missing: Vec<PathBuf> = self.files.keys().cloned().collect();
         for file in found {
@@ -103,7 +113,12 @@ impl ResourceStore {
             self.look_at(&file.path, file.stamp, clock, now, &mut diagnostics);
         }
         for path in missing {
+            let is_hidden = hidden.iter().any(|above| path.starts_with(above));
             if let Some(state) = self.files.get_mut(&path) {
+                if is_hidden {
+                    state.cannot_be_read();
+                    continue;
+                }
                 state.stamp = None;
                 state.content = Content { empty: true, ..Content::default() };
                 state.bytes = Digest::of("");
@@ -143,12 +158,7 @@ impl ResourceStore {
             Err(diagnostic) => {
                 diagnostics.push(*diagnostic);
                 if let Some(state) = known {
-                    state.stamp = None;
-                    state.bytes = Digest::of("");
-                    state.content =
-                        Content { broken: Some("the file cannot be read".to_owned()), ..Content::default() };
-                    // It is still there, so what it says still counts.
-                    state.gone_at = None;
+                    state.cannot_be_read();
                 }
                 return;
             }

@@ -161,3 +161,36 @@ fn an_https_address_without_a_tls_binding_is_not_opened_in_plain_text() {
     assert!(Client::try_connect(local(port)).is_err(), "the port stays closed");
     gateway.says("secret");
 }
+
+#[test]
+fn an_update_that_moves_and_misspells_an_inline_policy_does_not_open_the_api() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let allow = |name: &str| json!({"policyRef": {"name": name}, "config": {"ips": ["10.0.0.1"], "ipExpression": "#[attributes.remoteAddress]"}});
+    let guarded =
+        |policies: Value| api_with("guarded", &format!("http://127.0.0.1:{port}"), &upstream.url(), policies);
+    let before = guarded(json!([allow("ip-allowlist-flex"), login(json!([]))]));
+    let gateway = Plan::new().with("api.yaml", &[before]).start();
+    assert_eq!(call(local(port), "GET", "/", LOGIN, "").status, 403);
+    let _ = gateway.apply("api.yaml", &[guarded(json!([login(json!([])), allow("ip-alowlist-flex")]))]);
+    assert_eq!(call(local(port), "GET", "/", LOGIN, "").status, 503, "the allowlist is not there any more");
+    assert!(upstream.received().is_empty());
+}
+
+#[test]
+fn a_binding_that_does_not_say_whom_it_protects_closes_whom_it_may_have_meant() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let guarded = api("guarded", &format!("http://127.0.0.1:{port}"), &upstream.url());
+    let mut lost = binding(
+        "lost",
+        "ApiInstance",
+        "guarded",
+        "http-basic-authentication-flex",
+        json!({"config": login(json!([]))["config"]}),
+    );
+    lost["spec"]["targetRef"] = json!({"kind": "ApiInstance", "nmae": "guarded"});
+    let gateway = Plan::new().with("api.yaml", &[guarded]).with("lost.yaml", &[lost]).start_unready();
+    gateway.says("lost");
+    eventually("the port", || Client::try_connect(local(port)).ok());
+    assert_eq!(call(local(port), "GET", "/", LOGIN, "").status, 503);
+    assert!(upstream.received().is_empty());
+}

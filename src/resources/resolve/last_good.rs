@@ -3,7 +3,7 @@
 
 use super::{Resolver, targets::Targets};
 use crate::{
-    base::ResourceName,
+    base::{ResourceName, suggest::closest},
     resources::{
         model::{BoundPolicy, Route, TlsBinding},
         normalise::{Binding, NOT_INLINE, RouteDraft},
@@ -80,17 +80,27 @@ impl Resolver<'_> {
 }
 
 /// The version of a policy that is served: a binding by its name; an inline policy by its position,
-/// provided the list is as long as it was.
+/// provided the list is as long as it was, and the policy of that position has not moved to another one.
 fn policy_before(binding: &Binding, before: &[BoundPolicy]) -> Option<BoundPolicy> {
     let mut same_resource = before.iter().filter(|policy| policy.subject == binding.subject);
     let found = if binding.index == NOT_INLINE {
         same_resource.find(|policy| policy.binding == binding.name)
-    } else if same_resource.clone().count() == binding.siblings {
-        same_resource.find(|policy| policy.config_field == binding.config_field)
+    } else if same_resource.clone().count() == binding.siblings.len() {
+        let here = same_resource.find(|policy| policy.config_field == binding.config_field);
+        here.filter(|here| {
+            is_spelling(&binding.policy.name, &here.policy)
+                || !binding.siblings.iter().any(|other| is_spelling(other, &here.policy))
+        })
     } else {
         None
     };
     found.cloned()
+}
+
+/// Whether what is written means this policy of the catalog, give or take the suffix or a slip of the finger.
+fn is_spelling(written: &str, policy: &str) -> bool {
+    let bare = |name: &str| name.strip_suffix("-flex").unwrap_or(name).to_owned();
+    closest(&bare(written), [bare(policy).as_str()]).is_some()
 }
 
 fn as_before(binding: &Binding, policy: BoundPolicy) -> Binding {

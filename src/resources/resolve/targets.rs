@@ -135,7 +135,15 @@ impl Resolver<'_> {
                     self.block_service(&wanted, &reason);
                 }
             }
-            None => {}
+            // Nobody knows whom it was to protect: everybody it may have meant is taken out.
+            None => {
+                let namespace = &resource.subject.name.namespace;
+                let near: Vec<_> =
+                    self.instances.keys().filter(|name| &name.namespace == namespace).cloned().collect();
+                for name in near {
+                    take_out(self, &name, &reason);
+                }
+            }
         }
     }
 }

@@ -178,3 +178,22 @@ fn a_kubernetes_swap_is_one_change() {
     assert!(rescan.changed && rescan.hold_until.is_none());
     assert_eq!(shown(&rescan), ["x=http://two", "y=http://two"]);
 }
+
+#[test]
+fn a_folder_that_cannot_be_read_now_keeps_its_resources() {
+    let mut bench = Bench::new();
+    let inner = bench.folder.path().join("inner");
+    fs::create_dir(&inner).expect("a folder");
+    bench.write("inner/x.yaml", &service("x", "http://x"));
+    assert_eq!(shown(&bench.scan()), ["x=http://x"]);
+    // A link to itself fails with another error than "not found", for root too.
+    fs::rename(&inner, bench.folder.path().join(".away")).expect("renamed");
+    std::os::unix::fs::symlink("inner", &inner).expect("a link");
+    let rescan = bench.scan();
+    assert_eq!(rescan.hold_until, None);
+    assert!(!rescan.set.diagnostics.is_empty(), "and it is said");
+    assert_eq!(shown(&bench.later(HOLD * 2)), ["x=http://x!"], "not ready, and in force all the same");
+    fs::remove_file(&inner).expect("removed");
+    bench.scan();
+    assert!(shown(&bench.later(HOLD * 2)).is_empty(), "what is gone for good goes");
+}
