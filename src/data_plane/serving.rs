@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{client_side::ClientSide, refusal::Refusal, serve, worker::Worker};
+use super::{client_side::ClientSide, refusal::Refusal, serve, timers::Timer, worker::Worker};
 use crate::{
     http::{Method, Peer, Request, Response},
     policy::{Exchange, RequestId},
@@ -27,6 +27,7 @@ pub struct Serving<'s> {
     method: metrics::Method,
     /// Method and path for the access log.
     logged: Option<(Method, String)>,
+    finished: bool,
 }
 
 /// How a request ended.
@@ -39,8 +40,8 @@ pub struct Outcome {
 }
 
 impl<'s> Serving<'s> {
-    /// Finds who serves a request whose head is complete. Each call is paired with one of
-    /// [`Self::finish`].
+    /// Finds who serves a request whose head is complete. What is dropped without [`Self::finish`]
+    /// counts as a request whose client went away.
     pub fn begin(worker: &'s Worker, snapshot: &'s Snapshot, request: &mut Request) -> Self {
         let started = Instant::now();
         let engine = &snapshot.engine;
@@ -60,16 +61,24 @@ impl<'s> Serving<'s> {
         if let Some(instance) = instance {
             instance.metrics.started();
         }
-        Self { exchange, worker, snapshot, instance, started, method, logged }
+        Self { exchange, worker, snapshot, instance, started, method, logged, finished: false }
     }
 
     /// Runs the chain and gives its response.
     pub async fn response(&self, request: Request, client: &dyn ClientSide) -> Response {
+        // From here on the client's silence has an end: a policy may read the body before the upstream
+        // is asked.
+        client.watch().arm(Timer::StreamIdle, self.exchange.stream_idle_timeout());
         serve::serve(self.worker, self.snapshot, self.instance, request, &self.exchange, client).await
     }
 
     /// Counts and logs the outcome.
-    pub fn finish(self, outcome: Outcome) {
+    pub fn finish(mut self, outcome: Outcome) {
+        self.finished = true;
+        self.record(outcome);
+    }
+
+    fn record(&self, outcome: Outcome) {
         let Outcome { status, request_bytes, response_bytes } = outcome;
         let elapsed = self.started.elapsed();
         if let Some(instance) = self.instance {
@@ -89,6 +98,15 @@ impl<'s> Serving<'s> {
                 request_bytes,
                 response_bytes,
             });
+        }
+    }
+}
+
+impl Drop for Serving<'_> {
+    /// All streams of a connection end with it, wherever they are.
+    fn drop(&mut self) {
+        if !self.finished {
+            self.record(Outcome { status: 0, request_bytes: 0, response_bytes: 0 });
         }
     }
 }

@@ -37,7 +37,7 @@ pub async fn read(body: &mut Body, headers: &Headers, limit: usize) -> Result<Pa
 pub fn broken_request(error: BodyError) -> Rejection {
     let rejection = match error {
         BodyError::TooLarge => too_large_request(),
-        BodyError::IdleTimeout => Rejection::json(408, "request_body_timeout", "Request Timeout"),
+        BodyError::IdleTimeout => Rejection::text(504, "stream_idle", "stream timeout"),
         BodyError::Disconnected | BodyError::Malformed => {
             Rejection::json(400, "request_body_broken", "Bad Request")
         }

@@ -306,3 +306,20 @@ fn the_circuit_breaker_of_the_whole_gateway_is_a_configuration() {
         assert_eq!((response.status, response.head.get("x-envoy-overloaded")), (503, None));
     }
 }
+
+#[test]
+fn a_body_that_a_policy_waits_for_has_the_stream_idle_timeout_too() {
+    let upstream = Upstream::echo("up");
+    let reading = json!([{"policyRef": {"name": "header-injection-flex"}, "config": {
+        "inboundHeaders": [{"key": "x-seen", "value": "#[payload.a]"}], "outboundHeaders": [],
+    }}]);
+    let environment = [("FLEX_STREAM_IDLE_TIMEOUT_SECONDS", "1")];
+    let (_gateway, address) = gateway(&upstream.url(), reading, &environment, None);
+    let started = Instant::now();
+    let mut client = Client::connect(address);
+    client
+        .send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{");
+    assert_text(&client.response_to("POST").expect("an answer"), 504, "stream timeout");
+    assert_about_a_second(started);
+    assert!(upstream.received().is_empty());
+}
