@@ -4,18 +4,23 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
-use cluster_tests::PATIENCE;
 use cluster_tests::config::api;
 use cluster_tests::daemon::Daemon;
 use cluster_tests::gateway::{Gateway, Plan};
+use cluster_tests::http2 as wire;
 use cluster_tests::ports;
 use cluster_tests::upstream::Upstream;
+use cluster_tests::{PATIENCE, eventually};
 
 fn gateway(upstream: &str) -> (Gateway, u16) {
     let port = ports::free();
     let gateway =
         Plan::new().with("api.yaml", &[api("api", &format!("http://127.0.0.1:{port}"), upstream)]).start();
     (gateway, port)
+}
+
+fn local(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
 }
 
 /// The output of a program that must succeed.
@@ -185,4 +190,36 @@ fn an_idle_connection_costs_no_more_than_its_documented_memory() {
     let each = (gateway.resident_kib() - before) / CONNECTIONS;
     println!("{each} KiB for each idle connection");
     assert!(each <= EACH_KIB_MAX, "{each} KiB for each of {} idle connections", connections.len());
+}
+
+#[test]
+fn streams_that_are_reset_at_once_do_not_end_the_connection() {
+    let upstream = Upstream::echo("up");
+    let (_gateway, port) = gateway(&upstream.url());
+    let mut client = wire::Http2::connect(local(port));
+    let mut burst = Vec::new();
+    for stream in (1..=199).step_by(2) {
+        burst.extend(wire::get(stream, "/"));
+        burst.extend(wire::reset(stream, 8));
+    }
+    burst.extend(wire::get(201, "/"));
+    client.send(&burst);
+    client.until_answered(201).expect("the next stream is served");
+}
+
+#[test]
+fn requests_of_a_client_that_is_gone_are_counted_as_ended() {
+    let upstream = Upstream::start(|exchange| {
+        exchange.until_closed();
+        Ok(())
+    });
+    let (gateway, port) = gateway(&upstream.url());
+    let mut client = wire::Http2::connect(local(port));
+    for stream in [1, 3, 5] {
+        client.send(&wire::get(stream, "/"));
+    }
+    let active = || gateway.metric("portcullis_api_active_requests", &[]);
+    eventually("three requests", || (active() == 3.0).then_some(()));
+    drop(client);
+    eventually("none", || (active() == 0.0).then_some(()));
 }

@@ -82,6 +82,8 @@ impl Sender {
             // First of all, and even when nothing can be sent now: polling the body is what moves the
             // other direction.
             let Poll::Ready(step) = body.poll_ready(cx) else {
+                // What this stream has no use for now is the other streams': they share one window.
+                self.stream.reserve_capacity(0);
                 ready!(self.poll_reset(cx));
                 return Poll::Ready(Err(SendError::Peer));
             };

@@ -19,7 +19,7 @@ use super::{
     CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, SEND_BUFFER_BYTES_MAX, STREAM_WINDOW_BYTES,
     chunk::Chunk,
     io::{Io, LINGER},
-    meter::Meter,
+    meter::{Meter, RESETS_MAX},
     stream,
 };
 use crate::{
@@ -100,6 +100,8 @@ fn builder(engine: &EngineSettings) -> server::Builder {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
         .max_concurrent_streams(STREAMS_MAX)
+        // Resets are the meter's to count; `h2` alone would end the connection at the 21st early one.
+        .max_pending_accept_reset_streams(RESETS_MAX as usize)
         .max_header_list_size(engine.head_bytes_max as u32)
         .max_send_buffer_size(SEND_BUFFER_BYTES_MAX);
     builder

@@ -237,3 +237,29 @@ fn a_server_that_does_not_speak_http_2_is_a_bad_gateway() {
         assert_eq!(bench.ask("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.status(), "502");
     });
 }
+
+#[test]
+fn uploads_that_pause_leave_the_window_of_the_connection_to_the_others() {
+    run(async {
+        let socket = upstream().await;
+        let bench = Bench::h2(&socket, ROOMY).await;
+        let mut clients = Vec::new();
+        let mut incoming = None;
+        // Nothing is ever released: together they may send 65,535 bytes (RFC 9113 section 6.9.2).
+        for number in 0..10 {
+            let mut client = bench.connect().await;
+            client
+                .send("POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n")
+                .await;
+            if incoming.is_none() {
+                incoming = Some(one(&socket).await);
+            }
+            let (request, respond) = incoming.as_mut().unwrap().recv().await.unwrap();
+            let mut body = request.into_body();
+            let data = tokio::time::timeout(Duration::from_secs(10), body.data()).await;
+            let data = data.unwrap_or_else(|_| panic!("upload {number} waits for the others"));
+            assert_eq!(data.unwrap().unwrap(), "hello");
+            clients.push((client, body, respond));
+        }
+    });
+}
