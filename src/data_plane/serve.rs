@@ -4,7 +4,7 @@ use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc};
 
 use super::{client_side::ClientSide, envoy, forward::Forward, worker::Worker};
 use crate::{
-    http::{Headers, Request, Response, Span},
+    http::{Headers, Request, Response, Span, path::is_normal_piece},
     policy::{Exchange, Handling, Rejection, Terminal},
     snapshot::{DestinationPlan, EngineSettings, InstancePlan, Snapshot, UpstreamPlan},
 };
@@ -68,8 +68,10 @@ struct RouteTerminal<'s> {
 
 impl Terminal for RouteTerminal<'_> {
     fn finish<'a>(&'a self, mut request: Request, exchange: &'a Exchange) -> Handling<'a> {
-        let Some(destination) = self.route(&mut request, exchange) else {
-            return Handling::refuse(Rejection::empty(404, "no_route"));
+        let destination = match self.route(&mut request, exchange) {
+            Ok(Some(destination)) => destination,
+            Ok(None) => return Handling::refuse(Rejection::empty(404, "no_route")),
+            Err(Abnormal) => return Handling::refuse(Rejection::json(400, "rewritten_path", "Bad Request")),
         };
         let Some(upstream) = &destination.upstream else {
             let cause = "the route names a Service that does not exist";
@@ -91,19 +93,28 @@ impl Terminal for RouteTerminal<'_> {
     }
 }
 
+/// What groups keep of a path is no normal path: the upstream would read another one than the rules did
+/// (decision 1).
+struct Abnormal;
+
 impl RouteTerminal<'_> {
     /// Chooses a destination and rewrites the path.
-    fn route(&self, request: &mut Request, exchange: &Exchange) -> Option<&DestinationPlan> {
+    fn route(
+        &self,
+        request: &mut Request,
+        exchange: &Exchange,
+    ) -> Result<Option<&DestinationPlan>, Abnormal> {
         let path = exchange.relative_path(request);
-        let (route, kept) = self
-            .instance
-            .routes
-            .iter()
-            .find_map(|route| route.rules.kept_path(path, request).map(|kept| (route, kept)))?;
+        let mut routes = self.instance.routes.iter();
+        let found = routes.find_map(|route| route.rules.kept_path(path, request).map(|kept| (route, kept)));
+        let Some((route, kept)) = found else { return Ok(None) };
         let draw = if route.destinations.len() > 1 { fastrand::u32(..route.weight_total) } else { 0 };
-        let destination = route.destination(draw)?;
+        let Some(destination) = route.destination(draw) else { return Ok(None) };
         if destination.prefix.is_empty() && kept == request.path() && !kept.is_empty() {
-            return Some(destination);
+            return Ok(Some(destination));
+        }
+        if !is_normal_piece(kept.as_bytes()) {
+            return Err(Abnormal);
         }
         let before = seam(&destination.prefix, &kept);
         let path = match kept {
@@ -118,7 +129,7 @@ impl RouteTerminal<'_> {
         };
         envoy::rewriting(request, self.forward.engine);
         request.path = path;
-        Some(destination)
+        Ok(Some(destination))
     }
 }
 

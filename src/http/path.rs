@@ -34,6 +34,12 @@ pub fn normalise(raw: &[u8], merge_slashes: bool) -> Result<Cow<'_, [u8]>, PathE
     Ok(Cow::Owned(resolve_segments(&decoded, merge_slashes)))
 }
 
+/// Whether a piece of a path, put behind a slash, is in the normal form. Groups of a rule may cut a path
+/// anywhere, so that `p../secret` leaves `../secret`.
+pub fn is_normal_piece(piece: &[u8]) -> bool {
+    !is_dot_segment(piece) && is_normal(piece, false) == Ok(true)
+}
+
 /// `pchar` and `/`, without `%` (RFC 3986 section 3.3).
 fn is_path_byte(byte: u8) -> bool {
     is_unreserved(byte) || b"/:@!$&'()*+,;=".contains(&byte)

@@ -180,6 +180,9 @@ impl AddressFilter {
         services: &PolicyServices,
     ) -> Result<Self, Vec<ConfigProblem>> {
         let field = "ipExpression";
+        // A parameter left empty means its default (policies reference 1.4).
+        let expression =
+            if expression.source().trim().is_empty() { default_expression() } else { expression };
         advise(services, field, &expression);
         let source = expression.source().trim();
         if source.to_ascii_lowercase().contains("x-forwarded-for") && !services.proxies_are_declared {
@@ -195,6 +198,12 @@ impl AddressFilter {
         };
         if ips.is_empty() {
             problems.push(ConfigProblem::new("ips", "the list is empty"));
+        }
+        if expression.literal().is_some() {
+            problems.push(
+                ConfigProblem::new(field, "a plain text is the same for every request, and no address")
+                    .help("write an expression, such as \"#[attributes.remoteAddress]\""),
+            );
         }
         if expression.uses().payload {
             problems.push(ConfigProblem::new(field, "an address is not read from the body of a request"));

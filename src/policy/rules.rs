@@ -108,7 +108,11 @@ impl Rule {
         Ok(Self {
             path: pattern("path", source.path)?,
             methods: pattern("methods", source.methods)?,
-            host: pattern("host", source.host)?,
+            host: match (pattern("host", source.host)?, source.host) {
+                // Hosts compare without regard to case (RFC 9110 section 4.2.3).
+                (Some(_), Some(text)) => pattern("host", Some(&format!("(?i:{text})")))?,
+                _ => None,
+            },
             headers,
         })
     }
@@ -118,7 +122,11 @@ impl Rule {
             && self.methods.as_ref().is_none_or(|pattern| pattern.matches(request.method.as_str()))
             && self.host.as_ref().is_none_or(|pattern| {
                 let authority = request.authority();
-                pattern.matches(host_of(authority)) || pattern.matches(authority)
+                let host = host_of(authority);
+                // The final dot of an absolute name changes nothing.
+                pattern.matches(host)
+                    || host.strip_suffix('.').is_some_and(|host| pattern.matches(host))
+                    || pattern.matches(authority)
             })
             && self.headers.iter().all(|(name, pattern)| match &**name {
                 // `host` is no field of `Headers`, but a rule may name it.

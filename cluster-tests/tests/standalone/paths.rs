@@ -5,6 +5,7 @@ use cluster_tests::config::{LOGIN, api};
 use cluster_tests::gateway::Plan;
 use cluster_tests::ports;
 use cluster_tests::upstream::Upstream;
+use serde_json::json;
 
 use crate::smuggling::in_front_of;
 
@@ -69,4 +70,25 @@ fn a_path_above_the_root_never_escapes_the_base_path() {
     }
     assert!(upstream.received().is_empty());
     assert_eq!(get(address, "/other/../api/x").json()["target"], "/x");
+}
+
+#[test]
+fn what_groups_keep_of_a_path_never_climbs_out_of_the_destination() {
+    let upstream = Upstream::echo("up");
+    let port = ports::free();
+    let mut api = api("cut", &format!("http://127.0.0.1:{port}/t"), &upstream.url());
+    api["spec"]["services"]["up"]["routes"] = json!([
+        {"rules": [{"path": "/p(.*)"}], "config": {"destinationPath": "/static"}},
+        {"rules": [{"path": "/q(.*)r(.*)"}]},
+        {"rules": [{"path": "(/s/.*)x"}]},
+    ]);
+    let _gateway = Plan::new().with("api.yaml", &[api]).start();
+    let address = ([127, 0, 0, 1], port).into();
+    for path in ["/t/p../secret", "/t/p..", "/t/p./x", "/t/q.r./x", "/t/qr../x", "/t/s/..x"] {
+        assert_eq!(get(address, path).status, 400, "{path}");
+    }
+    assert!(upstream.received().is_empty());
+    for path in ["/t/p/a", "/t/p.a/..b", "/t/qar/b", "/t/s/ax"] {
+        assert_eq!(get(address, path).status, 200, "{path}");
+    }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     http::Response,
-    policy::testkit::{Bench, body_text, build, step},
+    policy::testkit::{Bench, body_text, build, problems, step},
 };
 
 const WARNING: &str = "W config.ipExpression: a client can write `x-forwarded-for` itself";
@@ -57,4 +57,11 @@ fn an_expression_that_fails_passes() {
 fn the_peer_can_be_used() {
     let policy = step::<IpBlocklist>("{ips: 192.0.2.7, ipExpression: '#[attributes.remoteAddress]'}");
     assert_refused(Bench::new(policy).get("/", &[]));
+}
+
+#[test]
+fn a_plain_text_is_no_expression_and_an_empty_one_means_the_default() {
+    let found = problems::<IpBlocklist>("{ips: [10.0.0.1], ipExpression: attributes.remoteAddress}");
+    assert_eq!(found, ["E config.ipExpression: a plain text is the same for every request, and no address"]);
+    assert_refused(from(&bench("{ips: [192.0.2.1], ipExpression: ''}"), "192.0.2.1"));
 }

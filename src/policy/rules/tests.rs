@@ -165,3 +165,14 @@ fn groups_inside_groups_are_noticed() {
     assert!(!RuleSet::has_nested_groups("/(a)(b)"));
     assert!(!RuleSet::has_nested_groups("/(a(?:b))"));
 }
+
+#[test]
+fn hosts_compare_without_regard_to_case_and_to_a_final_dot() {
+    let set = rules(RuleSource { host: Some("admin[.]test|shop[.]test"), ..RuleSource::default() });
+    for host in ["admin.test", "ADMIN.test", "admin.test.", "Shop.Test:8080"] {
+        assert!(set.holds("/", &Request::for_test("GET", "/", &[("host", host)])), "{host}");
+    }
+    for host in ["admin.tests", "admin.test..", "xadmin.test"] {
+        assert!(!set.holds("/", &Request::for_test("GET", "/", &[("host", host)])), "{host}");
+    }
+}
