@@ -236,6 +236,13 @@ fn read_probe(written: &Spanned<WrittenProbe>, problems: &mut Vec<Problem>) -> P
     if let Some(path) = path.filter(|path| !path.starts_with('/')) {
         problems.push(path.error("the path of the probe must start with `/`"));
     }
+    let odd = |c: char| !(c.is_ascii_alphanumeric() || "/-._~!$&'()*+,;=:@".contains(c));
+    if let Some((path, found)) = path.and_then(|path| Some((path, path.chars().find(|&c| odd(c))?))) {
+        problems.push(
+            path.error(format!("`{}` cannot stand in the path of the probe", found.escape_debug()))
+                .help("write letters, digits, `-`, `.`, `_` and `/`"),
+        );
+    }
     Probe { enabled: written.enabled, port: written.port.clone(), path: path.map(|path| path.value.clone()) }
 }
 
