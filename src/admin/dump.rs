@@ -54,7 +54,9 @@ fn value(node: &Node, secret: bool) -> Value {
                 let hidden = secret
                     || names_secret(&key.text)
                     || (secret_header && key.text.eq_ignore_ascii_case("value"))
-                    || (key.text.eq_ignore_ascii_case("header") && child.as_text().is_none());
+                    || (key.text.eq_ignore_ascii_case("header")
+                        // A list of a name and a value, or both in one text.
+                        && child.as_text().is_none_or(|text| names_secret(text)));
                 map.insert(key.text.to_string(), value(child, hidden));
             }
             Value::Object(map)
@@ -84,7 +86,9 @@ mod tests {
             "config: {username: u, password: hunter2}\n\
              redis: {Password: hunter2, sentinel: {password: hunter2}}\n\
              certificate: {key: \"-----BEGIN PRIVATE KEY-----hunter2\"}\n\
-             inboundHeaders: [{key: Authorization, value: hunter2}, {key: x-a, value: seen}]\n\
+             inboundHeaders: [{key: Authorization, value: hunter2}, {key: x-a, value: seen}, {key: X-Api-Key, value: hunter2}, \
+             {key: Cookie, value: hunter2}]\n\
+             output: {header: Authorization Bearer hunter2}\n\
              clientSecret: {nested: [hunter2]}\n",
         );
         assert!(!dumped.contains("hunter2"), "{dumped}");

@@ -14,7 +14,7 @@ pub struct Secret<T = String>(T);
 pub const REDACTED: &str = "<redacted>";
 
 /// Parts of names whose value is never shown, whatever they stand in.
-const SECRET_PARTS: [&str; 9] = [
+const SECRET_PARTS: [&str; 12] = [
     "password",
     "passwd",
     "passphrase",
@@ -22,6 +22,9 @@ const SECRET_PARTS: [&str; 9] = [
     "token",
     "apikey",
     "api_key",
+    "api-key",
+    "x-auth",
+    "cookie",
     "credential",
     "authorization",
 ];
