@@ -254,7 +254,8 @@ impl Forward<'_> {
 
     fn overflow(&self) -> Rejection {
         let text = "upstream connect error or disconnect/reset before headers. reset reason: overflow";
-        envoy::overloaded(unavailable("overflow", text), self.engine)
+        // A place may be free at any moment: a second is the shortest that the field can say.
+        envoy::overloaded(unavailable("overflow", text).header("retry-after", "1"), self.engine)
     }
 }
 

@@ -286,6 +286,7 @@ fn above_a_threshold_of_the_circuit_breaker_requests_are_refused_503() {
             let overflow =
                 "upstream connect error or disconnect/reset before headers. reset reason: overflow";
             assert_eq!(response.text(), overflow, "{says}");
+            assert_eq!(response.head.get("retry-after"), Some("1"), "{says}");
             assert_eq!(
                 response.head.get("x-envoy-overloaded"),
                 Some("true"),

@@ -106,6 +106,7 @@ impl ClientStream {
         let watch = &self.watch;
         let mut waiting = false;
         let mut interims = 0;
+        let mut interim_bytes = 0;
         let mut answered = false;
         let outcome = poll_fn(|cx| {
             if let Poll::Ready(Err(error)) = self.poll_upload(cx) {
@@ -119,7 +120,10 @@ impl ClientStream {
             while let Poll::Ready(Some(Ok(head))) = response.poll_informational(cx) {
                 answered = true;
                 interims += 1;
-                if interims > INTERIMS_MAX || head.status() == 101 {
+                let fields = head.headers().iter();
+                interim_bytes += fields.map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+                let too_many = interims > INTERIMS_MAX || interim_bytes > limits.head_bytes_max;
+                if too_many || head.status() == 101 {
                     return Poll::Ready(Err(Failure::Local(Fault::Malformed("interim responses"))));
                 }
                 watch.restart(Timer::StreamIdle);

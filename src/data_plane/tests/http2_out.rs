@@ -263,3 +263,23 @@ fn uploads_that_pause_leave_the_window_of_the_connection_to_the_others() {
         }
     });
 }
+
+#[test]
+fn interim_responses_that_are_together_longer_than_a_head_are_a_502() {
+    run(async {
+        let socket = upstream().await;
+        let bench = Bench::h2(&socket, ROOMY).await;
+        let mut client = bench.connect().await;
+        client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+        let (_request, mut respond) = one(&socket).await.recv().await.unwrap();
+        for _ in 0..10 {
+            let mut interim = head(103);
+            interim.headers_mut().insert("link", "a".repeat(8_000).parse().unwrap());
+            if respond.send_informational(interim).is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(client.message().await.unwrap().status(), "502");
+    });
+}
