@@ -69,9 +69,8 @@ struct RouteTerminal<'s> {
 impl Terminal for RouteTerminal<'_> {
     fn finish<'a>(&'a self, mut request: Request, exchange: &'a Exchange) -> Handling<'a> {
         let destination = match self.route(&mut request, exchange) {
-            Ok(Some(destination)) => destination,
-            Ok(None) => return Handling::refuse(Rejection::empty(404, "no_route")),
-            Err(Abnormal) => return Handling::refuse(Rejection::json(400, "rewritten_path", "Bad Request")),
+            Ok(destination) => destination,
+            Err(rejection) => return Handling::refuse(rejection),
         };
         let Some(upstream) = &destination.upstream else {
             let cause = "the route names a Service that does not exist";
@@ -93,28 +92,22 @@ impl Terminal for RouteTerminal<'_> {
     }
 }
 
-/// What groups keep of a path is no normal path: the upstream would read another one than the rules did
-/// (decision 1).
-struct Abnormal;
-
 impl RouteTerminal<'_> {
     /// Chooses a destination and rewrites the path.
-    fn route(
-        &self,
-        request: &mut Request,
-        exchange: &Exchange,
-    ) -> Result<Option<&DestinationPlan>, Abnormal> {
+    fn route(&self, request: &mut Request, exchange: &Exchange) -> Result<&DestinationPlan, Rejection> {
+        let no_route = || Rejection::empty(404, "no_route");
         let path = exchange.relative_path(request);
         let mut routes = self.instance.routes.iter();
         let found = routes.find_map(|route| route.rules.kept_path(path, request).map(|kept| (route, kept)));
-        let Some((route, kept)) = found else { return Ok(None) };
+        let (route, kept) = found.ok_or_else(no_route)?;
         let draw = if route.destinations.len() > 1 { fastrand::u32(..route.weight_total) } else { 0 };
-        let Some(destination) = route.destination(draw) else { return Ok(None) };
+        let destination = route.destination(draw).ok_or_else(no_route)?;
         if destination.prefix.is_empty() && kept == request.path() && !kept.is_empty() {
-            return Ok(Some(destination));
+            return Ok(destination);
         }
+        // Groups cut anywhere: the upstream would read another path than the rules did (decision 1).
         if !is_normal_piece(kept.as_bytes()) {
-            return Err(Abnormal);
+            return Err(Rejection::json(400, "rewritten_path", "Bad Request"));
         }
         let before = seam(&destination.prefix, &kept);
         let path = match kept {
@@ -129,7 +122,7 @@ impl RouteTerminal<'_> {
         };
         envoy::rewriting(request, self.forward.engine);
         request.path = path;
-        Ok(Some(destination))
+        Ok(destination)
     }
 }
 
