@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix::{Actor, Addr};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     file_watcher::{self, FileWatcher},
@@ -47,6 +47,35 @@ pub struct Gateway {
     pub watcher: Addr<FileWatcher>,
     pub started: Instant,
     workers: Arc<Workers>,
+}
+
+/// The signals that a gateway answers. From here on none of them ends the process by itself.
+pub struct Signals {
+    reload: Signal,
+    reopen: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// # Errors
+    /// Of the system.
+    pub fn receive() -> io::Result<Self> {
+        Ok(Self {
+            reload: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for one that ends the process.
+    pub async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 impl Gateway {
@@ -133,13 +162,9 @@ impl Gateway {
     /// drain.
     ///
     /// # Errors
-    /// When signals cannot be received, and when a part has died that the gateway cannot do without: it
-    /// has drained then, and a supervisor is meant to start a new process.
-    pub async fn run(&self) -> io::Result<()> {
-        let mut reload = signal(SignalKind::hangup())?;
-        let mut reopen = signal(SignalKind::user_defined1())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    /// When a part has died that the gateway cannot do without: it has drained then, and a supervisor is
+    /// meant to start a new process.
+    pub async fn run(&self, mut signals: Signals) -> io::Result<()> {
         let mut death = pin!(self.death());
         let mut dead = None;
         loop {
@@ -149,21 +174,20 @@ impl Gateway {
                     dead = Some(part);
                     break;
                 }
-                _ = reload.recv() => {
+                _ = signals.reload.recv() => {
                     if let Err(error) = self.reload().await {
                         tracing::error!("{error}");
                     }
                 }
-                _ = reopen.recv() => self.log.reopen(),
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = signals.reopen.recv() => self.log.reopen(),
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
             }
         }
         // A second signal ends at once.
         tokio::select! {
             () = self.drain() => {}
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = signals.end() => {}
         }
         tracing::info!("stopped");
         self.log.flush(FLUSH);

@@ -27,7 +27,8 @@ impl Allowed {
 /// What the last generation came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Deployment {
-    /// API instances that are served.
+    /// API instances that are served: open, and not closed by an error. Without any the gateway is not
+    /// ready, whatever is allowed: a balancer that sends it requests would have them refused.
     pub apis: usize,
     pub api_errors: usize,
     pub policy_errors: usize,

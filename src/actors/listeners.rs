@@ -6,7 +6,7 @@ use actix::{Actor, Context, Handler, Message, MessageResult};
 use serde::Serialize;
 
 use super::sockets;
-use crate::data_plane::Workers;
+use crate::{data_plane::Workers, snapshot::plan::covers};
 
 pub struct Listeners {
     workers: Arc<Workers>,
@@ -37,7 +37,8 @@ impl Handler<Open> for Listeners {
         let mut failed = Vec::new();
         let new: Vec<_> = wanted.difference(&self.open).copied().collect();
         for address in new {
-            match sockets::bind(address, self.workers.count()) {
+            let beside_own = self.open.iter().any(|own| covers(own, &address) || covers(&address, own));
+            match sockets::bind(address, self.workers.count(), beside_own) {
                 Ok(sockets) => {
                     self.workers.open(address, sockets);
                     self.open.insert(address);

@@ -11,7 +11,7 @@ use std::{
 
 use actix::{
     Actor, ActorFutureExt, Addr, AsyncContext, AtomicResponse, Context, Handler, Message, MessageResult,
-    WrapFuture,
+    SpawnHandle, WrapFuture,
 };
 use serde::Serialize;
 
@@ -29,6 +29,9 @@ use crate::{
 
 /// How long the listeners may take to bind.
 const LISTENERS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long until an address that could not be bound is tried again: what held it may be another
+/// process that is just ending.
+const BIND_AGAIN: Duration = Duration::from_secs(1);
 
 pub struct Reconciler {
     wanted: Reconciliation,
@@ -39,8 +42,13 @@ pub struct Reconciler {
     /// Of the generation in force, addresses apart.
     found: Diagnostics,
     not_ready: Vec<(Subject, String)>,
-    /// Addresses that could not be bound, with the reason: tried again by each look.
+    /// API instances that are written, and the addresses of those that do more than refuse.
+    configured: usize,
+    answering: Vec<SocketAddr>,
+    /// Addresses that could not be bound, with the reason: tried again by each look, and there is one
+    /// a second as long as there are any.
     unbound: BTreeMap<SocketAddr, String>,
+    bind_again: Option<SpawnHandle>,
     reported: Vec<Diagnostic>,
 }
 
@@ -63,7 +71,10 @@ impl Reconciler {
             model: None,
             found: Diagnostics::default(),
             not_ready: Vec::new(),
+            configured: 0,
+            answering: Vec::new(),
             unbound: BTreeMap::new(),
+            bind_again: None,
             reported: Vec::new(),
         }
     }
@@ -108,6 +119,15 @@ impl fmt::Display for NotApplied {
     }
 }
 
+/// Looks again, whatever happens until then.
+fn look_in(delay: Duration, ctx: &mut Context<Reconciler>) -> SpawnHandle {
+    ctx.run_later(delay, |_, ctx| {
+        if ctx.address().try_send(ReloadNow).is_err() {
+            tracing::warn!("a look at the configuration was lost; the next one will make up for it");
+        }
+    })
+}
+
 type Answer = AtomicResponse<Reconciler, Result<Reloaded, NotApplied>>;
 
 impl Handler<ReloadNow> for Reconciler {
@@ -120,12 +140,7 @@ impl Handler<ReloadNow> for Reconciler {
             return self.at_once(Err(self.not_applied("the configuration made the gateway panic")));
         };
         if let Some(at) = again {
-            let delay = at.saturating_duration_since(Instant::now()) + Duration::from_millis(5);
-            ctx.run_later(delay, |_, ctx| {
-                if ctx.address().try_send(ReloadNow).is_err() {
-                    tracing::warn!("a look at the configuration was lost; the next one will make up for it");
-                }
-            });
+            look_in(at.saturating_duration_since(Instant::now()) + Duration::from_millis(5), ctx);
         }
         match look {
             Look::Unchanged => self.try_again(),
@@ -152,8 +167,8 @@ impl Reconciler {
     fn open_first(&mut self, generation: Box<Generation>) -> Answer {
         let open = self.parts.listeners.send(Open(generation.snapshot.listeners.clone()));
         let open = open.timeout(LISTENERS_TIMEOUT).into_actor(self);
-        AtomicResponse::new(Box::pin(open.map(|opened, act, _| match opened {
-            Ok(failed) => Ok(act.publish(*generation, failed)),
+        AtomicResponse::new(Box::pin(open.map(|opened, act, ctx| match opened {
+            Ok(failed) => Ok(act.publish(*generation, failed, ctx)),
             Err(error) => {
                 act.wanted.repeat();
                 Err(act.not_applied(&format!("the listeners do not answer ({error})")))
@@ -169,9 +184,9 @@ impl Reconciler {
         }
         let tried = self.unbound.keys().copied().collect();
         let open = self.parts.listeners.send(Open(tried)).timeout(LISTENERS_TIMEOUT).into_actor(self);
-        AtomicResponse::new(Box::pin(open.map(|opened, act, _| {
+        AtomicResponse::new(Box::pin(open.map(|opened, act, ctx| {
             if let Ok(failed) = opened {
-                act.settle(failed, act.parts.health.last());
+                act.settle(failed, ctx);
             }
             Ok(act.unchanged())
         })))
@@ -182,7 +197,12 @@ impl Reconciler {
     }
 
     /// One atomic switch; then what is gone is retired.
-    fn publish(&mut self, generation: Generation, failed: Vec<(SocketAddr, String)>) -> Reloaded {
+    fn publish(
+        &mut self,
+        generation: Generation,
+        failed: Vec<(SocketAddr, String)>,
+        ctx: &mut Context<Self>,
+    ) -> Reloaded {
         let Generation { model, snapshot, log, diagnostics, not_ready, .. } = generation;
         let wanted: BTreeSet<SocketAddr> = snapshot.listeners.clone();
         self.last = Reloaded {
@@ -192,10 +212,9 @@ impl Reconciler {
             errors: 0,
             warnings: 0,
         };
-        let apis = snapshot.instances().count();
-        let open = |at: SocketAddr| !failed.iter().any(|(address, _)| covers(address, &at));
-        let served = snapshot.instances().filter(|plan| plan.blocked.is_none()).map(|plan| plan.address());
-        let served = served.filter(|at| open(*at)).count();
+        self.configured = model.instances_written();
+        let answering = snapshot.instances().filter(|plan| plan.blocked.is_none());
+        self.answering = answering.map(|plan| plan.address()).collect();
         self.publisher.publish(snapshot);
         if self.parts.listeners.try_send(Retain(wanted)).is_err() {
             tracing::error!("addresses that are gone stay open until the next change");
@@ -204,10 +223,11 @@ impl Reconciler {
         self.found.extend(self.parts.log.apply(&log));
         self.not_ready = not_ready;
         self.model = Some(model);
-        self.settle(failed, deployment(&self.found, apis));
+        self.settle(failed, ctx);
         self.serve_probes();
         let Reloaded { generation, digest, errors, warnings, .. } = &self.last;
         self.parts.metrics.reloaded(*generation, digest, *errors == 0);
+        let (served, apis) = (self.served(), self.configured);
         tracing::info!(target: "flex-gateway-envoy", "cds: added/updated");
         tracing::info!(
             "generation {generation} ({digest}) applied: {served} of {apis} API instances served, {errors} \
@@ -217,8 +237,14 @@ impl Reconciler {
     }
 
     /// Takes note of which addresses could not be bound: in the log, in readiness, in the state.
-    fn settle(&mut self, unbound: Vec<(SocketAddr, String)>, deployment: Deployment) {
+    fn settle(&mut self, unbound: Vec<(SocketAddr, String)>, ctx: &mut Context<Self>) {
         self.unbound = unbound.into_iter().collect();
+        if let Some(pending) = self.bind_again.take() {
+            ctx.cancel_future(pending);
+        }
+        if !self.unbound.is_empty() {
+            self.bind_again = Some(look_in(BIND_AGAIN, ctx));
+        }
         let mut found = self.found.clone();
         found.extend(self.unbound.keys().filter_map(|address| {
             let mut there = self.unreachable().filter(|(at, ..)| *at == address);
@@ -227,7 +253,7 @@ impl Reconciler {
                 .about(&Subject::new("ApiInstance", first.name.clone()))
                 .at(first.location.clone())
                 .field("spec.address")
-                .help("free the address, which each look tries again, or change it");
+                .help("free the address, which is tried again each second, or change it");
             Some(match there.count() {
                 0 => found,
                 more => found.help(format!("{more} more ApiInstances listen on it")),
@@ -235,8 +261,16 @@ impl Reconciler {
         }));
         self.last.errors = found.count(Severity::Error);
         self.last.warnings = found.count(Severity::Warning);
-        self.parts.health.deployed(Deployment { envoy_errors: self.unbound.len(), ..deployment });
+        let deployment = Deployment { apis: self.served(), ..deployment(&self.found, self.unbound.len()) };
+        self.parts.health.deployed(deployment);
+        self.parts.metrics.apis(deployment.apis, self.configured);
         self.report(&found);
+    }
+
+    /// How many API instances answer with more than a refusal.
+    fn served(&self) -> usize {
+        let open = |at: &&SocketAddr| !self.unbound.keys().any(|unbound| covers(unbound, at));
+        self.answering.iter().filter(open).count()
     }
 
     /// Instances whose address is not open, with that address and the reason.
@@ -292,9 +326,9 @@ fn one_line(found: &Diagnostic) -> String {
     line
 }
 
-/// Errors by class (configuration reference 10.1): bindings and policy configurations, and everything
-/// else in resources. What the engine could not do is known later.
-fn deployment(found: &Diagnostics, apis: usize) -> Deployment {
+/// Errors by class (configuration reference 10.1): bindings and policy configurations, everything else
+/// in resources, and what the engine could not do.
+fn deployment(found: &Diagnostics, envoy_errors: usize) -> Deployment {
     let of_policy = |found: &&Diagnostic| {
         let kind = found.subject.as_ref().map(|subject| &*subject.kind);
         let field = found.field.as_deref().unwrap_or_default();
@@ -303,7 +337,7 @@ fn deployment(found: &Diagnostics, apis: usize) -> Deployment {
     };
     let errors = found.iter().filter(|found| found.is_error());
     let (policy, api): (Vec<_>, Vec<_>) = errors.partition(of_policy);
-    Deployment { apis, api_errors: api.len(), policy_errors: policy.len(), envoy_errors: 0 }
+    Deployment { apis: 0, api_errors: api.len(), policy_errors: policy.len(), envoy_errors }
 }
 
 /// Asks for the state and the resources behind it.

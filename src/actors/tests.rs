@@ -6,7 +6,7 @@ use actix_web::dev::ServerHandle;
 
 use super::{
     file_watcher,
-    gateway::Gateway,
+    gateway::{Gateway, Signals},
     health::{Allowed, Health},
     reconciler::NotApplied,
 };
@@ -48,7 +48,7 @@ async fn an_actor_that_dies_ends_the_process_after_a_drain_with_an_error_that_na
     let (_folder, gateway) = start("9").await;
     let gateway = gateway.unwrap();
     gateway.watcher.try_send(file_watcher::Stop).unwrap();
-    let error = gateway.run().await.unwrap_err();
+    let error = gateway.run(Signals::receive().unwrap()).await.unwrap_err();
     assert_eq!(error.to_string(), "the file watcher has died");
     assert!(!gateway.health.is_ready(Allowed { api_errors: true, policy_errors: true, envoy_errors: true }));
 }

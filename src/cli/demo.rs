@@ -6,7 +6,10 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::{Map, Value, json};
 
 use super::{exit::Exit, refuse_settings, run};
-use crate::settings::{Override, Sources};
+use crate::{
+    actors::gateway::Gateway,
+    settings::{Override, Sources},
+};
 
 /// The resources, which are also those of `config/demo`.
 const RESOURCES: [(&str, &str); 3] = [
@@ -55,12 +58,22 @@ pub fn run() -> Exit {
             }
         };
         actix_rt::spawn(upstream);
-        run::serve(loaded.settings, || println!("{GREETING}")).await
+        run::serve(loaded.settings, greet).await
     });
     if let Err(error) = std::fs::remove_dir_all(&folder) {
         eprintln!("warning: {} cannot be removed: {error}", folder.display());
     }
     exit
+}
+
+/// Says what to try, if there is something to be tried.
+fn greet(gateway: &Gateway) -> Result<(), Exit> {
+    if gateway.health.last().envoy_errors > 0 {
+        eprintln!("error: the demo's port 8080 is taken\n  = help: free it: the demo serves nowhere else");
+        return Err(Exit::Unavailable);
+    }
+    println!("{GREETING}");
+    Ok(())
 }
 
 /// Writes the embedded resources to a folder of this process.

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use super::{descriptors, exit::Exit, refuse_settings};
 use crate::{
-    actors::{gateway::Gateway, reconciler::NotApplied},
+    actors::{
+        gateway::{Gateway, Signals},
+        reconciler::NotApplied,
+    },
     admin,
     base::Diagnostic,
     settings::{Settings, Sources},
@@ -30,7 +33,7 @@ pub fn run(sources: &Sources) -> Exit {
     if let Err(missing) = check_paths(&loaded.settings) {
         return missing;
     }
-    actix::System::new().block_on(serve(loaded.settings, || {}))
+    actix::System::new().block_on(serve(loaded.settings, |_| Ok(())))
 }
 
 fn check_paths(settings: &Settings) -> Result<(), Exit> {
@@ -57,8 +60,8 @@ fn refuse_broken_files(broken: &[Diagnostic]) -> Exit {
     Exit::Resources
 }
 
-/// Serves with these settings. `ready` is called once the first generation is in force.
-pub async fn serve(settings: Settings, ready: impl FnOnce()) -> Exit {
+/// Serves with these settings. `ready` is called once the first generation is in force, and may end it.
+pub async fn serve(settings: Settings, ready: impl FnOnce(&Gateway) -> Result<(), Exit>) -> Exit {
     let log = match Log::start(&settings.log).and_then(|log| {
         log.install().map_err(std::io::Error::other)?;
         Ok(log)
@@ -69,10 +72,22 @@ pub async fn serve(settings: Settings, ready: impl FnOnce()) -> Exit {
             return Exit::Failure;
         }
     };
+    // Before anything else: a reload that is asked for during the start must not end it.
+    let mut signals = match Signals::receive() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("error: signals cannot be received: {error}");
+            return Exit::Failure;
+        }
+    };
     descriptors::raise(settings.limits.connections);
     let admin_address = settings.admin.address;
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
-    let gateway = match Gateway::start(settings, log, environment, admin::start_probes).await {
+    let started = tokio::select! {
+        started = Gateway::start(settings, log, environment, admin::start_probes) => started,
+        () = signals.end() => return Exit::Ok,
+    };
+    let gateway = match started {
         Ok(gateway) => gateway,
         Err(NotApplied::Broken(found)) => return refuse_broken_files(&found),
         Err(error) => {
@@ -94,8 +109,10 @@ pub async fn serve(settings: Settings, ready: impl FnOnce()) -> Exit {
             }
         }
     }
-    ready();
-    match gateway.run().await {
+    if let Err(exit) = ready(&gateway) {
+        return exit;
+    }
+    match gateway.run(signals).await {
         Ok(()) => Exit::Ok,
         Err(error) => {
             eprintln!("error: {error}");

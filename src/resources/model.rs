@@ -52,6 +52,11 @@ impl ResolvedModel {
         digest.finish()
     }
 
+    /// How many API instances are written, in force or not.
+    pub fn instances_written(&self) -> usize {
+        self.resources.iter().filter(|state| &*state.subject.kind == "ApiInstance").count()
+    }
+
     pub fn instance(&self, name: &ResourceName) -> Option<&Instance> {
         self.instances.binary_search_by(|instance| instance.name.cmp(name)).ok().map(|at| &self.instances[at])
     }

@@ -36,6 +36,14 @@ pub struct ResourceSet {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+impl ResourceSet {
+    /// Findings about files, or documents in them, that do not say which resource they hold: it may be
+    /// a policy of any API.
+    pub fn broken(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.diagnostics.iter().filter(|found| found.is_error() && found.subject.is_none())
+    }
+}
+
 /// The outcome of [`ResourceStore::rescan`].
 #[derive(Clone, Debug)]
 pub struct Rescan {

@@ -1,16 +1,16 @@
 //! From the resolved model to a snapshot, reusing what has not changed.
-//!
-//! A policy instance is known by target, binding and the digest of its configuration: as long as
-//! these stay, the same object goes on, with its windows and counters. One that cannot be built
-//! never opens its API: an update keeps the last good instance, without one the API answers 503
-//! (decision 12).
 
+mod policies;
 mod ports;
 mod rules;
 mod tls;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
+use policies::{KeptBuilt, KeptPolicy, PolicyKey, cannot_be_built};
 use rules::compile_rules;
 use tls::KeptContext;
 
@@ -21,10 +21,9 @@ use super::{
 };
 use crate::{
     base::{Diagnostic, Diagnostics, Digest, ResourceName, Subject},
-    policies::catalog,
-    policy::{Built, Chain, PolicyServices, RuleSet, Step, UpstreamSettings, chain::PolicyObserver},
-    resources::{BoundPolicy, Instance, ResolvedModel, Route, Service, ServiceScheme},
-    telemetry::metrics::{PolicyLabel, PolicyMetrics, Registry},
+    policy::{Chain, UpstreamSettings},
+    resources::{Instance, ResolvedModel, Route, Service, ServiceScheme},
+    telemetry::metrics::Registry,
 };
 
 /// What a model became.
@@ -50,22 +49,6 @@ pub struct Compiler {
     generation: u64,
 }
 
-type PolicyKey = (ResourceName, ResourceName);
-
-#[derive(Clone)]
-struct KeptPolicy {
-    digest: Digest,
-    built: KeptBuilt,
-}
-
-#[derive(Clone)]
-enum KeptBuilt {
-    Step(Arc<dyn crate::policy::Policy>),
-    Upstream(UpstreamSettings),
-    Route,
-    Inbound(Arc<crate::tls::Inbound>),
-}
-
 /// Makes the TLS configuration of upstreams that have no context of their own: TLS 1.2, the roots
 /// of the system (configuration reference 6.3, decision 28).
 pub type TlsDefaults = Box<dyn Fn(&str) -> Result<UpstreamTls, String> + Send>;
@@ -76,6 +59,8 @@ struct Run<'m> {
     diagnostics: Diagnostics,
     not_ready: Vec<(Subject, String)>,
     policies: HashMap<PolicyKey, KeptPolicy>,
+    /// Under which keys the policies stood that go on under another.
+    moved: HashSet<PolicyKey>,
     upstreams: HashMap<&'m ResourceName, Arc<UpstreamPlan>>,
 }
 
@@ -106,6 +91,7 @@ impl Compiler {
             diagnostics: Diagnostics::default(),
             not_ready: Vec::new(),
             policies: HashMap::new(),
+            moved: HashSet::new(),
             upstreams: HashMap::new(),
         };
         let mut upstream_ids = HashMap::new();
@@ -176,7 +162,7 @@ impl Compiler {
         let mut settings = UpstreamSettings::default();
         let mut steps = Vec::new();
         for policy in &service.policies {
-            match self.policy(policy, &service.name, run) {
+            match self.policy(policy, &service.name, &service.policies, run) {
                 Some((KeptBuilt::Upstream(found), _)) => {
                     settings.idle_timeout = found.idle_timeout.or(settings.idle_timeout);
                     settings.limits = found.limits.or(settings.limits);
@@ -236,21 +222,6 @@ impl Compiler {
         })
     }
 
-    /// Carries the policies of a target over, if all of them are what the configuration names (and
-    /// none a last good version).
-    fn keep_policies(&self, target: &ResourceName, policies: &[BoundPolicy], run: &mut Run<'_>) -> bool {
-        let mut kept = Vec::with_capacity(policies.len());
-        for policy in policies {
-            let key = (target.clone(), policy.binding.clone());
-            match self.policies.get(&key).filter(|kept| kept.digest == policy.digest) {
-                Some(policy) => kept.push((key, policy.clone())),
-                None => return false,
-            }
-        }
-        run.policies.extend(kept);
-        true
-    }
-
     fn instance(
         &self,
         instance: &Instance,
@@ -271,7 +242,7 @@ impl Compiler {
         let mut blocked = instance.blocked.clone().or(blocked);
         let mut steps = Vec::new();
         for policy in &instance.policies {
-            match self.policy(policy, &instance.name, run) {
+            match self.policy(policy, &instance.name, &instance.policies, run) {
                 Some((KeptBuilt::Step(built), rules)) => {
                     steps.push(self.step(policy, &instance.name, built, rules));
                 }
@@ -303,88 +274,6 @@ impl Compiler {
         })
     }
 
-    /// The instance of a policy and its rules; `None` if there is none that may be used.
-    fn policy(
-        &self,
-        policy: &BoundPolicy,
-        target: &ResourceName,
-        run: &mut Run<'_>,
-    ) -> Option<(KeptBuilt, RuleSet)> {
-        let rules = compile_rules(&policy.rules, &policy.subject, &policy.location, run);
-        let key = (target.clone(), policy.binding.clone());
-        let last_good = self.policies.get(&key).cloned();
-        if let Some(kept) = last_good.as_ref().filter(|kept| kept.digest == policy.digest) {
-            run.policies.insert(key, kept.clone());
-            return Some((kept.built.clone(), rules?));
-        }
-        let built = match self.build(policy, target, run) {
-            Some(built) => KeptPolicy { digest: policy.digest, built },
-            None => {
-                let kept = last_good?;
-                run.diagnostics.push(
-                    Diagnostic::warning(format!(
-                        "the last good configuration of `{}` stays in force",
-                        policy.policy
-                    ))
-                    .about(&policy.subject)
-                    .at(policy.location.clone())
-                    .help(
-                        "correct the errors above; the new configuration is applied as soon as it is valid",
-                    ),
-                );
-                kept
-            }
-        };
-        run.policies.insert(key, built.clone());
-        Some((built.built, rules?))
-    }
-
-    fn build(&self, policy: &BoundPolicy, target: &ResourceName, run: &mut Run<'_>) -> Option<KeptBuilt> {
-        let entry = catalog::find(&policy.policy)?;
-        let mut services = PolicyServices::new(
-            policy.binding.clone(),
-            target.clone(),
-            run.engine.buffered_body_bytes_max,
-            Arc::clone(&self.replica_name),
-        );
-        services.observer = self.observer(policy, target);
-        services.proxies_are_declared = !run.engine.trusted_proxies.is_empty();
-        let outcome = entry.build(&policy.config, &policy.config_field, &services);
-        let failed = outcome.problems.iter().any(crate::document::Problem::is_error);
-        run.diagnostics.extend(outcome.problems.into_iter().map(|problem| problem.about(&policy.subject)));
-        match outcome.built? {
-            _ if failed => None,
-            Built::Step(step) => Some(KeptBuilt::Step(step)),
-            Built::Upstream(settings) => Some(KeptBuilt::Upstream(settings)),
-            Built::Route => Some(KeptBuilt::Route),
-            Built::Inbound(inbound) => Some(KeptBuilt::Inbound(inbound)),
-        }
-    }
-
-    fn step(
-        &self,
-        policy: &BoundPolicy,
-        target: &ResourceName,
-        instance: Arc<dyn crate::policy::Policy>,
-        rules: RuleSet,
-    ) -> Step {
-        Step {
-            policy: instance,
-            rules,
-            binding: policy.binding.clone(),
-            name: Arc::from(policy.policy.as_str()),
-            observer: self.observer(policy, target),
-        }
-    }
-
-    fn observer(&self, policy: &BoundPolicy, target: &ResourceName) -> Arc<dyn PolicyObserver> {
-        Arc::new(Counted(self.registry.policy(&PolicyLabel {
-            target: target.clone(),
-            binding: Arc::from(policy.binding.to_string()),
-            policy: Arc::from(policy.policy.as_str()),
-        })))
-    }
-
     fn route(&self, route: &Route, subject: &Subject, run: &mut Run<'_>) -> Option<RoutePlan> {
         let rules = compile_rules(&route.rules, subject, &route.location, run)?;
         let destinations: Vec<_> = route
@@ -411,23 +300,6 @@ fn points_to_current_upstreams(plan: &InstancePlan, run: &Run<'_>) -> bool {
             .as_ref()
             .is_some_and(|old| run.upstreams.get(&old.name).is_some_and(|new| Arc::ptr_eq(old, new)))
     })
-}
-
-fn cannot_be_built(policy: &BoundPolicy) -> String {
-    format!("policy {} of binding {} cannot be built", policy.policy, policy.binding)
-}
-
-/// Counts where the metrics of the policy are.
-struct Counted(Arc<PolicyMetrics>);
-
-impl PolicyObserver for Counted {
-    fn refused(&self, status: u16) {
-        self.0.rejected(status);
-    }
-
-    fn failed(&self) {
-        self.0.failed();
-    }
 }
 
 /// An IPv6 literal goes in brackets.

@@ -87,8 +87,7 @@ impl Reconciliation {
         all.extend(self.proxy_protocol_advice(&model.settings));
         let model = Arc::new(model);
         self.model = Some(Arc::clone(&model));
-        let of_files = scan.set.diagnostics.into_iter();
-        let broken = of_files.filter(|found| found.is_error() && found.subject.is_none()).collect();
+        let broken = scan.set.broken().cloned().collect();
         let generation = Generation { model, snapshot, log, diagnostics: all, not_ready, broken };
         self.repeat = false;
         (Look::Changed(Box::new(generation)), scan.hold_until)

@@ -97,6 +97,44 @@ fn a_taken_address_concerns_the_instances_on_it_alone() {
 }
 
 #[test]
+fn an_api_moves_between_one_address_of_a_port_and_all_of_them_without_a_gap() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let at = |host: &str| api("api", &format!("http://{host}:{port}"), &upstream.url());
+    let gateway = Plan::new().with("api.yaml", &[at("127.0.0.1")]).start();
+    for host in ["0.0.0.0", "127.0.0.1", "0.0.0.0", "127.0.0.2", "127.0.0.1"] {
+        let reloaded = gateway.apply("api.yaml", &[at(host)]);
+        assert_eq!(reloaded.json()["errors"], 0, "{host}: {}", reloaded.text());
+        let there = if host == "0.0.0.0" { "127.0.0.1" } else { host };
+        let there: SocketAddr = format!("{there}:{port}").parse().expect("an address");
+        assert_eq!(get(there, "/").status, 200, "{host}");
+    }
+    assert_eq!(status(&gateway)["listeners"]["open"], json!([format!("127.0.0.1:{port}")]));
+}
+
+#[test]
+fn an_address_that_was_taken_is_opened_by_itself_once_it_is_free() {
+    let (upstream, mut taken) = (Upstream::echo("up"), ports::Port::reserve());
+    let port = taken.number();
+    let gateway = Plan::new().with("api.yaml", &[plain("shut", port, &upstream)]).start_unready();
+    gateway.says("cannot listen");
+    let anything_else = "/probes/readiness?allowEnvoyErrors=true&allowAPIErrors=true&allowPolicyErrors=true";
+    assert_eq!(
+        gateway.admin("GET", anything_else).status,
+        503,
+        "nothing is served: not ready, whatever is allowed"
+    );
+    assert_eq!(gateway.metric("portcullis_apis_configured", &[]), 1.0);
+    assert_eq!(gateway.metric("portcullis_apis_served", &[]), 0.0);
+    taken.release();
+    let started = std::time::Instant::now();
+    eventually("the port", || Client::try_connect(local(port)).ok());
+    assert_eq!(get(local(port), "/").status, 200);
+    assert!(started.elapsed() < std::time::Duration::from_secs(20), "before the next rescan");
+    eventually("readiness", || gateway.ready().then_some(()));
+    assert_eq!(gateway.metric("portcullis_apis_served", &[]), 1.0);
+}
+
+#[test]
 fn a_probe_port_that_is_taken_is_opened_by_a_later_look_without_a_change() {
     let (upstream, port, mut taken) = (Upstream::echo("up"), ports::free(), ports::Port::reserve());
     let probe_port = taken.number();

@@ -194,3 +194,65 @@ fn a_binding_that_does_not_say_whom_it_protects_closes_whom_it_may_have_meant() 
     assert_eq!(call(local(port), "GET", "/", LOGIN, "").status, 503);
     assert!(upstream.received().is_empty());
 }
+
+#[test]
+fn an_api_that_comes_while_a_file_is_broken_waits_for_it() {
+    let (upstream, old, new) = (Upstream::echo("up"), ports::free(), ports::free());
+    let plain = |name: &str, port: u16| api(name, &format!("http://127.0.0.1:{port}"), &upstream.url());
+    let gateway = Plan::new().with("old.yaml", &[plain("old", old)]).start();
+    gateway.put_text("door.yaml", "kind: PolicyBinding\nspec: {targetRef: {name: new}\n");
+    let _ = gateway.apply("new.yaml", &[plain("new", new)]);
+    for _ in 0..2 {
+        assert_eq!(
+            call(local(new), "GET", "/", LOGIN, "").status,
+            503,
+            "its policy may stand in the broken file"
+        );
+        assert_eq!(call(local(old), "GET", "/", "", "").status, 200, "what was served is served on");
+        let (ready, reason) = gateway.condition("ApiInstance", "new");
+        assert!(ready == "False" && reason.contains("door.yaml"), "{ready} {reason}");
+        // Another generation with the file as it is: the API is no longer new, but was never open.
+        let _ = gateway.apply("other.yaml", &[plain("other", ports::free())]);
+    }
+    let door = binding(
+        "door",
+        "ApiInstance",
+        "new",
+        "http-basic-authentication-flex",
+        json!({"config": login(json!([]))["config"]}),
+    );
+    let _ = gateway.apply("door.yaml", &[door]);
+    assert_eq!(call(local(new), "GET", "/", "", "").status, 401);
+    assert_eq!(call(local(new), "GET", "/", LOGIN, "").status, 200);
+    assert_eq!(gateway.condition("ApiInstance", "new").0, "True");
+}
+
+#[test]
+fn a_binding_that_cannot_be_built_is_not_ready_and_says_so() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let guarded = api("guarded", &format!("http://127.0.0.1:{port}"), &upstream.url());
+    let bind = |config: Value| {
+        binding("door", "ApiInstance", "guarded", "ip-allowlist-flex", json!({"config": config}))
+    };
+    let gateway = Plan::new()
+        .with("api.yaml", &[guarded])
+        .with("door.yaml", &[bind(json!({"ips": ["10.0.0.300"]}))])
+        .start_unready();
+    let (ready, reason) = gateway.condition("PolicyBinding", "door");
+    assert!(ready == "False" && reason.contains("ip-allowlist-flex"), "{ready} {reason}");
+    assert_eq!(gateway.condition("ApiInstance", "guarded").0, "False");
+    let anything_else = "/probes/readiness?allowEnvoyErrors=true&allowAPIErrors=true&allowPolicyErrors=true";
+    assert_eq!(
+        gateway.admin("GET", anything_else).status,
+        503,
+        "the only API answers 503: not ready, whatever is allowed"
+    );
+    let _ = gateway.apply("door.yaml", &[bind(json!({"ips": ["127.0.0.1"]}))]);
+    assert_eq!(gateway.condition("PolicyBinding", "door").0, "True");
+    assert_eq!(call(local(port), "GET", "/", "", "").status, 200);
+    let _ = gateway.apply("door.yaml", &[bind(json!({"ips": ["10.0.0.300"]}))]);
+    let (ready, reason) = gateway.condition("PolicyBinding", "door");
+    assert!(ready == "False" && reason.contains("stays as it was"), "{ready} {reason}");
+    assert_eq!(gateway.condition("ApiInstance", "guarded").0, "True", "it serves under the last good policy");
+    assert_eq!(call(local(port), "GET", "/", "", "").status, 200);
+}

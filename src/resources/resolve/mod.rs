@@ -45,6 +45,7 @@ pub fn resolve(set: &ResourceSet, inputs: Inputs<'_>) -> ResolvedModel {
     resolver.collect();
     resolver.bind_inline();
     resolver.bind_separate();
+    resolver.hold_new_instances();
     let settings = resolver.settings();
     let instances = resolver.open_instances(&settings);
     let services = resolver.finish_services();
@@ -211,6 +212,24 @@ impl<'a> Resolver<'a> {
                 None if resource.kind == super::Kind::PolicyBinding => self.refuse_invalid(resource, entry),
                 _ => {}
             }
+        }
+    }
+
+    /// What a file that cannot be read holds may be the policy of an API that comes with another file.
+    /// Those that are served go on; one that is not yet waits, answering 503. (At the first load the
+    /// gateway does not start.)
+    fn hold_new_instances(&mut self) {
+        let (Some(previous), Some(broken)) = (self.inputs.previous, self.set.broken().next()) else { return };
+        let served = |name| previous.instance(name).is_some_and(|before| before.blocked.is_none());
+        let new: Vec<_> = self.instances.keys().filter(|name| !served(name)).cloned().collect();
+        let file = broken.location.as_ref().map_or("a file".to_owned(), |at| format!("`{}`", at.file));
+        for name in new {
+            let message =
+                format!("{name} is not served yet: {file} cannot be read and may hold its policies");
+            self.block_instance(&name, &message);
+            let Some(draft) = self.instances.get(&name) else { continue };
+            let found = draft.address.error(message).help(format!("correct {file}; {name} is served then"));
+            self.report.add(&draft.subject, found);
         }
     }
 

@@ -50,7 +50,8 @@ impl Compiler {
         let port_target = ResourceName::new("", "port");
         let mut candidates: Vec<Candidate<'_>> = Vec::new();
         for binding in &model.tls {
-            let built = self.policy(&binding.policy, &port_target, run);
+            let built =
+                self.policy(&binding.policy, &port_target, std::slice::from_ref(&binding.policy), run);
             let inbound = built.and_then(|(built, _)| match built {
                 KeptBuilt::Inbound(inbound) => Some(inbound),
                 KeptBuilt::Step(_) | KeptBuilt::Upstream(_) | KeptBuilt::Route => None,

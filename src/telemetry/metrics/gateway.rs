@@ -99,6 +99,8 @@ pub struct GatewayMetrics {
     lookups_found: AtomicU64,
     lookups_failed: AtomicU64,
     generation: AtomicU64,
+    apis_served: AtomicU64,
+    apis_configured: AtomicU64,
     served: Mutex<Served>,
     started: Instant,
 }
@@ -116,6 +118,8 @@ impl GatewayMetrics {
             lookups_found: AtomicU64::new(0),
             lookups_failed: AtomicU64::new(0),
             generation: AtomicU64::new(0),
+            apis_served: AtomicU64::new(0),
+            apis_configured: AtomicU64::new(0),
             served: Mutex::default(),
             started: Instant::now(),
         }
@@ -180,6 +184,12 @@ impl GatewayMetrics {
         }
     }
 
+    /// How many API instances are served, of how many that are configured.
+    pub fn apis(&self, served: usize, configured: usize) {
+        self.apis_served.store(served as u64, Relaxed);
+        self.apis_configured.store(configured as u64, Relaxed);
+    }
+
     /// A configuration could not be applied at all; the one before serves on.
     pub fn reload_failed(&self) {
         self.reloads_failed.fetch_add(1, Relaxed);
@@ -219,6 +229,18 @@ impl GatewayMetrics {
             Kind::Gauge,
             "Number of the configuration being served; 0 before the first.",
             self.generation.load(Relaxed),
+        );
+        one(
+            "portcullis_apis_configured",
+            Kind::Gauge,
+            "API instances in the configuration being served.",
+            self.apis_configured.load(Relaxed),
+        );
+        one(
+            "portcullis_apis_served",
+            Kind::Gauge,
+            "API instances that are served; the others are closed by an error.",
+            self.apis_served.load(Relaxed),
         );
         page.family(
             "portcullis_connections_refused_total",

@@ -300,6 +300,7 @@ fn the_process_shows_connections_refusals_reloads_configuration_and_resources() 
     gateway.reloaded(2, "ffffffffffff", true);
     gateway.reloaded(3, "0123456789ab", false);
     gateway.reload_failed();
+    gateway.apis(2, 3);
     gateway.looked_up(true);
     gateway.looked_up(true);
     gateway.looked_up(false);
@@ -309,6 +310,8 @@ fn the_process_shows_connections_refusals_reloads_configuration_and_resources() 
         ("portcullis_connections_active", 1.0),
         ("portcullis_panics_total", 1.0),
         ("portcullis_config_generation", 3.0),
+        ("portcullis_apis_configured", 3.0),
+        ("portcullis_apis_served", 2.0),
     ] {
         assert_eq!(page.get(name, &[]), Some(value), "{name}");
     }
