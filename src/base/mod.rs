@@ -4,6 +4,7 @@ pub mod config_problem;
 pub mod diagnostics;
 pub mod digest;
 pub mod ids;
+pub mod pattern;
 pub mod secret;
 pub mod suggest;
 

@@ -131,6 +131,14 @@ impl Body {
         }
     }
 
+    /// The length that a message states of it; an empty body is not told apart from none.
+    pub fn stated_length(&self) -> Option<u64> {
+        match self.length() {
+            Length::Known(0) | Length::Unknown => None,
+            Length::Known(length) => Some(length),
+        }
+    }
+
     /// Whether it is known to have no bytes.
     pub fn is_empty(&self) -> bool {
         self.length() == Length::Known(0)

@@ -8,6 +8,10 @@ use std::{borrow::Cow, cell::RefCell, fmt};
 
 pub use super::characters::{is_field_value, is_text_of_lines, is_token, is_token_byte, trim};
 
+/// Fields that are for one connection alone: no policy and no rule ever sees them (RFC 9110 section 7.6.1).
+pub const HOP_BY_HOP: [&str; 6] =
+    ["connection", "http2-settings", "keep-alive", "proxy-connection", "te", "transfer-encoding"];
+
 /// A piece of the text of a [`Headers`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {

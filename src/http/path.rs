@@ -1,7 +1,8 @@
 //! One form of the path for every decision (decision 1).
 //!
-//! Before anything is matched, escapes of unreserved characters are decoded, dot segments are
-//! removed and repeated slashes are collapsed; policies and routes match on that form and it is the
+//! Before anything is matched, escapes of unreserved characters are decoded and all others written in
+//! upper case, characters that want an escape get one, dot segments are removed and repeated slashes
+//! are collapsed; policies and routes match on that form and it is the
 //! form that is forwarded, so no rule can be slipped past by another spelling of the same path.
 
 use std::borrow::Cow;
@@ -30,8 +31,8 @@ pub fn normalise(raw: &[u8], merge_slashes: bool) -> Result<Cow<'_, [u8]>, PathE
     if is_normal(raw, merge_slashes)? {
         return Ok(Cow::Borrowed(raw));
     }
-    let decoded = decode_unreserved(raw);
-    Ok(Cow::Owned(resolve_segments(&decoded, merge_slashes)))
+    let spelled = spell(raw);
+    Ok(Cow::Owned(resolve_segments(&spelled, merge_slashes)))
 }
 
 /// Whether a piece of a path, put behind a slash, is in the normal form. Groups of a rule may cut a path
@@ -49,9 +50,9 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// Bytes that browsers send in paths although RFC 3986 wants them escaped. They have one meaning
-/// only, so they are forwarded as they came.
-fn is_tolerated(byte: u8) -> bool {
+/// Bytes that browsers send in paths although RFC 3986 wants them escaped. They have one meaning only,
+/// so they are taken, and matched and forwarded as their escapes.
+pub fn is_tolerated(byte: u8) -> bool {
     b"\"<>[]^`{|}".contains(&byte)
 }
 
@@ -64,13 +65,15 @@ fn is_normal(raw: &[u8], merge_slashes: bool) -> Result<bool, PathError> {
             b'%' => {
                 let value = escape_at(raw, i)?;
                 normal &= !is_unreserved(value);
+                normal &= !raw[i + 1].is_ascii_lowercase() && !raw[i + 2].is_ascii_lowercase();
                 i += 2;
             }
             b'/' => {
                 normal &= !(merge_slashes && raw.get(i + 1) == Some(&b'/'));
                 normal &= !is_dot_segment(&raw[i + 1..]);
             }
-            byte if is_path_byte(byte) || is_tolerated(byte) => {}
+            byte if is_path_byte(byte) => {}
+            byte if is_tolerated(byte) => normal = false,
             _ => return Err(PathError::InvalidCharacter),
         }
         i += 1;
@@ -92,21 +95,23 @@ fn escape_at(raw: &[u8], at: usize) -> Result<u8, PathError> {
     if value == 0 { Err(PathError::NulByte) } else { Ok(value) }
 }
 
-/// Decodes the escapes of unreserved characters only: `%2F` and the like keep their meaning.
-fn decode_unreserved(raw: &[u8]) -> Vec<u8> {
+/// Each character in its one spelling: unreserved ones as they are, `%2F` and the like, which keep their
+/// meaning, in upper case (RFC 3986 section 6.2.2).
+fn spell(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len());
     let mut i = 0;
     while i < raw.len() {
-        match escape_at(raw, i) {
-            Ok(value) if raw[i] == b'%' && is_unreserved(value) => {
-                out.push(value);
-                i += 3;
-            }
-            _ => {
-                out.push(raw[i]);
-                i += 1;
-            }
+        let (value, len) = match raw[i] {
+            b'%' => (escape_at(raw, i).unwrap_or(b'%'), 3),
+            byte => (byte, 1),
+        };
+        if len == 1 && is_path_byte(value) || is_unreserved(value) {
+            out.push(value);
+        } else {
+            const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+            out.extend([b'%', DIGITS[usize::from(value >> 4)], DIGITS[usize::from(value & 15)]]);
         }
+        i += len;
     }
     out
 }
@@ -160,7 +165,17 @@ mod tests {
 
     #[test]
     fn reserved_escapes_keep_their_meaning() {
-        assert_eq!(normal("/a%2Fb%3f"), Ok("/a%2Fb%3f".into()));
+        for raw in ["/a%2Fb%3F", "/a%2fb%3f", "/a%2Fb%3f"] {
+            assert_eq!(normal(raw), Ok("/a%2Fb%3F".into()), "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_character_that_wants_an_escape_and_its_escape_are_one() {
+        for raw in ["/a|b", "/a%7cb", "/a%7Cb", "/./a|b"] {
+            assert_eq!(normal(raw), Ok("/a%7Cb".into()), "{raw}");
+        }
+        assert_eq!(normal("/[\"<x>\"]^`{}"), Ok("/%5B%22%3Cx%3E%22%5D%5E%60%7B%7D".into()));
     }
 
     #[test]
@@ -193,7 +208,7 @@ mod tests {
 
     #[test]
     fn normalising_twice_changes_nothing() {
-        let pieces = ["/", "//", ".", "..", "%2e", "%2E", "a", "%61", "%2F", "%41"];
+        let pieces = ["/", "//", ".", "..", "%2e", "%2E", "a", "%61", "%2F", "%2f", "|", "%7c", "%41"];
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..20_000 {
             let mut raw = String::from("/");

@@ -10,7 +10,11 @@ use std::borrow::Cow;
 use regex::Regex;
 use regex_syntax::hir::{Hir, HirKind};
 
-use crate::http::{Request, request::host_of};
+use super::scope::RequestHead;
+use crate::{
+    base::pattern::{self, PatternError},
+    http::{Request, request::host_of},
+};
 
 /// The source of one rule; `None` matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +31,7 @@ pub struct RuleError {
     /// `path`, `methods`, `host` or `headers.<name>`.
     pub field: String,
     pub message: String,
-    pub help: Vec<String>,
+    pub help: String,
 }
 
 /// A list of rules: the first that holds decides. An empty list holds for every request.
@@ -72,47 +76,29 @@ impl RuleSet {
         let rule = self.0.iter().find(|rule| rule.holds(path, request))?;
         Some(rule.path.as_ref().map_or(Cow::Borrowed(path), |pattern| pattern.kept(path)))
     }
-
-    /// Whether a path expression has a capture group inside another, which repeats text (4.5).
-    pub fn has_nested_groups(source: &str) -> bool {
-        fn nested(hir: &Hir, inside: bool) -> bool {
-            match hir.kind() {
-                HirKind::Capture(capture) => inside || nested(&capture.sub, true),
-                HirKind::Repetition(repetition) => nested(&repetition.sub, inside),
-                HirKind::Concat(parts) | HirKind::Alternation(parts) => {
-                    parts.iter().any(|part| nested(part, inside))
-                }
-                _ => false,
-            }
-        }
-        regex_syntax::parse(source).is_ok_and(|hir| nested(&hir, false))
-    }
 }
 
 impl Rule {
     fn compile(source: &RuleSource<'_>) -> Result<Self, RuleError> {
-        let pattern = |field: &str, text: Option<&str>| match text {
-            None => Ok(None),
-            Some(text) => Pattern::compile(text).map(Some).map_err(|(message, help)| RuleError {
+        let pattern = |field: &str, text: &str, fold: bool| {
+            Pattern::compile(text, fold).map_err(|error| RuleError {
                 field: field.to_owned(),
-                message,
-                help,
-            }),
+                message: error.message,
+                help: error.help.to_owned(),
+            })
         };
         let mut headers = Vec::with_capacity(source.headers.len());
         for (name, text) in &source.headers {
-            if let Some(compiled) = pattern(&format!("headers.{name}"), Some(text))? {
-                headers.push(((*name).into(), compiled));
-            }
+            let field = format!("headers.{name}");
+            let name = name.to_ascii_lowercase().into_boxed_str();
+            let compiled = pattern(&field, text, *name == *"host")?;
+            headers.push((name, compiled));
         }
         Ok(Self {
-            path: pattern("path", source.path)?,
-            methods: pattern("methods", source.methods)?,
-            host: match (pattern("host", source.host)?, source.host) {
-                // Hosts compare without regard to case (RFC 9110 section 4.2.3).
-                (Some(_), Some(text)) => pattern("host", Some(&format!("(?i:{text})")))?,
-                _ => None,
-            },
+            path: source.path.map(|text| pattern("path", &upper_case_escapes(text), false)).transpose()?,
+            methods: source.methods.map(|text| pattern("methods", text, false)).transpose()?,
+            // Hosts compare without regard to case (RFC 9110 section 4.2.3).
+            host: source.host.map(|text| pattern("host", text, true)).transpose()?,
             headers,
         })
     }
@@ -121,19 +107,38 @@ impl Rule {
         self.path.as_ref().is_none_or(|pattern| pattern.matches(path))
             && self.methods.as_ref().is_none_or(|pattern| pattern.matches(request.method.as_str()))
             && self.host.as_ref().is_none_or(|pattern| {
-                let authority = request.authority();
-                let host = host_of(authority);
+                let authority = lower_case(request.authority());
+                let host = host_of(&authority);
                 // The final dot of an absolute name changes nothing.
                 pattern.matches(host)
                     || host.strip_suffix('.').is_some_and(|host| pattern.matches(host))
-                    || pattern.matches(authority)
+                    || pattern.matches(&authority)
             })
             && self.headers.iter().all(|(name, pattern)| match &**name {
-                // `host` is no field of `Headers`, but a rule may name it.
-                name if name.eq_ignore_ascii_case("host") => pattern.matches(request.authority()),
-                name => request.headers.joined(name).is_some_and(|value| pattern.matches(&value)),
+                "host" => pattern.matches(&lower_case(request.authority())),
+                name => RequestHead::of(request).field(name).is_some_and(|value| pattern.matches(&value)),
             })
     }
+}
+
+fn lower_case(text: &str) -> Cow<'_, str> {
+    match text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(text.to_ascii_lowercase()),
+        false => Cow::Borrowed(text),
+    }
+}
+
+/// Requests are matched with the escapes of their paths in upper case ([`crate::http::path`]).
+fn upper_case_escapes(pattern: &str) -> Cow<'_, str> {
+    let is_escape = |&(at, _): &(usize, &str)| {
+        let digits = pattern.as_bytes().get(at + 1..at + 3);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    let mut text = Cow::Borrowed(pattern);
+    for (at, _) in pattern.match_indices('%').filter(is_escape) {
+        text.to_mut()[at + 1..at + 3].make_ascii_uppercase();
+    }
+    text
 }
 
 /// One expression, matched as a whole.
@@ -159,21 +164,31 @@ enum Pattern {
     },
 }
 
-type PatternError = (String, Vec<String>);
-
 impl Pattern {
-    fn compile(source: &str) -> Result<Self, PatternError> {
-        if let Some(parts) = split_leading_negation(source) {
-            let (refused, rest) = parts;
-            let refused = build(&format!(r"\A(?:{refused})"), source)?;
-            return Ok(Self::Unless { refused, rest: Box::new(Self::compile(rest)?) });
+    /// `fold`: it is to match texts in lower case, in whatever case it is written.
+    fn compile(source: &str, fold: bool) -> Result<Self, PatternError> {
+        if let Some((refused, rest)) = pattern::split_negation(source)? {
+            let refused = pattern::beginning(refused, fold)?;
+            return Ok(Self::Unless { refused, rest: Box::new(Self::compile(rest, fold)?) });
         }
-        // The message of the parser shows the expression as the user wrote it.
-        let hir = regex_syntax::parse(source).map_err(|error| explain(source, &error.to_string()))?;
-        Ok(match Self::simple(&hir) {
+        Ok(match Self::simple(&pattern::parse(source)?) {
+            Some(pattern) if fold => pattern.in_lower_case(),
             Some(pattern) => pattern,
-            None => Self::Expression(build(&format!(r"\A(?:{source})\z"), source)?),
+            None => Self::Expression(pattern::whole(source, fold)?),
         })
+    }
+
+    fn in_lower_case(self) -> Self {
+        let lower = |word: Box<str>| word.to_ascii_lowercase().into_boxed_str();
+        match self {
+            Self::Exact(word) => Self::Exact(lower(word)),
+            Self::Prefix(prefix) => Self::Prefix(lower(prefix)),
+            Self::PrefixKeepingTail { prefix, skip } => {
+                Self::PrefixKeepingTail { prefix: lower(prefix), skip }
+            }
+            Self::Words(words) => Self::Words(words.into_iter().map(lower).collect()),
+            other => other,
+        }
     }
 
     /// Recognises the forms that need no regex engine.
@@ -237,56 +252,6 @@ impl Pattern {
             _ => Cow::Borrowed(path),
         }
     }
-}
-
-/// Bytes that a compiled expression may take; what RE2 based products allow is of that order.
-const REGEX_BYTES_MAX: usize = 1 << 20;
-
-fn build(pattern: &str, shown: &str) -> Result<Regex, PatternError> {
-    regex::RegexBuilder::new(pattern)
-        .size_limit(REGEX_BYTES_MAX)
-        .build()
-        .map_err(|error| explain(shown, &error.to_string()))
-}
-
-fn explain(source: &str, error: &str) -> PatternError {
-    if source.contains("(?=") || source.contains("(?!") || source.contains("(?<") {
-        return (
-            format!("`{source}` uses look-around, which RE2 does not have"),
-            vec![
-                "a leading `(?!…)` is supported; elsewhere list several rules, in the order in which they \
-                 should be tried"
-                    .to_owned(),
-            ],
-        );
-    }
-    if error.contains("backreferences are not supported") {
-        let help = "write out the alternatives instead".to_owned();
-        return (format!("`{source}` uses a back-reference, which RE2 does not have"), vec![help]);
-    }
-    let cause = error.lines().next_back().unwrap_or(error);
-    let cause = cause.strip_prefix("error: ").unwrap_or(cause);
-    (format!("`{source}` is no regular expression: {cause}"), vec!["the dialect is RE2".to_owned()])
-}
-
-/// `(?!a)b` as `("a", "b")`.
-fn split_leading_negation(source: &str) -> Option<(&str, &str)> {
-    let inner = source.strip_prefix("(?!")?;
-    let mut depth = 1;
-    let mut escaped = false;
-    for (at, c) in inner.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return Some((&inner[..at], &inner[at + 1..]));
-        }
-    }
-    None
 }
 
 fn literal(hir: &Hir) -> Option<Box<str>> {

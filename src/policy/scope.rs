@@ -8,7 +8,7 @@ use percent_encoding::percent_decode;
 use super::{ConfigProblem, Exchange, PolicyServices};
 use crate::{
     expression::{Attribute, Object, Scope, Template, Uses, Value},
-    http::{Body, Headers, Length, Method, Peer, Request, Response, Span, Version},
+    http::{Headers, Method, Peer, Request, Response, Span, Version},
 };
 
 #[cfg(test)]
@@ -117,12 +117,13 @@ impl Scope for ResponseScope<'_> {
     }
 
     fn header(&self, name: &str) -> Value<'_> {
-        let length = self.response_length();
-        field(&self.response.headers, None, length, name)
+        response_field(&self.response.headers, self.response_length(), name)
     }
 
     fn headers(&self) -> Value<'_> {
-        fields(&self.response.headers, None, self.response_length())
+        let length = self.response_length();
+        let headers = &self.response.headers;
+        all_fields(headers, ["content-length"].into_iter(), |name| response_field(headers, length, name))
     }
 
     fn query_param(&self, name: &str) -> Value<'_> {
@@ -144,7 +145,7 @@ impl Scope for ResponseScope<'_> {
 
 impl ResponseScope<'_> {
     fn response_length(&self) -> Option<u64> {
-        self.response.declared_length.or_else(|| length_of(&self.response.body))
+        self.response.declared_length.or_else(|| self.response.body.stated_length())
     }
 }
 
@@ -163,6 +164,8 @@ struct Kept {
     query: Option<Span>,
     authority: Span,
     length: Option<u64>,
+    upgrade: Option<Span>,
+    expects: bool,
 }
 
 impl RequestView {
@@ -185,6 +188,7 @@ impl RequestView {
             path: request.path,
             query: request.query,
             authority: request.authority,
+            upgrade: request.upgrade,
             ..Kept::without_text(request)
         };
         Self { kept: Some(kept) }
@@ -220,6 +224,8 @@ impl RequestView {
             authority: kept.text.str(kept.authority),
             headers: &kept.text,
             length: kept.length,
+            upgrade: kept.upgrade.map(|protocols| kept.text.str(protocols)),
+            expects: kept.expects,
             peer: &kept.peer,
         })
     }
@@ -235,7 +241,9 @@ impl Kept {
             path: Span::default(),
             query: None,
             authority: Span::default(),
-            length: length_of(&request.body),
+            length: request.body.stated_length(),
+            upgrade: None,
+            expects: request.body.awaits_continue(),
         }
     }
 }
@@ -249,6 +257,8 @@ pub struct RequestHead<'a> {
     authority: &'a str,
     headers: &'a Headers,
     length: Option<u64>,
+    upgrade: Option<&'a str>,
+    expects: bool,
     peer: &'a Peer,
 }
 
@@ -261,7 +271,9 @@ impl<'a> RequestHead<'a> {
             query: request.query(),
             authority: request.authority(),
             headers: &request.headers,
-            length: length_of(&request.body),
+            length: request.body.stated_length(),
+            upgrade: request.upgrade.map(|protocols| request.headers.str(protocols)),
+            expects: request.body.awaits_continue(),
             peer: &request.peer,
         }
     }
@@ -284,29 +296,33 @@ impl<'a> RequestHead<'a> {
         }
     }
 
+    /// A header field by its name in lower case, as the client sent it: also those that describe the
+    /// body or the connection and are no members of [`Headers`]. Rules and expressions read it here.
+    pub fn field(&self, name: &str) -> Option<Cow<'a, str>> {
+        match name {
+            "host" => Some(self.authority).filter(|host| !host.is_empty()).map(Cow::Borrowed),
+            "content-length" => self.length.map(|length| Cow::Owned(length.to_string())),
+            "upgrade" => self.upgrade.map(Cow::Borrowed),
+            "expect" => self.expects.then_some(Cow::Borrowed("100-continue")),
+            name => self.headers.joined(name),
+        }
+    }
+
     pub fn header(&self, name: &str) -> Value<'a> {
-        field(self.headers, Some(self.authority), self.length, name)
+        self.field(name).map_or(Value::Null, Value::String)
     }
 
     pub fn headers(&self) -> Value<'a> {
-        fields(self.headers, Some(self.authority), self.length)
-    }
-}
-
-/// Lengths that a message states; an empty body is not told apart from none.
-fn length_of(body: &Body) -> Option<u64> {
-    match body.length() {
-        Length::Known(0) | Length::Unknown => None,
-        Length::Known(length) => Some(length),
+        let beside = ["host", "content-length", "upgrade", "expect"];
+        all_fields(self.headers, beside.into_iter(), |name| self.header(name))
     }
 }
 
 const SET_COOKIE: &str = "set-cookie";
 
-/// One header field. Host and length are no members of [`Headers`], but readers expect them.
-fn field<'a>(headers: &'a Headers, authority: Option<&'a str>, length: Option<u64>, name: &str) -> Value<'a> {
+/// One header field of a response. Its length is no member of [`Headers`], but readers expect it.
+fn response_field<'a>(headers: &'a Headers, length: Option<u64>, name: &str) -> Value<'a> {
     match name {
-        "host" if authority.is_some() => authority.filter(|host| !host.is_empty()).into(),
         "content-length" => length.map(|length| length.to_string()).into(),
         SET_COOKIE => match headers.contains(name) {
             true => headers.get_all(name).map(text).map(Value::String).collect::<Vec<_>>().into(),
@@ -316,11 +332,18 @@ fn field<'a>(headers: &'a Headers, authority: Option<&'a str>, length: Option<u6
     }
 }
 
-/// All header fields, each name once, in lower case.
-fn fields<'a>(headers: &'a Headers, authority: Option<&'a str>, length: Option<u64>) -> Value<'a> {
+/// All header fields, each name once, in lower case: those of `headers`, and those that `beside` has.
+fn all_fields<'a>(
+    headers: &'a Headers,
+    beside: impl Iterator<Item = &'static str>,
+    field: impl Fn(&str) -> Value<'a>,
+) -> Value<'a> {
     let mut members: Vec<(Cow<'a, str>, Value<'a>)> = Vec::with_capacity(headers.len() + 2);
-    if let Some(host) = authority.filter(|host| !host.is_empty()) {
-        members.push(("host".into(), host.into()));
+    for name in beside {
+        match field(name) {
+            Value::Null => {}
+            value => members.push((name.into(), value)),
+        }
     }
     for (name, _) in headers.iter() {
         if members.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
@@ -330,11 +353,8 @@ fn fields<'a>(headers: &'a Headers, authority: Option<&'a str>, length: Option<u
             true => Cow::Owned(name.to_ascii_lowercase()),
             false => Cow::Borrowed(name),
         };
-        let value = field(headers, None, None, &name);
+        let value = field(&name);
         members.push((name, value));
-    }
-    if let Some(length) = length {
-        members.push(("content-length".into(), length.to_string().into()));
     }
     Object::headers(members).into()
 }

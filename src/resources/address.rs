@@ -6,6 +6,7 @@ use super::model::{ListenAddress, ListenScheme, ServiceAddress, ServiceScheme};
 use crate::{
     base::suggest::closest,
     document::{Problem, Spanned},
+    http::path,
     settings::RESERVED_PORT,
 };
 
@@ -29,13 +30,7 @@ pub fn listen_address(written: &Spanned<String>, problems: &mut Vec<Problem>) ->
         return None;
     }
     let base_path = if parts.path == "/" { "" } else { parts.path };
-    if base_path.contains("//") || base_path.split('/').any(|segment| matches!(segment, "." | "..")) {
-        problems.push(
-            written
-                .warning(format!("no request has the base path `{base_path}`"))
-                .help("empty, `.` and `..` segments are removed from requests before they are matched"),
-        );
-    }
+    let normal = normal_path(written, base_path, problems);
     if base_path.contains(['*', '(', ')', '[', ']', '{', '}', '|', '^', '$', '\\']) {
         problems.push(
             written
@@ -43,7 +38,38 @@ pub fn listen_address(written: &Spanned<String>, problems: &mut Vec<Problem>) ->
                 .help("choose by pattern in `rules[].path` instead"),
         );
     }
-    Some(ListenAddress { scheme, host: host?, port: port?, base_path: base_path.to_owned() })
+    Some(ListenAddress { scheme, host: host?, port: port?, base_path: normal? })
+}
+
+/// The base path as requests are matched with it.
+fn normal_path(written: &Spanned<String>, path: &str, problems: &mut Vec<Problem>) -> Option<String> {
+    if path.contains("//") {
+        problems.push(
+            written
+                .warning(format!("no request has the base path `{path}`"))
+                .help("repeated slashes are removed from requests before they are matched"),
+        );
+    }
+    if path.is_empty() {
+        return Some(String::new());
+    }
+    let Ok(normal) = path::normalise(path.as_bytes(), false) else {
+        problems.push(
+            written
+                .error(format!("`{path}` is no path that a request can have"))
+                .help("write what RFC 3986 does not allow as escapes, such as `%20` for a blank"),
+        );
+        return None;
+    };
+    let normal = String::from_utf8_lossy(&normal).into_owned();
+    if normal != path {
+        problems.push(
+            written
+                .warning(format!("the base path `{path}` is `{normal}` in another spelling"))
+                .help("paths are compared in that one spelling, however a client writes them"),
+        );
+    }
+    Some(if normal == "/" { String::new() } else { normal })
 }
 
 fn bind_address(written: &Spanned<String>, host: &str, problems: &mut Vec<Problem>) -> Option<IpAddr> {

@@ -1,11 +1,17 @@
 //! Rule objects: conditions on requests (configuration reference 3.6).
 
-use regex::Regex;
-use regex_syntax::hir::Hir;
+use regex_syntax::hir::{Hir, HirKind};
 use serde::Deserialize;
 
 use super::{kinds::Ordered, model::Rule};
-use crate::document::{OneOrMany, Problem, Spanned};
+use crate::{
+    base::pattern,
+    document::{OneOrMany, Problem, Spanned},
+    http::{
+        headers::{HOP_BY_HOP, is_token},
+        path::is_tolerated,
+    },
+};
 
 /// A rule as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -60,15 +66,20 @@ fn read_rule(spec: &RuleSpec, usage: RuleUse, problems: &mut Vec<Problem>) -> Ru
     }
     for (name, value) in spec.headers.iter() {
         check_regex(value, problems);
-        if !is_header_name(name) {
+        if !is_token(name.as_bytes()) {
             problems.push(name.error(format!("`{}` is no header name", name.value)));
+        }
+        if HOP_BY_HOP.iter().any(|hop| name.eq_ignore_ascii_case(hop)) {
+            problems.push(
+                name.warning(format!(
+                    "this never holds: no rule sees `{}`, which is for one connection alone",
+                    name.value
+                ))
+                .help("name a header that goes from end to end; for WebSocket that is `upgrade`"),
+            );
         }
     }
     rule
-}
-
-fn is_header_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 /// Several methods are alternatives; one is a regular expression as it is.
@@ -86,10 +97,16 @@ fn check_path(path: &Spanned<String>, usage: RuleUse, problems: &mut Vec<Problem
                 .help(format!("write `/{}`", path.value)),
         );
     }
-    if usage == RuleUse::Route
-        && regex.is_some_and(|parsed| parsed.properties().explicit_captures_len() > 1)
-        && nested_groups(path)
-    {
+    if let Some(byte) = regex.iter().find_map(wants_escape) {
+        problems.push(
+            path.warning(format!(
+                "no request path has `{}`: paths are compared in their escaped form",
+                char::from(byte)
+            ))
+            .help(format!("write `%{byte:02X}`")),
+        );
+    }
+    if usage == RuleUse::Route && regex.is_some_and(|parsed| nested_groups(&parsed, false)) {
         problems.push(
             path.warning("a capture group inside another repeats its text in the path sent upstream")
                 .help("write `(?:…)` for groups that shall not be kept"),
@@ -97,35 +114,27 @@ fn check_path(path: &Spanned<String>, usage: RuleUse, problems: &mut Vec<Problem
     }
 }
 
-/// Whether a capture group stands inside another.
-fn nested_groups(pattern: &str) -> bool {
-    let mut open: Vec<bool> = Vec::new();
-    let mut chars = pattern.chars().peekable();
-    let mut class = false;
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => {
-                chars.next();
-            }
-            '[' if !class => class = true,
-            ']' => class = false,
-            '(' if !class => {
-                let captures = chars.peek() != Some(&'?') || {
-                    chars.next();
-                    matches!(chars.peek(), Some('P' | '<'))
-                };
-                if captures && open.contains(&true) {
-                    return true;
-                }
-                open.push(captures);
-            }
-            ')' if !class => {
-                open.pop();
-            }
-            _ => {}
-        }
+/// A character that stands for itself and that requests have as an escape only.
+fn wants_escape(hir: &Hir) -> Option<u8> {
+    match hir.kind() {
+        HirKind::Literal(literal) => literal.0.iter().copied().find(|byte| is_tolerated(*byte)),
+        HirKind::Capture(capture) => wants_escape(&capture.sub),
+        HirKind::Repetition(repetition) => wants_escape(&repetition.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().find_map(wants_escape),
+        _ => None,
     }
-    false
+}
+
+/// Whether a capture group stands inside another.
+fn nested_groups(hir: &Hir, inside: bool) -> bool {
+    match hir.kind() {
+        HirKind::Capture(capture) => inside || nested_groups(&capture.sub, true),
+        HirKind::Repetition(repetition) => nested_groups(&repetition.sub, inside),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+            parts.iter().any(|part| nested_groups(part, inside))
+        }
+        _ => false,
+    }
 }
 
 /// `None`: an error was reported. `Some(None)`: plain text, no expression needed.
@@ -133,36 +142,27 @@ fn nested_groups(pattern: &str) -> bool {
 /// Only parsed: compiling all expressions of a thousand APIs would take longer than all the rest,
 /// and the compiler of rules does it anyway. Counted repetitions are compiled, since they alone can
 /// make an expression too large.
-fn check_regex(pattern: &Spanned<String>, problems: &mut Vec<Problem>) -> Option<Option<Hir>> {
-    if !pattern.contains(['\\', '.', '+', '*', '?', '(', ')', '|', '[', ']', '{', '}', '^', '$']) {
+fn check_regex(written: &Spanned<String>, problems: &mut Vec<Problem>) -> Option<Option<Hir>> {
+    if !written
+        .contains(['\\', '.', '+', '*', '?', '(', ')', '|', '[', ']', '{', '}', '^', '$', '"', '<', '>', '`'])
+    {
         return Some(None);
     }
-    let anchored = format!("^(?:{})$", pattern.value);
-    let too_large = || Regex::new(&anchored).err().map(|error| error.to_string());
-    let error = match regex_syntax::parse(&anchored) {
-        Ok(_) if pattern.contains('{') => too_large(),
-        Ok(parsed) => return Some(Some(parsed)),
-        Err(error) => Some(error.to_string()),
+    let check = |text: &str| {
+        if text.contains('{') {
+            pattern::whole(text, false)?;
+        }
+        pattern::parse(text)
     };
-    match error {
-        None => Some(regex_syntax::parse(&anchored).ok()),
-        Some(error) => {
-            problems.push(regex_problem(pattern, &error));
+    let checked = pattern::split_negation(written).and_then(|parts| match parts {
+        Some((refused, rest)) => check(refused).and_then(|_| check(rest)),
+        None => check(written),
+    });
+    match checked {
+        Ok(hir) => Some(Some(hir)),
+        Err(error) => {
+            problems.push(written.error(error.message).help(error.help));
             None
         }
     }
-}
-
-fn regex_problem(pattern: &Spanned<String>, text: &str) -> Problem {
-    if ["(?!", "(?=", "(?<!", "(?<="].iter().any(|look| pattern.contains(look)) {
-        return pattern
-            .error("look-around is not supported in regular expressions")
-            .help("the syntax is RE2's: list what shall match, in several rules if need be");
-    }
-    let cause = text.lines().last().unwrap_or(text).trim().trim_start_matches("error: ").to_owned();
-    let problem = pattern.error(format!("`{}` is no valid regular expression: {cause}", pattern.value));
-    if cause.contains("backreferences") {
-        return problem.help("the syntax is RE2's, which has no back-references");
-    }
-    problem.help("the syntax is RE2's; to match a special character as it is, put `\\` before it")
 }

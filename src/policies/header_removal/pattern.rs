@@ -1,11 +1,8 @@
 //! Which names an entry means.
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
-use crate::http::headers::is_token;
-
-/// Bytes that a compiled expression may take.
-const REGEX_BYTES_MAX: usize = 1 << 20;
+use crate::{base::pattern, http::headers::is_token};
 
 /// A name, or an expression for whole names; neither regards case.
 #[derive(Debug)]
@@ -29,20 +26,11 @@ impl NamePattern {
         {
             return Ok(Self::Prefix(prefix.into()));
         }
-        let compiled = RegexBuilder::new(&format!(r"\A(?:{entry})\z"))
-            .case_insensitive(true)
-            .size_limit(REGEX_BYTES_MAX)
-            .build();
-        match compiled {
+        match pattern::whole(entry, true) {
             Ok(regex) if is_token(entry.as_bytes()) => Ok(Self::Either(entry.into(), regex)),
             Ok(regex) => Ok(Self::Expression(regex)),
             Err(_) if is_token(entry.as_bytes()) => Ok(Self::Name(entry.into())),
-            Err(error) => {
-                let cause = error.to_string();
-                let cause = cause.lines().next_back().unwrap_or_default();
-                let cause = cause.strip_prefix("error: ").unwrap_or(cause);
-                Err(format!("`{entry}` is neither a name nor a regular expression: {cause}"))
-            }
+            Err(error) => Err(format!("no header name, and {}", error.message)),
         }
     }
 

@@ -119,7 +119,9 @@ fn what_an_expression_gives_is_never_a_pattern() {
 fn an_entry_that_is_neither_name_nor_expression_is_an_error() {
     assert_eq!(
         problems::<HeaderRemoval>("{inboundHeaders: ['x-(']}"),
-        ["E config.inboundHeaders[0]: `x-(` is neither a name nor a regular expression: unclosed group"]
+        [
+            "E config.inboundHeaders[0]: no header name, and `x-(` is no valid regular expression: unclosed group"
+        ]
     );
 }
 

@@ -2,14 +2,12 @@
 
 use std::borrow::Cow;
 
-use regex::{Captures, Regex, RegexBuilder};
+use regex::{Captures, Regex};
 
 use super::config::{DataMasking, Entity};
-use crate::policy::ConfigProblem;
+use crate::{base::pattern, policy::ConfigProblem};
 
 const MASK: &str = "****";
-/// Bytes that a compiled pattern may take.
-const REGEX_BYTES_MAX: usize = 1 << 20;
 /// Digits of a card number (ISO/IEC 7812).
 const CARD_DIGITS: std::ops::RangeInclusive<usize> = 13..=19;
 
@@ -42,18 +40,11 @@ impl Masker {
         ];
         let (mut steps, mut problems) = (Vec::new(), Vec::new());
         for (index, custom) in config.custom_patterns.iter().enumerate() {
-            match RegexBuilder::new(&custom.pattern).size_limit(REGEX_BYTES_MAX).build() {
+            match pattern::within(&custom.pattern) {
                 Ok(regex) => steps.push(Step::Pattern(regex)),
                 Err(error) => {
-                    let cause = error.to_string();
-                    let cause = cause.lines().next_back().unwrap_or_default().trim_start_matches("error: ");
-                    problems.push(
-                        ConfigProblem::new(
-                            format!("dataMasking.customPatterns[{index}].pattern"),
-                            format!("`{}` is no regular expression: {cause}", custom.pattern),
-                        )
-                        .help("the dialect is RE2"),
-                    );
+                    let field = format!("dataMasking.customPatterns[{index}].pattern");
+                    problems.push(ConfigProblem::new(field, error.message).help(error.help));
                 }
             }
         }
@@ -233,6 +224,6 @@ mod tests {
         let config = DataMasking { entities: OneOrMany::default(), custom_patterns: vec![custom("(")] };
         let problems = Masker::new(&config).err().expect("an error");
         assert_eq!(problems[0].field, "dataMasking.customPatterns[0].pattern");
-        assert_eq!(problems[0].message, "`(` is no regular expression: unclosed group");
+        assert_eq!(problems[0].message, "`(` is no valid regular expression: unclosed group");
     }
 }

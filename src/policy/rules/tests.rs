@@ -58,9 +58,12 @@ fn the_fast_forms_agree_with_the_regex_engine() {
     let forms = ["/a", "/a.*", "/a(/.*)", "/a(.*)", ".*", "(.*)", "/a|/b", "/a(/b.*)"];
     let paths = ["", "/", "/a", "/a/", "/a/b", "/ab", "/b", "/b/a", "/a/bc", "x/a"];
     for form in forms {
-        assert!(!matches!(Pattern::compile(form), Ok(Pattern::Expression(_))), "{form} has a fast form");
+        assert!(
+            !matches!(Pattern::compile(form, false), Ok(Pattern::Expression(_))),
+            "{form} has a fast form"
+        );
         let slow = Pattern::Expression(Regex::new(&format!(r"\A(?:{form})\z")).expect("valid"));
-        let fast = Pattern::compile(form).expect("valid");
+        let fast = Pattern::compile(form, false).expect("valid");
         for path in paths {
             assert_eq!(fast.matches(path), slow.matches(path), "{form} on {path}");
             if fast.matches(path) {
@@ -160,13 +163,6 @@ fn what_re2_does_not_have_is_refused_with_a_remedy() {
 }
 
 #[test]
-fn groups_inside_groups_are_noticed() {
-    assert!(RuleSet::has_nested_groups("/(a(b))"));
-    assert!(!RuleSet::has_nested_groups("/(a)(b)"));
-    assert!(!RuleSet::has_nested_groups("/(a(?:b))"));
-}
-
-#[test]
 fn hosts_compare_without_regard_to_case_and_to_a_final_dot() {
     let set = rules(RuleSource { host: Some("admin[.]test|shop[.]test"), ..RuleSource::default() });
     for host in ["admin.test", "ADMIN.test", "admin.test.", "Shop.Test:8080"] {
@@ -175,4 +171,35 @@ fn hosts_compare_without_regard_to_case_and_to_a_final_dot() {
     for host in ["admin.tests", "admin.test..", "xadmin.test"] {
         assert!(!set.holds("/", &Request::for_test("GET", "/", &[("host", host)])), "{host}");
     }
+}
+
+#[test]
+fn a_header_rule_sees_what_the_client_sent_and_hosts_in_any_case() {
+    let holds = |name: &str, pattern: &str, request: &Request| {
+        rules(RuleSource { headers: vec![(name, pattern)], ..RuleSource::default() }).holds("/", request)
+    };
+    let mut request = Request::for_test("POST", "/", &[("host", "API.test"), ("x-a", "b")]);
+    assert!(holds("Host", "api.test", &request) && holds("host", "Api[.]Test", &request));
+    assert!(!holds("content-length", ".*", &request) && !holds("upgrade", ".*", &request));
+    request.body = crate::http::Body::Whole("seven b".into());
+    let protocols = request.headers.push_text(b"websocket");
+    request.upgrade = Some(protocols);
+    assert!(holds("Content-Length", "[0-9]", &request) && holds("Upgrade", "websocket", &request));
+    assert!(holds("x-a", "b", &request) && !holds("x-a", "B", &request));
+}
+
+#[test]
+fn a_host_pattern_is_folded_whatever_form_it_has() {
+    for source in ["Api.Test", "API[.]TEST|www", "API.*", "(?:A)pi[.]t(.*)"] {
+        let set = rules(RuleSource { host: Some(source), ..RuleSource::default() });
+        for host in ["api.test", "API.TEST"] {
+            assert!(set.holds("/", &Request::for_test("GET", "/", &[("host", host)])), "{source} on {host}");
+        }
+        assert!(!set.holds("/", &Request::for_test("GET", "/", &[("host", "b.test")])), "{source}");
+    }
+}
+
+#[test]
+fn escapes_in_a_path_rule_are_those_of_the_one_spelling() {
+    assert!(path_rule("/a%2fb.*").holds("/a%2Fbc", &Request::for_test("GET", "/", &[])));
 }

@@ -49,7 +49,7 @@ fn attributes_of_the_request_in_the_request_half() {
             ("attributes.headers['x-none']", "null"),
             (
                 "attributes.headers",
-                r#"{"host":"shop.test:8080","x-tenant":"acme","accept":"a, b","content-length":"5"}"#,
+                r#"{"host":"shop.test:8080","content-length":"5","x-tenant":"acme","accept":"a, b"}"#,
             ),
             ("authentication.principal", "null"),
             ("payload", "null"),

@@ -20,7 +20,7 @@ pub(super) fn compile_rules(
                 .about(subject)
                 .at(location.clone())
                 .field(format!("rules[{index}].{}", error.field));
-            found.help = error.help;
+            found.help = vec![error.help];
             run.diagnostics.push(found);
         })
         .ok()

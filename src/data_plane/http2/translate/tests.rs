@@ -197,12 +197,13 @@ fn every_path_that_http_1_1_forwards_can_be_forwarded() {
         let head = outgoing(&Request::for_test("GET", path, &[]), "h", Scheme::HTTP, None).unwrap();
         head.uri().path_and_query().unwrap().to_string()
     };
-    for path in ["/%2F%3f", "/:@!$&'()*+,;=", "/?a=%20&b"] {
+    for path in ["/%2F%3F", "/:@!$&'()*+,;=", "/?a=%20&b"] {
         assert_eq!(forwarded(path), path);
     }
     for byte in "\"<>[]^`{|}".chars() {
         let path = forwarded(&format!("/a{byte}?b{byte}"));
         let escaped = format!("%{:02X}", u32::from(byte));
+        assert!(path.starts_with(&format!("/a{escaped}?b")), "{path}");
         assert_eq!(path.replace(&escaped, &byte.to_string()), format!("/a{byte}?b{byte}"));
     }
 }
