@@ -7,10 +7,13 @@ use crate::{
     actors::reconciler::Described,
     base::secret::{REDACTED, names_secret},
     document::{Node, NodeValue},
-    resources::ResourceState,
+    resources::{BoundPolicy, Instance, ResolvedModel, ResourceState, Service},
 };
 
-/// `{"generation": …, "digest": …, "resources": [{apiVersion, kind, metadata, spec, origin, status}]}`
+/// `{"generation": …, "digest": …, "resources": [{apiVersion, kind, metadata, spec, origin, status}],
+/// "effective": {"apiInstances": [{name, address, blocked?, policies, routes}], "services": [{name, address,
+/// blocked?, policies}]}}`: what was written, and what came of it under the names that it has in logs and
+/// metrics, policies in the order in which requests meet them.
 pub fn dump(described: &Described) -> Value {
     let resources = described.model.iter().flat_map(|model| &model.resources);
     let resources: Vec<Value> = resources.map(|state| resource(state, &described.not_ready)).collect();
@@ -18,7 +21,44 @@ pub fn dump(described: &Described) -> Value {
         "generation": described.last.generation,
         "digest": described.last.digest,
         "resources": resources,
+        "effective": described.model.as_deref().map(effective),
     })
+}
+
+fn effective(model: &ResolvedModel) -> Value {
+    let instance = |instance: &Instance| {
+        let routes = instance.routes.iter().map(|route| {
+            let to = route
+                .destinations
+                .iter()
+                .map(|to| json!({"service": to.service.to_string(), "path": to.path, "weight": to.weight}));
+            json!({"name": route.name.to_string(), "destinations": to.collect::<Vec<_>>()})
+        });
+        json!({
+            "name": instance.name.to_string(),
+            "address": instance.address.to_string(),
+            "blocked": instance.blocked,
+            "policies": policies(&instance.policies),
+            "routes": routes.collect::<Vec<_>>(),
+        })
+    };
+    let service = |service: &Service| {
+        json!({
+            "name": service.name.to_string(),
+            "address": service.address.to_string(),
+            "blocked": service.blocked,
+            "policies": policies(&service.policies),
+        })
+    };
+    json!({
+        "apiInstances": model.instances.iter().map(instance).collect::<Vec<_>>(),
+        "services": model.services.iter().map(service).collect::<Vec<_>>(),
+    })
+}
+
+fn policies(chain: &[BoundPolicy]) -> Value {
+    let policy = |policy: &BoundPolicy| json!({"name": policy.binding.to_string(), "policy": policy.policy, "order": policy.order});
+    chain.iter().map(policy).collect()
 }
 
 fn resource(state: &ResourceState, not_ready: &[(String, String)]) -> Value {
@@ -51,9 +91,10 @@ fn value(node: &Node, secret: bool) -> Value {
             let secret_header = header.flatten().is_some_and(|name| names_secret(&name));
             let mut map = Map::new();
             for (key, child) in entries.iter() {
+                let token = child.as_text().is_some_and(|text| looks_like_token(text));
                 let hidden = secret
                     || names_secret(&key.text)
-                    || (secret_header && key.text.eq_ignore_ascii_case("value"))
+                    || ((secret_header || token) && key.text.eq_ignore_ascii_case("value"))
                     || (key.text.eq_ignore_ascii_case("header")
                         // A list of a name and a value, or both in one text.
                         && child.as_text().is_none_or(|text| names_secret(text)));
@@ -65,8 +106,48 @@ fn value(node: &Node, secret: bool) -> Value {
         NodeValue::Null => Value::Null,
         NodeValue::Scalar { .. } if secret => REDACTED.into(),
         NodeValue::Scalar { text, .. } if text.contains("PRIVATE KEY") => REDACTED.into(),
+        NodeValue::Scalar { text, .. } if is_location(text) => location(text).into(),
         NodeValue::Scalar { .. } => serde_json::to_value(node).unwrap_or(Value::Null),
     }
+}
+
+/// Long, of letters and digits, and no words: what a service gives out to be sent back to it. Bearers
+/// and the like say what they are.
+fn looks_like_token(text: &str) -> bool {
+    let text = text.strip_prefix("Bearer ").or(text.strip_prefix("Basic ")).unwrap_or(text);
+    let of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-.~".contains(&byte);
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    text.len() >= 20 && digits >= 3 && !text.contains("://") && text.bytes().all(of_token)
+}
+
+/// A path or an address, in which collectors take their tokens.
+fn is_location(text: &str) -> bool {
+    text.starts_with('/') || text.contains("://")
+}
+
+/// Without user and password, without the values of the query, and without segments that look like tokens.
+fn location(text: &str) -> String {
+    let (address, query) =
+        text.split_once('?').map_or((text, None), |(address, query)| (address, Some(query)));
+    let (scheme, rest) = address
+        .split_once("://")
+        .map_or(("", address), |(_, rest)| (&address[..address.len() - rest.len()], rest));
+    let mut segments: Vec<&str> = rest.split('/').collect();
+    let userinfo = segments[0].rfind('@').filter(|_| !scheme.is_empty());
+    let host = userinfo.map(|at| format!("{REDACTED}{}", &segments[0][at..]));
+    if let Some(host) = &host {
+        segments[0] = host;
+    }
+    for segment in segments.iter_mut().skip(1).filter(|segment| looks_like_token(segment)) {
+        *segment = REDACTED;
+    }
+    let mut shown = format!("{scheme}{}", segments.join("/"));
+    for (index, pair) in query.iter().flat_map(|query| query.split('&')).enumerate() {
+        let name = pair.split_once('=').map(|(name, _)| name);
+        shown.push(if index == 0 { '?' } else { '&' });
+        shown.push_str(&name.map_or(pair.to_owned(), |name| format!("{name}={REDACTED}")));
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -92,6 +173,26 @@ mod tests {
              clientSecret: {nested: [hunter2]}\n",
         );
         assert!(!dumped.contains("hunter2"), "{dumped}");
+        let tokens = shown(
+            "inboundHeaders: [{key: x-backend, value: abcdef0123456789abcdef}, {key: x-b, value: Bearer abc0123456789.abcdef-gh}]\n\
+             URI: /v1/input/abcdef0123456789abcdef?dd-api-key=hunter2&plain\n\
+             address: https://user:hunter2@collector.test/a\n\
+             seen: [/items/2024-11-28, 'https://a.test:8443/v2?x', /products(/.*)]\n",
+        );
+        for secret in ["abcdef", "hunter2"] {
+            assert!(!tokens.contains(secret), "{tokens}");
+        }
+        for kept in [
+            "/v1/input/",
+            "dd-api-key=",
+            "plain",
+            "@collector.test/a",
+            "/items/2024-11-28",
+            "a.test:8443/v2",
+            "/products(/.*)",
+        ] {
+            assert!(tokens.contains(kept), "{kept}: {tokens}");
+        }
         assert!(dumped.contains("\"username\":\"u\"") && dumped.contains("seen"), "{dumped}");
     }
 }

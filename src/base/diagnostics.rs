@@ -1,12 +1,12 @@
 //! Findings about configuration: what is wrong, where, why, and what to do.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashSet, fmt, sync::Arc};
 
 use serde::Serialize;
 
 use super::ids::ResourceName;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     Error,
@@ -34,7 +34,7 @@ impl fmt::Display for Subject {
 
 /// A place in a source file. Line and column count from 1, the column in characters; `line_text`
 /// is that line, for the excerpt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Location {
     pub file: Arc<str>,
     pub line: usize,
@@ -49,7 +49,7 @@ impl fmt::Display for Location {
 }
 
 /// One finding.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
     pub severity: Severity,
     pub subject: Option<Subject>,
@@ -186,6 +186,16 @@ impl Diagnostics {
 
     pub fn extend(&mut self, other: impl IntoIterator<Item = Diagnostic>) {
         self.0.extend(other);
+    }
+
+    /// In the order of the files, each thing once: a policy that is bound to a hundred APIs is built a
+    /// hundred times.
+    pub fn tidy(&mut self) {
+        let place =
+            |found: &Diagnostic| found.location.as_ref().map(|at| (Arc::clone(&at.file), at.line, at.column));
+        self.0.sort_by_cached_key(place);
+        let mut seen = HashSet::new();
+        self.0.retain(|found| seen.insert(found.clone()));
     }
 
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     path::PathBuf,
     time::Duration,
 };
@@ -10,7 +10,8 @@ use std::{
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::exit::Exit;
+use super::{exit::Exit, refuse_settings};
+use crate::settings::Sources;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Far above any dump; an answer that is larger is not ours.
@@ -18,14 +19,36 @@ const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
 #[derive(Args)]
 pub struct AdminAddress {
-    /// Address of the admin API
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = "PORTCULLIS_ADMIN__ADDRESS",
-        default_value = "127.0.0.1:9902"
-    )]
-    admin: SocketAddr,
+    /// Address of the admin API; without it that of the gateway's settings
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<SocketAddr>,
+    /// Settings file (YAML) of the gateway
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+}
+
+impl AdminAddress {
+    /// Where the gateway that has the same settings as this command is to be asked.
+    fn find(&self) -> Result<SocketAddr, Exit> {
+        if let Some(address) = self.admin {
+            return Ok(address);
+        }
+        let loaded = Sources::of_process(self.settings.clone(), Vec::new()).load();
+        let loaded = loaded.map_err(|error| refuse_settings(&error))?;
+        let Some(mut address) = loaded.settings.admin.address else {
+            eprintln!(
+                "error: the admin API is off (`admin.address`)\n  = help: ask another gateway: --admin HOST:PORT"
+            );
+            return Err(Exit::Unavailable);
+        };
+        if address.ip().is_unspecified() {
+            // To listen on all addresses is to listen on this one too.
+            let loopback =
+                if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+            address.set_ip(loopback);
+        }
+        Ok(address)
+    }
 }
 
 #[derive(Args)]
@@ -72,13 +95,17 @@ enum Check {
 
 /// Prints the effective state.
 pub fn dump(args: &DumpArgs) -> Exit {
-    let body = match get(args.address.admin, "/config/dump") {
+    let address = match args.address.find() {
+        Ok(address) => address,
+        Err(exit) => return exit,
+    };
+    let body = match get(address, "/config/dump") {
         Ok((200, body)) => body,
-        Ok((status, _)) => return unavailable(args.address.admin, &format!("it answered {status}")),
-        Err(error) => return unavailable(args.address.admin, &error.to_string()),
+        Ok((status, _)) => return unavailable(address, &format!("it answered {status}")),
+        Err(error) => return unavailable(address, &error.to_string()),
     };
     let Ok(state) = serde_json::from_str::<Value>(&body) else {
-        return unavailable(args.address.admin, "its answer is no JSON");
+        return unavailable(address, "its answer is no JSON");
     };
     let outcome = match &args.output_directory {
         Some(folder) => write_files(&state, folder),
@@ -108,6 +135,8 @@ fn write_files(state: &Value, folder: &std::path::Path) -> io::Result<()> {
         ("Service", "services.json"),
         ("Configuration", "configurations.json"),
         ("Extension", "extensions.json"),
+        ("Secret", "secrets.json"),
+        ("Contract", "contracts.json"),
     ];
     let resources = state["resources"].as_array().cloned().unwrap_or_default();
     for (kind, file) in files {
@@ -115,7 +144,8 @@ fn write_files(state: &Value, folder: &std::path::Path) -> io::Result<()> {
         let text = serde_json::to_string_pretty(&of_kind).map_err(io::Error::other)?;
         std::fs::write(folder.join(file), text)?;
     }
-    Ok(())
+    let effective = serde_json::to_string_pretty(&state["effective"]).map_err(io::Error::other)?;
+    std::fs::write(folder.join("effective.json"), effective)
 }
 
 /// Exit code 0 for yes, 1 for no and for no answer.
@@ -127,11 +157,15 @@ pub fn probe(args: &ProbeArgs) -> Exit {
             args.allow_api_errors, args.allow_policy_errors, args.allow_envoy_errors
         ),
     };
-    match get(args.address.admin, &path) {
+    let address = match args.address.find() {
+        Ok(address) => address,
+        Err(exit) => return exit,
+    };
+    match get(address, &path) {
         Ok((200, _)) => Exit::Ok,
         Ok(_) => Exit::Failure,
         Err(error) => {
-            eprintln!("error: no gateway answers on {}: {error}", args.address.admin);
+            eprintln!("error: no gateway answers on {address}: {error}");
             Exit::Failure
         }
     }

@@ -7,7 +7,7 @@ use config::{Map, Source, Value as Node, ValueKind};
 use crate::base::{Diagnostic, Diagnostics, suggest::closest};
 
 use super::{
-    Settings,
+    Kind, Settings,
     read::Reader,
     source::Sources,
     table::{FILE_VARIABLE, NOT_SUPPORTED_YET, PREFIX, SETTINGS, Setting, TEST_VARIABLES},
@@ -185,10 +185,10 @@ impl Layer {
     fn flags(sources: &Sources, problems: &mut Diagnostics) -> Self {
         let mut layer = Self::default();
         for given in &sources.overrides {
-            if Setting::find(&given.key).is_none() {
+            let Some(setting) = Setting::find(&given.key) else {
                 problems.push(unknown(&given.key, &given.flag));
                 continue;
-            }
+            };
             let node = match layer.0.remove(&given.key).map(|node| node.kind) {
                 Some(ValueKind::Array(mut items)) => {
                     items.push(Node::new(Some(&given.flag), given.value.as_str()));
@@ -198,6 +198,10 @@ impl Layer {
                     Node::new(Some(&given.flag), first),
                     Node::new(Some(&given.flag), given.value.as_str()),
                 ]),
+                // A path may have a comma.
+                None if given.flag != "--set" && matches!(setting.kind, Kind::List(_)) => {
+                    ValueKind::Array(vec![Node::new(Some(&given.flag), given.value.as_str())])
+                }
                 None => ValueKind::String(given.value.clone()),
             };
             layer.0.insert(given.key.clone(), Node::new(Some(&given.flag), node));

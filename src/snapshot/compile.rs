@@ -4,6 +4,7 @@ mod policies;
 mod ports;
 mod rules;
 mod tls;
+mod unread;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -138,6 +139,8 @@ impl Compiler {
             engine: run.engine,
             upstreams,
         };
+        let mut said = HashSet::new();
+        run.not_ready.retain(|entry| said.insert(entry.clone()));
         Compiled { snapshot, diagnostics: run.diagnostics, not_ready: run.not_ready }
     }
 

@@ -22,3 +22,6 @@ pub use plan::{DestinationPlan, InstancePlan, RoutePlan, Snapshot};
 pub use reconcile::{Generation, Look, Reconciliation};
 pub use router::Router;
 pub use upstream::{UpstreamId, UpstreamPlan};
+
+#[cfg(test)]
+mod tests;

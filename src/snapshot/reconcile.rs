@@ -1,8 +1,8 @@
 //! From folders to the next snapshot: what `run` does on each change and `validate` does once.
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
 
-use super::{Compiled, Compiler, EngineSettings, Snapshot, tls};
+use super::{Compiled, Compiler, EngineSettings, Snapshot, plan::covers, tls};
 use crate::{
     base::{Diagnostic, Diagnostics, Subject},
     policies::names::Catalog,
@@ -83,8 +83,15 @@ impl Reconciliation {
         let log = log_plan(&model.settings);
         let mut all = model.diagnostics.clone();
         all.extend(diagnostics);
+        all.extend(self.compiler.check_unread(
+            &scan.set,
+            self.settings.limits.buffered_body,
+            &*self.environment,
+        ));
         all.extend(log.check());
         all.extend(self.proxy_protocol_advice(&model.settings));
+        all.extend(self.admin_port_taken(&model));
+        all.tidy();
         let model = Arc::new(model);
         self.model = Some(Arc::clone(&model));
         let broken = scan.set.broken().cloned().collect();
@@ -103,6 +110,32 @@ impl Reconciliation {
                 .help("name the load balancers' networks in the setting `proxy_protocol.trusted_sources`")
                 .into()
         })
+    }
+
+    /// Addresses of APIs and probes that the admin API has: one of the two would not be opened.
+    fn admin_port_taken(&self, model: &ResolvedModel) -> Vec<Diagnostic> {
+        let Some(admin) = self.settings.admin.address else { return Vec::new() };
+        let taken = |found: Diagnostic| {
+            found.help("choose another port, or move the admin API: the setting `admin.address`")
+        };
+        let mut all = Vec::new();
+        for instance in &model.instances {
+            let address = SocketAddr::new(instance.address.host, instance.address.port);
+            if covers(&address, &admin) || covers(&admin, &address) {
+                let found = Diagnostic::error(format!("{admin} is the address of the admin API"))
+                    .about(&Subject::new("ApiInstance", instance.name.clone()))
+                    .at(instance.location.clone())
+                    .field("spec.address");
+                all.push(taken(found));
+            }
+        }
+        let probe = model.settings.probe.as_ref().filter(|probe| probe.enabled);
+        if let Some(port) =
+            probe.and_then(|probe| probe.port.as_ref()).filter(|port| port.value == admin.port())
+        {
+            all.push(taken(port.error(format!("{admin} is the address of the admin API")).into()));
+        }
+        all
     }
 
     /// The last generation was not put in force: the next look makes it again.

@@ -139,7 +139,7 @@ impl<'a> StructEntries<'a> {
                 continue;
             }
             // Nothing written after the colon is the same as not writing the field.
-            if !value.is_null() {
+            if !value.is_null() && !of.session.absent.contains(&std::ptr::from_ref(value)) {
                 found.push((field, Some(value)));
             }
         }

@@ -59,8 +59,11 @@ pub fn deserialize<T: DeserializeOwned>(node: &Node, path_prefix: &str) -> Deser
             }
             Err(failure) => failure,
         };
-        let Failure { mut problem, node: at, missing, filler } = failure;
+        let Failure { mut problem, node: at, missing, filler, empty } = failure;
         let at = at.unwrap_or(node);
+        if empty && session.absent.insert(at) {
+            continue;
+        }
         if !filler && let Some(problem) = problem.take() {
             errors.push(*problem);
         }
@@ -89,6 +92,8 @@ pub fn deserialize<T: DeserializeOwned>(node: &Node, path_prefix: &str) -> Deser
 struct Session {
     masked: HashSet<*const Node>,
     missing: HashSet<(*const Node, &'static str)>,
+    /// Empty texts that are no text: as a field of a struct, they count as not written.
+    absent: HashSet<*const Node>,
     warnings: RefCell<Vec<Problem>>,
 }
 
@@ -144,12 +149,15 @@ pub struct Failure {
     missing: Option<&'static str>,
     /// Caused by a filler, so not the user's doing.
     filler: bool,
+    /// An empty text where a number, a boolean or one of some words is expected (policies reference 1.4:
+    /// left empty is not configured).
+    empty: bool,
 }
 
 impl Failure {
     fn new(message: impl Into<String>) -> Self {
         let problem = Problem::error(&Place::nowhere(), "", message);
-        Self { problem: Some(Box::new(problem)), node: None, missing: None, filler: false }
+        Self { problem: Some(Box::new(problem)), node: None, missing: None, filler: false, empty: false }
     }
 
     fn help(mut self, text: impl Into<String>) -> Self {
@@ -160,7 +168,7 @@ impl Failure {
     }
 
     fn by_filler() -> Self {
-        Self { problem: None, node: None, missing: None, filler: true }
+        Self { problem: None, node: None, missing: None, filler: true, empty: false }
     }
 
     /// Fixes the place, unless an inner value did.
@@ -225,6 +233,7 @@ fn unknown_value(found: &str, allowed: &[&str]) -> Failure {
     if let Some(close) = crate::base::suggest::closest(found, allowed.iter().copied()) {
         failure = failure.help(format!("did you mean `{close}`?"));
     }
+    failure.empty = found.is_empty();
     failure.help(format!("allowed: {}", listed(allowed)))
 }
 

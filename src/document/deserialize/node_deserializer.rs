@@ -37,6 +37,7 @@ impl<'a> NodeDeserializer<'a> {
         {
             failure = failure.help(format!("the environment variable `{name}` is not set"));
         }
+        failure.empty = self.node.as_text().is_some_and(|text| text.is_empty());
         failure.at(self)
     }
 

@@ -44,6 +44,18 @@ impl PolicyDefinition for Cors {
         if !problems.is_empty() {
             return Err(problems);
         }
+        for (index, group) in config.origin_groups.iter().enumerate().filter(|_| config.support_credentials) {
+            for (list, names) in [("headers", &group.headers), ("exposedHeaders", &group.exposed_headers)] {
+                if names.iter().any(|name| name.trim() == "*") {
+                    let field = format!("originGroups[{index}].{list}");
+                    let problem =
+                        ConfigProblem::new(field, "with `supportCredentials`, browsers take `*` for a name");
+                    services.warn(
+                        problem.help("list the headers (Fetch standard, CORS protocol and credentials)"),
+                    );
+                }
+            }
+        }
         let groups = (!config.public_resource)
             .then(|| config.origin_groups.into_iter().map(Group::new).collect::<Vec<_>>());
         let everybody = groups.as_ref().is_none_or(|groups| groups.iter().any(Group::takes_any_origin));

@@ -164,7 +164,8 @@ impl From<config::Item> for Item {
         Self {
             name: item.item_name,
             message: data.message,
-            conditional: data.conditional,
+            // Left empty is not configured (policies reference 1.4).
+            conditional: data.conditional.filter(|condition| !condition.source().is_empty()),
             category: data.category.filter(|category| !category.is_empty()),
             level: data.level.into(),
             first_section: data.first_section,

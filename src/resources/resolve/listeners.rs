@@ -10,6 +10,7 @@ use crate::{
         kinds::GatewaySettings,
         model::{Instance, ListenAddress, ListenScheme},
     },
+    settings::RESERVED_PORT,
 };
 
 const NOT_IN_PLAIN_TEXT: &str = "the port is not opened: it must not answer in plain text";
@@ -189,10 +190,18 @@ impl Resolver<'_> {
     fn check_probe_port(&mut self, settings: &GatewaySettings, instances: &[Instance]) {
         let Some(probe) = settings.probe.as_ref().filter(|probe| probe.enabled) else { return };
         let Some(port) = &probe.port else { return };
-        if let Some(instance) = instances.iter().find(|instance| instance.address.port == port.value) {
-            let message =
-                format!("port {} of the probe is used by the ApiInstance {}", port.value, instance.name);
-            let problem = port.error(message).help("choose another port for one of them");
+        let instance = instances.iter().find(|instance| instance.address.port == port.value);
+        let message = match instance {
+            _ if port.value == RESERVED_PORT => {
+                Some(format!("port {RESERVED_PORT} is reserved for internal use"))
+            }
+            Some(instance) => {
+                Some(format!("port {} of the probe is used by the ApiInstance {}", port.value, instance.name))
+            }
+            None => None,
+        };
+        if let Some(message) = message {
+            let problem = port.error(message).help("choose another port for the probe");
             let configuration = self.probe_subject(port);
             match configuration {
                 Some(subject) => self.report.add(&subject, problem),

@@ -50,14 +50,10 @@ pub fn resolve(set: &ResourceSet, inputs: Inputs<'_>) -> ResolvedModel {
     let instances = resolver.open_instances(&settings);
     let services = resolver.finish_services();
     let resources = resolver.states();
-    let mut found: Vec<Diagnostic> =
-        set.diagnostics.iter().cloned().chain(resolver.report.diagnostics).collect();
-    found.sort_by(|a, b| {
-        let place = |d: &Diagnostic| d.location.as_ref().map(|l| (l.file.clone(), l.line, l.column));
-        place(a).cmp(&place(b))
-    });
     let mut diagnostics = Diagnostics::default();
-    diagnostics.extend(found);
+    diagnostics.extend(set.diagnostics.iter().cloned());
+    diagnostics.extend(resolver.report.diagnostics);
+    diagnostics.tidy();
     ResolvedModel {
         instances,
         services,

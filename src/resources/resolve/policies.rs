@@ -17,6 +17,9 @@ use crate::{
 pub(super) const TLS: &str = "tls";
 pub(super) const TLS_OUTBOUND: &str = "tls-outbound";
 
+/// Policies that act on the connections of a service, not on single requests.
+const CONNECTION_WIDE: [&str; 2] = ["circuit-breaker-flex", "idle-timeout-flex"];
+
 /// What `policyRef` refers to.
 enum Referred {
     BuiltIn { facts: PolicyFacts, spelled: Option<String> },
@@ -72,8 +75,14 @@ impl Resolver<'_> {
             self.refuse(&binding, &targets, problem, &message);
             return;
         }
-        let whole = if facts.direction == Direction::Tls { "port" } else { "API" };
-        if (facts.cors_first || facts.direction == Direction::Tls) && !binding.rules.is_empty() {
+        let of_connections = CONNECTION_WIDE.contains(&facts.name);
+        let whole = match facts.direction {
+            Direction::Tls => "port",
+            _ if of_connections => "service",
+            _ => "API",
+        };
+        let whole_only = facts.cors_first || facts.direction == Direction::Tls || of_connections;
+        if whole_only && !binding.rules.is_empty() {
             let message = format!("`{}` cannot be limited by rules; they are ignored", facts.name);
             let problem =
                 binding.policy.name.warning(message).help(format!("it applies to the whole {whole}"));

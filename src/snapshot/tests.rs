@@ -1,0 +1,62 @@
+//! Every bad file with the exact text of its findings, those of policies and of the compiler included, as
+//! `validate` prints them. After a deliberate change, write the expected texts anew with `BLESS=1` and
+//! read the difference.
+
+use std::{fmt::Write as _, fs, path::Path, sync::Arc, time::Instant};
+
+use super::{Look, Reconciliation};
+use crate::{settings::Settings, telemetry::metrics::Registry};
+
+/// The findings, and what is out of service.
+fn rendered(path: &Path, folder: &Path) -> String {
+    let mut settings = Settings::default();
+    settings.config.paths = vec![path.to_owned()];
+    let nothing_set = Arc::new(|_: &str| None);
+    let mut wanted = Reconciliation::new(Arc::new(settings), nothing_set, Arc::new(Registry::new(1)));
+    let (Look::Changed(generation), _) = wanted.look(Instant::now()) else { panic!("the first look") };
+    let mut text = String::new();
+    for found in generation.diagnostics.iter() {
+        writeln!(text, "{found}\n").expect("a String takes all");
+    }
+    for plan in generation.snapshot.instances() {
+        let state = plan.blocked.as_deref().map_or("open".to_owned(), |why| format!("503: {why}"));
+        writeln!(text, "{}: {state}", plan.name).expect("a String takes all");
+    }
+    let not_ready = generation.not_ready.iter().map(|(subject, reason)| (subject.to_string(), reason));
+    let of_model = generation
+        .model
+        .resources
+        .iter()
+        .filter_map(|state| state.ready.as_ref().err().map(|reason| (state.subject.to_string(), reason)));
+    for (subject, reason) in of_model.chain(not_ready) {
+        writeln!(text, "not ready: {subject}: {reason}").expect("a String takes all");
+    }
+    let text = text.replace(&format!("{}/", folder.display()), "");
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+#[test]
+fn bad_policies_end_in_exactly_these_findings() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/snapshot/fixtures");
+    let entries = fs::read_dir(&folder).expect("the folder of fixtures");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    paths.sort();
+    assert!(paths.len() >= 15, "{} fixtures", paths.len());
+    let mut wrong = String::new();
+    for path in paths {
+        let actual = rendered(&path, &folder);
+        assert!(actual.contains("error: ") || actual.contains("warning: "), "{} is good", path.display());
+        let expected_path = path.with_extension("expected");
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&expected_path, &actual).expect("a writable folder");
+        }
+        let expected = fs::read_to_string(&expected_path).unwrap_or_default();
+        if actual != expected {
+            let name = path.display();
+            write!(wrong, "=== {name}\n--- expected\n{expected}--- actual\n{actual}")
+                .expect("a String takes all");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}(BLESS=1 writes the expected texts anew)");
+}
