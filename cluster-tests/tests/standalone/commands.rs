@@ -1,9 +1,11 @@
 //! The commands beside `run`, and how each way to go wrong ends: exit codes 0, 1, 64 usage, 65 bad resources,
 //! 69 unavailable, 78 bad settings.
 
-use std::process::{Command, Output};
+use std::io::BufRead as _;
+use std::process::{Command, Output, Stdio};
 
 use cluster_tests::binary;
+use cluster_tests::client::{call, get};
 use cluster_tests::config::{api, documents};
 use cluster_tests::gateway::Plan;
 use cluster_tests::ports;
@@ -222,7 +224,8 @@ fn probe_is_ready_in_spite_of_the_errors_that_its_options_allow() {
     let bad = serde_json::json!([{"policyRef": {"name": "no-such-policy"}}]);
     let listen = format!("http://127.0.0.1:{port}");
     let value = cluster_tests::config::api_with("guarded", &listen, &upstream.url(), bad);
-    let gateway = Plan::new().with("api.yaml", &[value]).start_unready();
+    let good = api("beside", &format!("http://127.0.0.1:{}", ports::free()), &upstream.url());
+    let gateway = Plan::new().with("api.yaml", &[value, good]).start_unready();
     let admin = gateway.admin_address().to_string();
     let all = ["--allow-api-errors", "--allow-envoy-errors", "--allow-policy-errors"];
     let probe = |options: &[&str]| {
@@ -297,4 +300,75 @@ fn dump_prints_every_resource_with_its_condition_and_no_secret() {
     assert_exit(&portcullis(&["dump", "--admin", &admin, "--output-directory", &target], &[]), 0);
     let written = std::fs::read_to_string(folder.path().join("api-instances.json")).expect("a file per kind");
     assert!(written.contains("guarded"), "{written}");
+}
+
+#[test]
+fn the_demo_serves_what_it_says_or_says_that_its_port_is_taken() {
+    let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let free = free(8080) && free(9080) && free(9902);
+    let mut demo = Command::new(binary::portcullis());
+    demo.arg("demo").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut demo = demo.spawn().expect("the binary starts");
+    if !free {
+        println!("the demo's ports are taken here: tested is only that it says so");
+        let output = demo.wait_with_output().expect("an end");
+        assert_exit(&output, 69);
+        assert!(
+            said(&output).contains("cannot listen") || said(&output).contains("is taken"),
+            "{}",
+            said(&output)
+        );
+        return;
+    }
+    let mut lines = std::io::BufReader::new(demo.stdout.take().expect("piped above")).lines();
+    let greeting =
+        lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("The demo gateway serves")));
+    assert!(greeting.is_some(), "it greets");
+    let at = ([127, 0, 0, 1], 8080).into();
+    let routed = get(at, "/shop/items/7");
+    assert_eq!((routed.status, routed.json()["target"].as_str()), (200, Some("/v2/7")));
+    assert_eq!(get(at, "/private/notes").status, 401);
+    assert_eq!(call(at, "GET", "/private/notes", "Authorization: Basic ZGVtbzpkZW1v\r\n", "").status, 200);
+    let limited: Vec<u16> = (0..6).map(|_| get(at, "/limited/").status).collect();
+    assert_eq!(limited, [200, 200, 200, 200, 200, 429]);
+    let admin = Command::new("curl").args(["-sf", "http://127.0.0.1:9902/status"]).output().expect("curl");
+    assert!(said(&admin).contains("\"ready\":true"), "{}", said(&admin));
+    let status = Command::new("kill").args(["-TERM", &demo.id().to_string()]).status();
+    assert!(status.is_ok_and(|status| status.success()));
+    assert!(demo.wait().is_ok_and(|status| status.success()), "it ends with code 0");
+}
+
+#[test]
+fn dump_and_probe_find_the_gateway_by_its_settings() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let gateway = Plan::new()
+        .with("api.yaml", &[api("found", &format!("http://127.0.0.1:{port}"), &upstream.url())])
+        .start();
+    let (_folder, settings) = file(&format!("admin:\n  address: {}\n", gateway.admin_address()));
+    let dumped = portcullis(&["dump", "--format", "json", "--settings", &settings], &[]);
+    assert_exit(&dumped, 0);
+    let state: serde_json::Value = serde_json::from_slice(&dumped.stdout).expect("JSON");
+    assert_eq!(state["effective"]["apiInstances"][0]["name"], "default/found");
+    assert_eq!(
+        state["effective"]["apiInstances"][0]["routes"][0]["destinations"][0]["service"],
+        "default/found-up"
+    );
+    let address = gateway.admin_address().to_string();
+    assert_exit(
+        &portcullis(&["probe", "--check", "readiness"], &[("PORTCULLIS_ADMIN__ADDRESS", &address)]),
+        0,
+    );
+    let off = portcullis(&["probe", "--check", "liveness"], &[("PORTCULLIS_ADMIN__ADDRESS", "off")]);
+    assert_exit(&off, 69);
+    assert!(said(&off).contains("admin.address"), "{}", said(&off));
+}
+
+#[test]
+fn a_path_may_have_a_comma() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("a,b.yaml");
+    std::fs::write(&path, "{").expect("a writable folder");
+    let output = portcullis(&["validate", &path.display().to_string()], &[]);
+    assert_exit(&output, 65);
+    assert!(said(&output).contains("a,b.yaml:1"), "{}", said(&output));
 }

@@ -17,6 +17,10 @@ fn plain(name: &str, port: u16, upstream: &Upstream) -> Value {
     api(name, &format!("http://127.0.0.1:{port}"), &upstream.url())
 }
 
+fn plain_at(name: &str, address: &str, upstream: &Upstream) -> Value {
+    api(name, address, &upstream.url())
+}
+
 #[test]
 fn without_an_api_the_gateway_is_alive_and_never_ready_until_one_is_deployed() {
     let (upstream, port) = (Upstream::echo("up"), ports::free());
@@ -112,16 +116,87 @@ fn the_log_level_changes_at_run_time() {
     let (upstream, port) = (Upstream::echo("up"), ports::free());
     let gateway = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]).start();
     let put = |level: &str| {
-        let plain = call(gateway.admin_address(), "PUT", "/log/level", "Content-Type: text/plain\r\n", level);
-        if plain.status < 300 {
-            return plain.status;
-        }
-        let body = json!({"level": level}).to_string();
-        call(gateway.admin_address(), "PUT", "/log/level", "Content-Type: application/json\r\n", &body).status
+        call(gateway.admin_address(), "PUT", "/log/level", "Content-Type: text/plain\r\n", level).status
     };
-    assert!(put("debug") < 300);
+    // Its reload is said at level info.
+    let says_reloads = |port: u16| {
+        let before = gateway.lines().len();
+        let _ = gateway.apply("other.yaml", &[plain("other", port, &upstream)]);
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        gateway.lines()[before..].iter().any(|line| line.contains("applied"))
+    };
+    assert!(says_reloads(ports::free()));
     assert!(put("error") < 300);
+    assert!(!says_reloads(ports::free()));
     assert!((400..500).contains(&put("loudest")), "an unknown level is refused");
+    assert!(!says_reloads(ports::free()), "and changes nothing");
+    assert!(put("debug") < 300);
+    assert!(says_reloads(ports::free()));
+}
+
+#[test]
+fn sigusr1_opens_log_files_anew() {
+    let (upstream, port, logs) =
+        (Upstream::echo("up"), ports::free(), tempfile::tempdir().expect("a folder"));
+    let output = json!({"logging": {
+        "outputs": [{"name": "disk", "type": "file", "parameters": {"path": logs.path(), "file": "gateway.log"}}],
+        "runtimeLogs": {"logLevel": "info", "outputs": ["disk"]},
+    }});
+    let files = [plain("api", port, &upstream), configuration("logs", output)];
+    let gateway = Plan::new().with("api.yaml", &files).start();
+    let (current, moved) = (logs.path().join("gateway.log"), logs.path().join("gateway.log.1"));
+    let holds = |path: &std::path::Path, text: &str| {
+        std::fs::read_to_string(path).is_ok_and(|found| found.contains(text))
+    };
+    let _ = gateway.apply("other.yaml", &[plain("first", ports::free(), &upstream)]);
+    eventually("the first line", || holds(&current, "generation 2").then_some(()));
+    std::fs::rename(&current, &moved).expect("a writable folder");
+    gateway.signal("USR1");
+    eventually("a new file", || current.exists().then_some(()));
+    let _ = gateway.apply("other.yaml", &[plain("second", ports::free(), &upstream)]);
+    eventually("the next line in it", || holds(&current, "generation 3").then_some(()));
+    assert!(
+        holds(&moved, "generation 2") && !holds(&moved, "generation 3") && !holds(&current, "generation 2")
+    );
+}
+
+#[test]
+fn a_config_map_that_is_swapped_by_symbolic_link_is_one_change() {
+    let upstream = Upstream::echo("up");
+    let volume = tempfile::tempdir().expect("a folder");
+    let port = ports::free();
+    // What Kubernetes makes of a ConfigMap: files are links into `..data`, which is a link to the version.
+    let version = |name: &str, prefix: &str| {
+        let folder = volume.path().join(name);
+        std::fs::create_dir(&folder).expect("a writable folder");
+        for n in 0..3 {
+            let api =
+                plain_at(&format!("api{n}"), &format!("http://127.0.0.1:{port}/{prefix}{n}"), &upstream);
+            let text = cluster_tests::config::documents(&[api]);
+            std::fs::write(folder.join(format!("api{n}.yaml")), text).expect("a writable folder");
+        }
+    };
+    let point_to = |name: &str| {
+        let staged = volume.path().join("..data_tmp");
+        std::os::unix::fs::symlink(name, &staged).expect("a link");
+        std::fs::rename(&staged, volume.path().join("..data")).expect("a swap");
+    };
+    version("..one", "a");
+    point_to("..one");
+    for n in 0..3 {
+        let file = format!("api{n}.yaml");
+        std::os::unix::fs::symlink(format!("..data/{file}"), volume.path().join(&file)).expect("a link");
+    }
+    let gateway = Plan::new().argument("--config").argument(&volume.path().display().to_string()).start();
+    let status = |path: &str| get(local(port), path).status;
+    assert_eq!([status("/a0/x"), status("/a2/x"), status("/b0/x")], [200, 200, 404]);
+    version("..two", "b");
+    point_to("..two");
+    std::fs::remove_dir_all(volume.path().join("..one")).expect("the old version goes");
+    eventually("the new version", || (status("/b0/x") == 200).then_some(()));
+    assert_eq!([status("/b1/x"), status("/b2/x"), status("/a0/x")], [200, 200, 404]);
+    let generation = gateway.metric("portcullis_config_generation", &[]);
+    assert_eq!(generation, 2.0, "one change");
 }
 
 #[test]
