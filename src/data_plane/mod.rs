@@ -9,6 +9,7 @@ pub mod forward;
 pub mod handshake;
 pub mod http1;
 pub mod http2;
+mod panic;
 pub mod pool;
 pub mod proxy_protocol;
 pub mod refusal;

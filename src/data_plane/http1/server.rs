@@ -9,14 +9,12 @@
 //! | `send` | sends the final response |
 //! | `upgrade` | from a 101 to a tunnel |
 //! | `closing` | ends the connection so that the client gets what was sent |
-//! | `panic` | what a panic comes to |
 
 mod answer;
 mod body;
 mod closing;
 mod heads;
 mod interim;
-mod panic;
 mod send;
 mod upgrade;
 

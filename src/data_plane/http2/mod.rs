@@ -20,8 +20,23 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// upload (256 KiB in 20 ms are 13 MB/s) and what a stalled stream holds in memory.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// Window of one connection: what all streams of a peer together may hold in memory.
+/// Window of a client's connection: what all its streams together may hold in memory. Streams of one client
+/// may have to wait for each other.
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// Windows towards an upstream, whose connections are shared by clients that have nothing to do with each
+/// other: each stream has its own part of the connection's window, so that clients who do not read stop
+/// nobody else. A stream may hold 128 KiB (in 5 ms that is 26 MB/s).
+const UPSTREAM_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+/// Streams that one connection carries at the most, whatever the upstream would allow.
+const UPSTREAM_STREAMS_MAX: u32 = 256;
+const UPSTREAM_CONNECTION_WINDOW_BYTES: u32 = UPSTREAM_STREAM_WINDOW_BYTES * UPSTREAM_STREAMS_MAX;
+
+/// What unread DATA frames may cost beyond their payload before `h2` ends the connection; it reckons 256
+/// bytes for a small frame, so these are 16,000 of a client and 64,000 of an upstream: a stream of small
+/// messages whose reader is slow is no attack.
+const FRAME_OVERHEAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+const UPSTREAM_FRAME_OVERHEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The smallest frame size that RFC 9113 allows, and the fairest to the streams that share a connection.
 const FRAME_BYTES_MAX: u32 = 16 * 1024;

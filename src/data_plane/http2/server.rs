@@ -16,7 +16,8 @@ use h2::{
 };
 
 use super::{
-    CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, SEND_BUFFER_BYTES_MAX, STREAM_WINDOW_BYTES,
+    CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, FRAME_OVERHEAD_BYTES_MAX, SEND_BUFFER_BYTES_MAX,
+    STREAM_WINDOW_BYTES,
     chunk::Chunk,
     io::{Io, LINGER},
     meter::{Meter, RESETS_MAX},
@@ -99,6 +100,7 @@ fn builder(engine: &EngineSettings) -> server::Builder {
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
+        .data_frame_budget(FRAME_OVERHEAD_BYTES_MAX)
         .max_concurrent_streams(STREAMS_MAX)
         // Resets are the meter's to count; `h2` alone would end the connection at the 21st early one.
         .max_pending_accept_reset_streams(RESETS_MAX as usize)

@@ -17,7 +17,8 @@ use h2::{
 use tokio::sync::Notify;
 
 use super::{
-    CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, SEND_BUFFER_BYTES_MAX, STREAM_WINDOW_BYTES, chunk::Chunk,
+    FRAME_BYTES_MAX, SEND_BUFFER_BYTES_MAX, UPSTREAM_CONNECTION_WINDOW_BYTES,
+    UPSTREAM_FRAME_OVERHEAD_BYTES_MAX, UPSTREAM_STREAM_WINDOW_BYTES, UPSTREAM_STREAMS_MAX, chunk::Chunk,
     io::Io, meter::Meter,
 };
 use crate::{
@@ -34,10 +35,6 @@ use crate::{
 /// Connections of one worker to one upstream. A second one is opened when the first has no room for
 /// another stream; each costs the upstream memory, and more than a few add nothing.
 const CONNECTIONS_MAX: usize = 8;
-
-/// Streams that one connection carries at the most, whatever the upstream would allow: beyond, one lost
-/// packet or one slow reader would stall too many.
-const STREAMS_MAX: usize = 256;
 
 /// An upstream that has been silent for so long while requests wait for it is asked for a sign of life,
 /// and has so long to give one.
@@ -93,7 +90,9 @@ impl SharedConnection {
     }
 
     fn has_room(&self) -> bool {
-        !self.ended.get() && self.streams.get() < self.requests.current_max_send_streams().min(STREAMS_MAX)
+        !self.ended.get()
+            && self.streams.get()
+                < self.requests.current_max_send_streams().min(UPSTREAM_STREAMS_MAX as usize)
     }
 
     /// Whether its peer still takes requests.
@@ -266,9 +265,10 @@ impl Drop for Connecting {
 fn builder(engine: &EngineSettings) -> client::Builder {
     let mut builder = client::Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_window_size(UPSTREAM_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(UPSTREAM_CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
+        .data_frame_budget(UPSTREAM_FRAME_OVERHEAD_BYTES_MAX)
         .max_header_list_size(engine.head_bytes_max as u32)
         .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
         .enable_push(false);
@@ -294,7 +294,8 @@ async fn drive(
         if pin!(&mut connection).poll(cx).is_ready() || meter.is_flooded() {
             return Poll::Ready(());
         }
-        if asked && pings.as_mut().is_some_and(|pings| pings.poll_pong(cx).is_ready()) {
+        // Always: an answer that nobody has looked at would be in the way of the next question.
+        if pings.as_mut().is_some_and(|pings| pings.poll_pong(cx).is_ready()) {
             asked = false;
         }
         if meter.is_ended() || !watch.is_due(Timer::Connection) {
@@ -319,6 +320,9 @@ async fn drive(
     .await;
 }
 
+/// Whether an answer is due: a question of before may still be open.
 fn ask(pings: &mut Option<PingPong>) -> bool {
-    pings.as_mut().is_some_and(|pings| pings.send_ping(Ping::opaque()).is_ok())
+    let Some(pings) = pings else { return false };
+    let _ = pings.send_ping(Ping::opaque());
+    true
 }

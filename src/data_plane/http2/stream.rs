@@ -24,9 +24,11 @@ use crate::{
     data_plane::{
         client_side::ClientSide,
         http1::head::HeadRules,
+        panic::guard,
         refusal::Refusal,
         serving::{Outcome, Serving, refuse},
         timers::{Timer, Watch},
+        worker::Worker,
     },
     http::{Body, BodyError, BodySource, Headers, Length, Request, Response, Step, Version},
     policy::Exchange,
@@ -106,20 +108,20 @@ async fn answer(
         Err(refusal) => {
             let (response, exchange) = refuse(worker, &pin, &connection.peer, refusal, LINGER);
             let response = if is_grpc { grpc::in_shape(response) } else { response };
-            stream.send(response, to_head, &exchange).await;
+            stream.send(worker, response, to_head, &exchange).await;
             return;
         }
     };
     let mut request = stream.request(head, connection);
     let serving = Serving::begin(worker, &pin, &mut request);
-    let response = stream.unless_gone(serving.response(request, &*stream)).await;
+    let response = stream.unless_gone(worker, &serving.exchange, serving.response(request, &*stream)).await;
     let (status, response_bytes) = match response {
         None => (0, 0),
         Some(response) => {
             // Counted as what it is, even where gRPC clients are told in their way.
             let status = response.status;
             let response = if is_grpc { grpc::in_shape(response) } else { response };
-            (status, stream.send(response, to_head, &serving.exchange).await)
+            (status, stream.send(worker, response, to_head, &serving.exchange).await)
         }
     };
     serving.finish(Outcome { status, request_bytes: stream.received.get(), response_bytes });
@@ -147,11 +149,17 @@ impl Stream {
     }
 
     /// Waits for a response; `None` when the client has reset the stream, or is gone.
-    async fn unless_gone(&self, serving: impl Future<Output = Response>) -> Option<Response> {
+    async fn unless_gone(
+        &self,
+        worker: &Worker,
+        exchange: &Exchange,
+        serving: impl Future<Output = Response>,
+    ) -> Option<Response> {
         let mut serving = pin!(serving);
         poll_fn(|cx| {
-            if let Poll::Ready(response) = serving.as_mut().poll(cx) {
-                return Poll::Ready(Some(response));
+            if let Poll::Ready(served) = guard(worker, exchange, || serving.as_mut().poll(cx)) {
+                let failed = |_| exchange.stamped(Response::json_error(500, "Internal Server Error"));
+                return Poll::Ready(Some(served.unwrap_or_else(failed)));
             }
             self.respond.borrow_mut().poll_reset(cx).map(|_| None)
         })
@@ -159,7 +167,7 @@ impl Stream {
     }
 
     /// Sends a response; the payload bytes that were handed over.
-    async fn send(&self, response: Response, to_head: bool, exchange: &Exchange) -> u64 {
+    async fn send(&self, worker: &Worker, response: Response, to_head: bool, exchange: &Exchange) -> u64 {
         let (head, follows) = translate::response(&response, to_head);
         self.answered.set(true);
         let sending = self.respond.borrow_mut().send_response(head, follows.is_none());
@@ -172,7 +180,10 @@ impl Stream {
         self.watch.arm(Timer::StreamIdle, exchange.stream_idle_timeout());
         poll_fn(|cx| {
             let progress = || self.watch.restart(Timer::StreamIdle);
-            let outcome = sender.poll_send(cx, &mut body, &self.meter, &progress);
+            let outcome = guard(worker, exchange, || sender.poll_send(cx, &mut body, &self.meter, &progress));
+            if let Poll::Ready(Err(_)) = outcome {
+                sender.reset(Reason::INTERNAL_ERROR);
+            }
             if outcome.is_pending() && self.watch.is_due(Timer::StreamIdle) {
                 sender.reset(Reason::CANCEL);
                 return Poll::Ready(());

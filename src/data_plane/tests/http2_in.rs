@@ -16,11 +16,14 @@ use tokio::{
 use super::bench::{Bench, ROOMY, accepted, answer_all, run, upstream};
 use crate::data_plane::http2::PREFACE;
 
-type Client = SendRequest<Bytes>;
+pub(super) type Client = SendRequest<Bytes>;
 
-async fn connect(bench: &Bench) -> Client {
+pub(super) async fn connect(bench: &Bench) -> Client {
     let stream = TcpStream::connect(bench.address).await.unwrap();
-    let (client, connection) = client::handshake(stream).await.unwrap();
+    let mut builder = client::Builder::new();
+    // Its own reckoning of small frames is not what is tested.
+    builder.data_frame_budget(1 << 30);
+    let (client, connection) = builder.handshake(stream).await.unwrap();
     actix_rt::spawn(async move {
         let _ = connection.await;
     });
@@ -31,11 +34,11 @@ fn request(method: &str, path: &str) -> Request<()> {
     Request::builder().method(method).uri(format!("http://api.test{path}")).body(()).unwrap()
 }
 
-fn get(client: &mut Client, path: &str) -> ResponseFuture {
+pub(super) fn get(client: &mut Client, path: &str) -> ResponseFuture {
     client.send_request(request("GET", path), true).unwrap().0
 }
 
-async fn whole(response: Response<RecvStream>) -> (u16, Vec<u8>) {
+pub(super) async fn whole(response: Response<RecvStream>) -> (u16, Vec<u8>) {
     let (head, mut body) = response.into_parts();
     let mut bytes = Vec::new();
     while let Some(part) = body.data().await {

@@ -13,7 +13,10 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
 };
 
-use super::bench::{Bench, ROOMY, run, upstream};
+use super::{
+    bench::{Bench, ROOMY, run, upstream},
+    http2_in,
+};
 use crate::snapshot::Gauge;
 
 type Incoming = (Request<RecvStream>, SendResponse<Bytes>);
@@ -281,5 +284,76 @@ fn interim_responses_that_are_together_longer_than_a_head_are_a_502() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(client.message().await.unwrap().status(), "502");
+    });
+}
+
+/// Sends so many bytes as fast as the gateway takes them.
+fn flood(mut respond: SendResponse<Bytes>, bytes: usize) {
+    let mut stream = respond.send_response(head(200), false).unwrap();
+    actix_rt::spawn(async move {
+        let mut left = bytes;
+        while left > 0 {
+            stream.reserve_capacity(left.min(16 * 1024));
+            let Some(Ok(room)) = poll_fn(|cx| stream.poll_capacity(cx)).await else { return };
+            let part = room.min(left);
+            left -= part;
+            if stream.send_data(Bytes::from(vec![b'x'; part]), left == 0).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+#[test]
+fn clients_that_do_not_read_stop_nobody_else_on_a_shared_connection() {
+    run(async {
+        let socket = upstream().await;
+        let bench = Bench::h2(&socket, ROOMY).await;
+        let mut lazy = http2_in::connect(&bench).await;
+        let mut unread = Vec::new();
+        unread.push(http2_in::get(&mut lazy, "/0"));
+        let mut incoming = one(&socket).await;
+        for number in 0..20 {
+            if number > 0 {
+                unread.push(http2_in::get(&mut lazy, "/more"));
+            }
+            flood(incoming.recv().await.unwrap().1, 1024 * 1024);
+        }
+        // They have all that they may have by now.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let mut client = bench.connect().await;
+        client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+        flood(incoming.recv().await.unwrap().1, 300_000);
+        let message = tokio::time::timeout(Duration::from_secs(10), client.message()).await;
+        let message = message.expect("it waits for clients that do not read").unwrap();
+        assert_eq!(message.body.len(), 300_000);
+        assert_eq!(bench.upstream.gauges.count(Gauge::Connections), 1);
+    });
+}
+
+#[test]
+fn thousands_of_small_messages_may_wait_for_a_slow_reader() {
+    run(async {
+        let socket = upstream().await;
+        let bench = Bench::h2(&socket, ROOMY).await;
+        let mut lazy = http2_in::connect(&bench).await;
+        let response = http2_in::get(&mut lazy, "/messages");
+        let mut filler = Vec::new();
+        let mut incoming = one(&socket).await;
+        let (_request, mut respond) = incoming.recv().await.unwrap();
+        // Another stream takes the window of the client's connection, so nothing of these can leave.
+        filler.push(http2_in::get(&mut lazy, "/filler"));
+        flood(incoming.recv().await.unwrap().1, 1024 * 1024);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut stream = respond.send_response(head(200), false).unwrap();
+        for _ in 0..5_000 {
+            stream.send_data(Bytes::from_static(b"m"), false).unwrap();
+        }
+        stream.send_data(Bytes::from_static(b"e"), true).unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(filler);
+        let (status, body) = http2_in::whole(response.await.unwrap()).await;
+        assert_eq!((status, body.len()), (200, 5_001));
+        assert_eq!(bench.upstream.gauges.count(Gauge::Connections), 1, "nobody was cut off");
     });
 }

@@ -7,7 +7,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::bench::{Bench, ROOMY, answer_all, run, upstream};
+use super::{
+    bench::{Bench, ROOMY, answer_all, run, upstream},
+    http2_in,
+};
 use crate::{
     http::{Body, BodyError, BodySource, Headers, Length, Request, Response, Step},
     policy::{Handling, Next, Policy},
@@ -103,5 +106,41 @@ fn a_panic_in_a_body_that_was_begun_breaks_the_response_off() {
         assert!(!rest.ends_with(b"0\r\n\r\n"), "it must not look complete");
         assert_eq!(bench.metric("portcullis_panics_total").as_deref(), Some("1"));
         assert_eq!(bench.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.body, b"ok");
+    });
+}
+
+#[test]
+fn over_http_2_a_panic_ends_its_stream_and_no_other() {
+    run(async {
+        let listener = upstream().await;
+        let bench = Bench::behind(&listener, ROOMY, vec![Arc::new(Panics)]).await;
+        answer_all(listener, OK);
+        let mut client = http2_in::connect(&bench).await;
+        for path in ["/request", "/response"] {
+            let answer = http2_in::get(&mut client, path).await.expect("an answer");
+            let (status, body) = http2_in::whole(answer).await;
+            assert_eq!(
+                (status, body.as_slice()),
+                (500, &br#"{"error":"Internal Server Error"}"#[..]),
+                "{path}"
+            );
+        }
+        // What was not written yet goes with the stream, the head perhaps among it.
+        let error = match http2_in::get(&mut client, "/body/later").await {
+            Err(error) => error,
+            Ok(mut broken) => loop {
+                match broken.body_mut().data().await {
+                    Some(Ok(part)) => {
+                        broken.body_mut().flow_control().release_capacity(part.len()).expect("received");
+                    }
+                    Some(Err(error)) => break error,
+                    None => panic!("the body looks whole"),
+                }
+            },
+        };
+        assert_eq!(error.reason(), Some(h2::Reason::INTERNAL_ERROR));
+        assert_eq!(bench.metric("portcullis_panics_total").as_deref(), Some("3"));
+        let answer = http2_in::get(&mut client, "/").await.expect("the connection lives");
+        assert_eq!(http2_in::whole(answer).await, (200, b"ok".to_vec()));
     });
 }

@@ -16,10 +16,10 @@ use super::{
     },
     After, ServerConnection,
     closing::LINGER,
-    panic::{Panicked, guard},
 };
 use crate::{
     data_plane::{
+        panic::{Panicked, guard},
         refusal::Refusal,
         serving::{Outcome, Serving, refuse},
         timers::Timer,

@@ -9,10 +9,13 @@ use super::{
     },
     After, ServerConnection,
     closing::{LINGER, LINGER_BYTES_MAX},
-    panic::{Panicked, guard},
 };
 use crate::{
-    data_plane::{timers::Timer, worker::Worker},
+    data_plane::{
+        panic::{Panicked, guard},
+        timers::Timer,
+        worker::Worker,
+    },
     http::{Body, Response, Step},
     policy::Exchange,
 };

@@ -6,9 +6,12 @@ use super::{
         tunnel::{self, TunnelEnd, Upgraded},
     },
     After, ServerConnection,
-    panic::Panicked,
 };
-use crate::{data_plane::worker::Worker, http::Response, policy::Exchange};
+use crate::{
+    data_plane::{panic::Panicked, worker::Worker},
+    http::Response,
+    policy::Exchange,
+};
 
 impl ServerConnection {
     /// Sends the response of the chain; after a 101 follows the tunnel. Gives the status, the bytes

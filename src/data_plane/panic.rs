@@ -11,8 +11,8 @@ use crate::{data_plane::worker::Worker, policy::Exchange};
 #[derive(Debug)]
 pub(super) struct Panicked;
 
-/// Polls what serves a request. The connection is closed after a panic, and what was polled is dropped:
-/// nothing looks at the state that the panic left behind.
+/// Polls what serves a request. The connection (HTTP/2: the stream) ends after a panic, and what was
+/// polled is dropped: nothing looks at the state that the panic left behind.
 pub(super) fn guard<T>(
     worker: &Worker,
     exchange: &Exchange,
