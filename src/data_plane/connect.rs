@@ -42,7 +42,8 @@ impl From<ConnectError> for ConnectFailure {
     }
 }
 
-/// Connects to an upstream, or to the forward proxy that leads there; `limit` is for each address.
+/// Connects to an upstream, or to the forward proxy that leads there; `limit` is for its name and for each
+/// address.
 ///
 /// # Errors
 /// The reason that the last address gave. Details go to the log at level debug.
@@ -74,7 +75,9 @@ async fn try_addresses(
         Some(via) => (&via.proxy.host, via.proxy.port),
         None => (&upstream.address.host, upstream.address.port),
     };
-    let found = resolver.resolve(host, port).await.map_err(|error| {
+    let found =
+        timeout(limit, resolver.resolve(host, port)).await.unwrap_or_else(|elapsed| Err(elapsed.into()));
+    let found = found.map_err(|error| {
         tracing::debug!(upstream = %upstream.name, host, %error, "cannot resolve");
         ConnectError::Resolve
     })?;

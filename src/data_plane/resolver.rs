@@ -1,12 +1,16 @@
 //! Names to addresses: the system's resolver, kept for the refresh period, shared by all workers.
 //!
-//! An answer is used until it is older than the period; then the next connection asks again. While
-//! asking fails, the last good answer goes on being used.
+//! A name is asked for by one task at a time, whoever waits for it. An answer that is older than the
+//! period is asked for anew while it goes on being used, so that no request waits for a resolver that has
+//! answered once; only one that nobody has used for long is waited for. A resolver that fails or hangs
+//! costs one question now and then, not one for each request.
 
 use std::{
     collections::{BTreeMap, HashMap},
+    future::Future,
     io,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -14,24 +18,89 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::{sync::watch, time::timeout};
+
 use crate::telemetry::metrics::GatewayMetrics;
 
 /// Names that are remembered; more than any configuration has.
 const NAMES_MAX: usize = 10_000;
 
+/// How long the system's resolver may take: what a connection may take by default.
+const LOOKUP_MAX: Duration = Duration::from_secs(5);
+
+/// An answer that has grown so old without being used is waited for.
+const UNUSED_MAX: Duration = Duration::from_secs(300);
+
+/// After a failure, how long until the name is asked for again; twice as long after each further one.
+const RETRY_MIN: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(8);
+
+/// Whom to ask: a future of its own for each name.
+pub type Lookup = Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>>>> + Send + Sync>;
+
 pub struct Resolver {
     refresh: Duration,
     /// Fixed answers (`dns.hosts`).
     hosts: BTreeMap<String, Vec<IpAddr>>,
-    known: Mutex<HashMap<String, Answer>>,
+    names: Arc<Mutex<HashMap<String, Name>>>,
+    lookup: Lookup,
     turn: AtomicUsize,
     metrics: Arc<GatewayMetrics>,
 }
 
-#[derive(Clone)]
+/// What is known of a name.
+#[derive(Default)]
+struct Name {
+    answer: Option<Answer>,
+    failure: Option<Failure>,
+    /// A question that is not answered yet; closed when it is.
+    question: Option<watch::Receiver<()>>,
+}
+
 struct Answer {
     addresses: Arc<[IpAddr]>,
     asked: Instant,
+}
+
+struct Failure {
+    at: Instant,
+    retry_in: Duration,
+    kind: io::ErrorKind,
+    message: String,
+}
+
+impl Name {
+    fn is_asked_for(&self) -> bool {
+        self.question.as_ref().is_some_and(|question| question.has_changed().is_ok())
+    }
+
+    fn may_be_asked_for(&self) -> bool {
+        !self.is_asked_for()
+            && self.failure.as_ref().is_none_or(|failure| failure.at.elapsed() >= failure.retry_in)
+    }
+
+    fn settle(&mut self, outcome: io::Result<Vec<IpAddr>>) {
+        self.question = None;
+        match outcome {
+            Ok(mut addresses) => {
+                let mut seen = Vec::new();
+                addresses.retain(|ip| {
+                    !seen.contains(ip) && {
+                        seen.push(*ip);
+                        true
+                    }
+                });
+                self.answer = Some(Answer { addresses: addresses.into(), asked: Instant::now() });
+                self.failure = None;
+            }
+            Err(error) => {
+                let before = self.failure.take().map(|failure| failure.retry_in);
+                let retry_in = before.map_or(RETRY_MIN, |before| (before * 2).min(RETRY_MAX));
+                let (kind, message) = (error.kind(), error.to_string());
+                self.failure = Some(Failure { at: Instant::now(), retry_in, kind, message });
+            }
+        }
+    }
 }
 
 impl Resolver {
@@ -40,7 +109,21 @@ impl Resolver {
         hosts: BTreeMap<String, Vec<IpAddr>>,
         metrics: Arc<GatewayMetrics>,
     ) -> Self {
-        Self { refresh, hosts, known: Mutex::default(), turn: AtomicUsize::new(0), metrics }
+        Self {
+            refresh,
+            hosts,
+            names: Arc::default(),
+            lookup: Arc::new(|host| Box::pin(ask_system(host))),
+            turn: AtomicUsize::new(0),
+            metrics,
+        }
+    }
+
+    /// Asks somebody else than the system.
+    #[must_use]
+    pub fn asking(mut self, lookup: Lookup) -> Self {
+        self.lookup = lookup;
+        self
     }
 
     /// The addresses of a host in the order in which to try them: round robin, so that each new
@@ -65,106 +148,74 @@ impl Resolver {
     }
 
     async fn ask(&self, host: &str) -> io::Result<Arc<[IpAddr]>> {
-        let known = self.known().get(host).cloned();
-        if let Some(answer) = &known
-            && answer.asked.elapsed() < self.refresh
-        {
-            return Ok(Arc::clone(&answer.addresses));
-        }
-        // Port 0: only the addresses are of interest.
-        let outcome = tokio::net::lookup_host((host, 0)).await;
-        self.metrics.looked_up(outcome.is_ok());
-        match outcome {
-            Ok(found) => {
-                let mut addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
-                addresses.dedup();
-                let addresses: Arc<[IpAddr]> = addresses.into();
-                let mut names = self.known();
-                if names.len() >= NAMES_MAX {
-                    names.clear();
-                }
-                let answer = Answer { addresses: Arc::clone(&addresses), asked: Instant::now() };
-                names.insert(host.to_owned(), answer);
-                Ok(addresses)
-            }
-            Err(error) => match known {
-                Some(answer) => Ok(answer.addresses),
-                None => Err(error),
-            },
+        loop {
+            let mut question = match self.look(host) {
+                Known::Answer(addresses) => return Ok(addresses),
+                Known::Failure(error) => return Err(error),
+                Known::Asked(question) => question,
+            };
+            // Ends with the question, answered or not.
+            while question.changed().await.is_ok() {}
         }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, Answer>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is known now; asks where that is called for.
+    fn look(&self, host: &str) -> Known {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answer) = names.get(host).and_then(|name| name.answer.as_ref())
+            && answer.asked.elapsed() < self.refresh
+        {
+            return Known::Answer(Arc::clone(&answer.addresses));
+        }
+        if names.len() >= NAMES_MAX && !names.contains_key(host) {
+            names.clear();
+        }
+        let name = names.entry(host.to_owned()).or_default();
+        if name.may_be_asked_for() {
+            name.question = Some(self.begin(host));
+        }
+        let stale = name.answer.as_ref();
+        let usable =
+            |answer: &&Answer| !name.is_asked_for() || answer.asked.elapsed() < self.refresh + UNUSED_MAX;
+        match (stale.filter(usable), &name.question, &name.failure) {
+            (Some(answer), ..) => Known::Answer(Arc::clone(&answer.addresses)),
+            (None, Some(question), _) => Known::Asked(question.clone()),
+            (None, None, Some(failure)) => {
+                Known::Failure(io::Error::new(failure.kind, failure.message.clone()))
+            }
+            (None, None, None) => Known::Failure(io::Error::other("the question was given up")),
+        }
     }
+
+    /// Asks in a task of its own, which outlives the request that wants to know.
+    fn begin(&self, host: &str) -> watch::Receiver<()> {
+        let (open, question) = watch::channel(());
+        let (host, names) = (host.to_owned(), Arc::clone(&self.names));
+        let (lookup, metrics) = ((self.lookup)(host.clone()), Arc::clone(&self.metrics));
+        actix_rt::spawn(async move {
+            let outcome = timeout(LOOKUP_MAX, lookup).await.unwrap_or_else(|_| {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the resolver does not answer"))
+            });
+            metrics.looked_up(outcome.is_ok());
+            let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+            names.entry(host).or_default().settle(outcome);
+            drop(open);
+        });
+        question
+    }
+}
+
+enum Known {
+    Answer(Arc<[IpAddr]>),
+    Failure(io::Error),
+    Asked(watch::Receiver<()>),
+}
+
+async fn ask_system(host: String) -> io::Result<Vec<IpAddr>> {
+    // Port 0: only the addresses are of interest.
+    let found = tokio::net::lookup_host((host, 0)).await?;
+    Ok(found.map(|address| address.ip()).collect())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::telemetry::metrics::Registry;
-
-    fn resolver(refresh: Duration) -> (Resolver, Registry) {
-        let hosts =
-            [("two.test".to_owned(), vec!["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()])];
-        let registry = Registry::new(1);
-        (Resolver::new(refresh, hosts.into(), registry.gateway()), registry)
-    }
-
-    fn lookups(registry: &Registry, outcome: &str) -> u64 {
-        let page = registry.render();
-        let start = format!("portcullis_dns_lookups_total{{outcome=\"{outcome}\"}} ");
-        page.lines().find_map(|line| line.strip_prefix(&start)).unwrap().parse().unwrap()
-    }
-
-    const LONG: Duration = Duration::from_secs(60);
-
-    #[actix_rt::test]
-    async fn each_connection_begins_with_the_next_address() {
-        let (resolver, registry) = resolver(LONG);
-        let first = resolver.resolve("two.test", 80).await.unwrap();
-        let second = resolver.resolve("two.test", 80).await.unwrap();
-        assert_eq!(first.len(), 2);
-        assert_ne!(first[0], second[0]);
-        assert_eq!(first[0], second[1]);
-        assert_eq!(lookups(&registry, "found"), 0, "`dns.hosts` comes before DNS");
-    }
-
-    #[actix_rt::test]
-    async fn an_address_is_not_asked_for() {
-        let (resolver, registry) = resolver(LONG);
-        let found = resolver.resolve("::1", 443).await.unwrap();
-        assert_eq!(found, ["[::1]:443".parse().unwrap()]);
-        assert_eq!(lookups(&registry, "found"), 0);
-    }
-
-    #[actix_rt::test]
-    async fn a_name_without_address_is_an_error() {
-        let (resolver, registry) = resolver(LONG);
-        assert!(resolver.resolve("no-such-name.invalid", 80).await.is_err());
-        assert_eq!(lookups(&registry, "failed"), 1);
-    }
-
-    /// Configuration reference 7.3.
-    #[actix_rt::test]
-    async fn a_name_is_asked_for_again_when_its_answer_is_older_than_the_refresh_period() {
-        for (refresh, asked) in [(LONG, 1), (Duration::ZERO, 3)] {
-            let (resolver, registry) = resolver(refresh);
-            for _ in 0..3 {
-                assert!(!resolver.resolve("localhost", 80).await.unwrap().is_empty());
-            }
-            assert_eq!(lookups(&registry, "found"), asked, "{refresh:?}");
-        }
-    }
-
-    #[actix_rt::test]
-    async fn while_asking_fails_the_last_good_answer_is_used() {
-        let (resolver, registry) = resolver(Duration::ZERO);
-        let name = "was-there-once.invalid";
-        let answer = Answer { addresses: Arc::from(["192.0.2.9".parse().unwrap()]), asked: Instant::now() };
-        resolver.known().insert(name.to_owned(), answer);
-        let found = resolver.resolve(name, 80).await.unwrap();
-        assert_eq!(found, ["192.0.2.9:80".parse().unwrap()]);
-        assert_eq!(lookups(&registry, "failed"), 1);
-    }
-}
+mod tests;

@@ -1,6 +1,9 @@
 //! Payload on its way out: bytes that are shared already, or a recycled buffer.
 
-use std::cell::RefCell;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use bytes::{Buf, Bytes};
 
@@ -20,6 +23,7 @@ thread_local! {
 pub struct Chunk {
     bytes: Payload,
     read: usize,
+    counted: Option<Rc<Cell<usize>>>,
 }
 
 enum Payload {
@@ -33,7 +37,7 @@ impl Chunk {
     }
 
     pub fn shared(bytes: Bytes) -> Self {
-        Self { bytes: Payload::Shared(bytes), read: 0 }
+        Self { bytes: Payload::Shared(bytes), read: 0, counted: None }
     }
 
     /// Copies bytes that stay with their source.
@@ -43,7 +47,15 @@ impl Chunk {
         }
         let mut buffer = SHELF.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES));
         buffer.extend_from_slice(bytes);
-        Self { bytes: Payload::Recycled(buffer), read: 0 }
+        Self { bytes: Payload::Recycled(buffer), read: 0, counted: None }
+    }
+
+    /// Counts as unsent until it is dropped, which is when it has been written, or its stream was reset.
+    #[must_use]
+    pub fn counted(mut self, unsent: &Rc<Cell<usize>>) -> Self {
+        unsent.set(unsent.get() + 1);
+        self.counted = Some(Rc::clone(unsent));
+        self
     }
 }
 
@@ -68,6 +80,9 @@ impl Buf for Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
+        if let Some(unsent) = &self.counted {
+            unsent.set(unsent.get() - 1);
+        }
         if let Payload::Recycled(buffer) = &mut self.bytes {
             let mut buffer = std::mem::take(buffer);
             buffer.clear();

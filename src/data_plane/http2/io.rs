@@ -22,7 +22,13 @@ use crate::data_plane::{
 /// How long, and how much, is read from a peer after the last frame, so that closing does not take it away
 /// from it.
 pub const LINGER: Duration = Duration::from_secs(2);
+
+/// How long a peer that has done nothing wrong may be silent meanwhile. It may have much to read that is in
+/// the kernel's hands already, and what it says about that, once everything is closed, would be answered
+/// with a reset that takes the rest away from it.
+pub const FAREWELL: Duration = Duration::from_secs(10);
 const LINGER_BYTES_MAX: usize = 256 * 1024;
+const LINGER_STEP_BYTES: usize = 8 * 1024;
 
 pub struct Io {
     transport: Transport,
@@ -49,7 +55,11 @@ impl Io {
             }
             let mut buffer = ReadBuf::new(&mut scratch);
             match ready!(self.transport.poll_read_into(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => *left = left.saturating_sub(buffer.filled().len()),
+                Ok(()) if !buffer.filled().is_empty() => {
+                    // However little: who says one byte at a time is not listened to for ever.
+                    *left = left.saturating_sub(buffer.filled().len().max(LINGER_STEP_BYTES));
+                    self.watch.restart(Timer::Connection);
+                }
                 _ => return Poll::Ready(()),
             }
         }
@@ -108,7 +118,7 @@ impl AsyncWrite for Io {
         if self.ending.is_none() {
             self.meter.end();
             ready!(self.transport.poll_shutdown(cx))?;
-            self.watch.arm(Timer::Connection, LINGER);
+            self.watch.arm(Timer::Connection, self.meter.patience_at_end());
         }
         self.poll_linger(cx).map(Ok)
     }

@@ -6,10 +6,14 @@
 
 use std::{
     cell::{Cell, RefCell},
+    rc::Rc,
     time::Duration,
 };
 
-use super::PREFACE;
+use super::{
+    PREFACE,
+    io::{FAREWELL, LINGER},
+};
 
 /// The time that counts are summed over, in slices.
 const WINDOW_SLICES: usize = 6;
@@ -81,6 +85,7 @@ pub struct Meter {
     block_open: Cell<bool>,
     flooded: Cell<bool>,
     ended: Cell<bool>,
+    unsent: Rc<Cell<usize>>,
 }
 
 impl Meter {
@@ -110,6 +115,11 @@ impl Meter {
         self.ended.set(true);
     }
 
+    /// How long it has, without a sign of life, to read what is on its way and to close.
+    pub fn patience_at_end(&self) -> Duration {
+        if self.is_server || self.is_flooded() { LINGER } else { FAREWELL }
+    }
+
     pub fn is_ended(&self) -> bool {
         self.ended.get()
     }
@@ -122,6 +132,11 @@ impl Meter {
     /// A frame of substance was sent: the peer will answer it with control frames.
     pub fn sent(&self) {
         self.substance.add(self.now.get());
+    }
+
+    /// How many chunks of payload `h2` still holds for the peer.
+    pub fn unsent(&self) -> &Rc<Cell<usize>> {
+        &self.unsent
     }
 
     /// Looks at received bytes.

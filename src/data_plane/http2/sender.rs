@@ -90,7 +90,7 @@ impl Sender {
             match self.checked(step)? {
                 Step::Data => {
                     let room = ready!(self.poll_room(cx))?;
-                    let chunk = self.take(body, room)?;
+                    let chunk = self.take(body, room)?.counted(meter.unsent());
                     meter.sent();
                     progress();
                     // Whoever has no more to say says so with the last bytes.

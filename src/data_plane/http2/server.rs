@@ -19,7 +19,7 @@ use super::{
     CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, FRAME_OVERHEAD_BYTES_MAX, SEND_BUFFER_BYTES_MAX,
     STREAM_WINDOW_BYTES,
     chunk::Chunk,
-    io::{Io, LINGER},
+    io::Io,
     meter::{Meter, RESETS_MAX},
     stream,
 };
@@ -71,6 +71,9 @@ enum Waiting {
     Streams,
     /// The rest of a header block.
     Block,
+    /// The client, to read so many chunks of responses that are complete here: another number is another
+    /// wait.
+    Tail(usize),
     /// A first stream, or another one.
     Idle,
     /// The client, to close: it knows that the connection ends.
@@ -163,7 +166,8 @@ impl Connection<'_> {
                     waiting = now;
                     self.watch.arm(Timer::Connection, self.patience(now));
                 }
-                if now == Waiting::Idle && self.listener.is_closed() {
+                // The drain of its address is over: what is still under way is cut (decision 18).
+                if self.listener.is_closed() {
                     return Poll::Ready(());
                 }
                 if !self.watch.is_due(Timer::Connection) {
@@ -171,7 +175,7 @@ impl Connection<'_> {
                 }
                 match now {
                     Waiting::Streams => return Poll::Pending,
-                    Waiting::End => return Poll::Ready(()),
+                    Waiting::End | Waiting::Tail(_) => return Poll::Ready(()),
                     Waiting::Idle => {
                         ending = true;
                         frames.graceful_shutdown();
@@ -193,6 +197,7 @@ impl Connection<'_> {
             _ if self.meter.is_ended() => Waiting::End,
             _ if self.meter.is_block_open() => Waiting::Block,
             false => Waiting::Streams,
+            true if self.meter.unsent().get() > 0 => Waiting::Tail(self.meter.unsent().get()),
             true if ending => Waiting::End,
             true => Waiting::Idle,
         }
@@ -204,8 +209,9 @@ impl Connection<'_> {
         match waiting {
             Waiting::Streams => Duration::ZERO,
             Waiting::Block => pin.engine.head_timeout,
+            Waiting::Tail(_) => pin.engine.stream_idle,
             Waiting::Idle => pin.engine.client_idle,
-            Waiting::End => LINGER,
+            Waiting::End => self.meter.patience_at_end(),
         }
     }
 }

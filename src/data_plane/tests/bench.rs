@@ -48,6 +48,7 @@ pub struct Bench {
     pub address: SocketAddr,
     pub upstream: Arc<UpstreamPlan>,
     pub worker: Rc<Worker>,
+    pub listener: Rc<Listener>,
     pub registry: Arc<Registry>,
 }
 
@@ -152,8 +153,9 @@ impl Bench {
             connections: Arc::new(AtomicUsize::new(0)),
         });
         actix_rt::spawn(Rc::clone(&worker.timers).run());
-        actix_rt::spawn(accept(Rc::clone(&worker), Listener::new(address), socket));
-        Self { address, upstream, worker, registry }
+        let listener = Listener::new(address);
+        actix_rt::spawn(accept(Rc::clone(&worker), Rc::clone(&listener), socket));
+        Self { address, upstream, worker, listener, registry }
     }
 
     /// The value of a metric without labels.

@@ -360,3 +360,77 @@ fn has_frame(mut bytes: &[u8], kind: u8) -> bool {
     }
     false
 }
+
+#[test]
+fn what_a_slow_client_has_not_read_yet_when_the_drain_begins_still_arrives() {
+    run(async {
+        let socket = upstream().await;
+        let bench = Bench::new(&socket, ROOMY).await;
+        // What the kernel holds differs; for some of these sizes the rest waits in the gateway when its stream is over.
+        let sizes: Vec<usize> = (1..=24).map(|step| step * 24 * 1024).collect();
+        actix_rt::spawn(async move {
+            loop {
+                let mut peer = accepted(&socket).await;
+                actix_rt::spawn(async move {
+                    while let Some(head) = peer.head().await {
+                        let path = head.head.split(' ').nth(1).unwrap().trim_matches('/').to_owned();
+                        let body = "x".repeat(path.parse().unwrap());
+                        peer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {path}\r\n\r\n{body}")).await;
+                    }
+                });
+            }
+        });
+        let mut clients = Vec::new();
+        for size in sizes {
+            let stream = tokio::net::TcpSocket::new_v4().unwrap();
+            stream.set_recv_buffer_size(4096).unwrap();
+            let stream = stream.connect(bench.address).await.unwrap();
+            let mut builder = client::Builder::new();
+            builder.initial_window_size(1 << 20).initial_connection_window_size(1 << 20);
+            let (client, mut connection) = builder.handshake::<_, Bytes>(stream).await.unwrap();
+            let mut client = client.ready().await.unwrap();
+            let response = get(&mut client, &format!("/{size}"));
+            // Sends the request, and reads next to nothing.
+            let _ = tokio::time::timeout(Duration::from_millis(5), &mut connection).await;
+            clients.push((size, client, response, connection));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        bench.worker.drain();
+        tokio::time::sleep(crate::data_plane::http2::io::LINGER + Duration::from_millis(500)).await;
+        for (size, client, response, connection) in clients {
+            actix_rt::spawn(async move {
+                let _ = connection.await;
+            });
+            let (status, body) = whole(response.await.unwrap()).await;
+            assert_eq!((status, body.len()), (200, size));
+            drop(client);
+        }
+    });
+}
+
+#[test]
+fn a_stream_is_cut_when_the_drain_of_its_address_is_over() {
+    run(async {
+        let socket = upstream().await;
+        let bench = Bench::new(&socket, ROOMY).await;
+        let mut http2 = connect(&bench).await;
+        let response = get(&mut http2, "/");
+        let mut peer = accepted(&socket).await;
+        peer.head().await.unwrap();
+        peer.send("HTTP/1.1 200 OK\r\n\r\nbegun").await;
+        let mut http1 = bench.connect().await;
+        http1.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+        let mut other = accepted(&socket).await;
+        other.head().await.unwrap();
+        other.send("HTTP/1.1 200 OK\r\n\r\nbegun").await;
+        assert_eq!(http1.head().await.unwrap().status(), "200");
+        let mut body = response.await.unwrap().into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), "begun");
+        bench.listener.drain();
+        bench.listener.close();
+        bench.worker.timers.wake_all();
+        assert!(body.data().await.is_none_or(|part| part.is_err()));
+        let (rest, _) = http1.rest().await;
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "it does not look whole");
+    });
+}

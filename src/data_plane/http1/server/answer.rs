@@ -139,7 +139,8 @@ impl ServerConnection {
                 return Poll::Ready(Some(served));
             }
             self.write_interims(cx);
-            if self.client_is_gone(cx) { Poll::Ready(None) } else { Poll::Pending }
+            let over = self.listener.is_closed() || self.client_is_gone(cx);
+            if over { Poll::Ready(None) } else { Poll::Pending }
         })
         .await
     }

@@ -45,7 +45,12 @@ impl ServerConnection {
             let progress = || self.watch.restart(Timer::StreamIdle);
             let outcome = guard(worker, exchange, || sender.poll_send(cx, &mut sink, &mut body, &progress));
             // An upstream that is silent for long must not be kept waiting for a client that left.
-            if outcome.is_pending() && (self.watch.is_due(Timer::StreamIdle) || self.client_is_gone(cx)) {
+            // When the drain of its address is over, what is still under way is cut (decision 18).
+            if outcome.is_pending()
+                && (self.watch.is_due(Timer::StreamIdle)
+                    || self.listener.is_closed()
+                    || self.client_is_gone(cx))
+            {
                 return Poll::Ready(Ok(None));
             }
             outcome.map(|outcome| outcome.map(Result::ok))
