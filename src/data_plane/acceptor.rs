@@ -1,6 +1,13 @@
 //! Accepts connections of one address on one worker.
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -8,11 +15,13 @@ use tokio::{
 };
 
 use super::{handshake::secure, http1::server::serve_connection, proxy_protocol, worker::Worker};
-use crate::{http::Peer, telemetry::metrics::ConnectionRefusal};
+use crate::{http::Peer, telemetry::metrics::ConnectionRefusal, tls::InboundContext};
 
 /// An address that this worker accepts on.
 pub struct Listener {
     pub address: SocketAddr,
+    /// The TLS context that its port had last; `Some(None)`: plain text.
+    pub context: RefCell<Option<Option<Arc<InboundContext>>>>,
     draining: Cell<bool>,
     closed: Cell<bool>,
     stop: Notify,
@@ -20,7 +29,13 @@ pub struct Listener {
 
 impl Listener {
     pub fn new(address: SocketAddr) -> Rc<Self> {
-        Rc::new(Self { address, draining: Cell::new(false), closed: Cell::new(false), stop: Notify::new() })
+        Rc::new(Self {
+            address,
+            context: RefCell::default(),
+            draining: Cell::new(false),
+            closed: Cell::new(false),
+            stop: Notify::new(),
+        })
     }
 
     /// Stops accepting; each response from now on closes its connection.
@@ -56,8 +71,10 @@ pub async fn accept(worker: Rc<Worker>, listener: Rc<Listener>, socket: TcpListe
         };
         match accepted {
             Ok((stream, remote)) => begin(&worker, &listener, stream, remote),
+            // The client was faster gone than it was accepted: the next one is not to wait for that.
+            Err(error) if is_of_connection(&error) => {}
+            // Running out of descriptors or of memory.
             Err(error) => {
-                // The connection that failed is gone; running out of descriptors is not its fault.
                 tracing::warn!(address = %listener.address, %error, "cannot accept");
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
@@ -65,11 +82,31 @@ pub async fn accept(worker: Rc<Worker>, listener: Rc<Listener>, socket: TcpListe
     }
 }
 
+/// Whether an error of `accept` concerns the one connection that would have been accepted (accept(2)).
+fn is_of_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable, PermissionDenied, TimedOut,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionRefused
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+            | PermissionDenied
+            | TimedOut
+    )
+}
+
 fn begin(worker: &Rc<Worker>, listener: &Rc<Listener>, mut stream: TcpStream, remote: SocketAddr) {
     let Ok(local) = stream.local_addr() else { return };
     let Some(slot) = worker.connection_slot() else {
         worker.metrics.connection_refused(ConnectionRefusal::Limit);
-        return;
+        return turn_away(worker, listener, &stream);
     };
     let _ = stream.set_nodelay(true);
     let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
@@ -83,6 +120,18 @@ fn begin(worker: &Rc<Worker>, listener: &Rc<Listener>, mut stream: TcpStream, re
         let peer = Peer::new(remote, local, scheme);
         serve_connection(&worker, transport, peer, listener).await;
     });
+}
+
+/// Tells a client that there are too many, if that costs nothing: no task, no waiting, no TLS.
+fn turn_away(worker: &Worker, listener: &Listener, stream: &TcpStream) {
+    const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\n\
+        connection: close\r\n\r\n";
+    if worker.pins.pin().tls.contains_key(&listener.address.port()) {
+        return;
+    }
+    let _ = stream.try_write(TOO_MANY);
+    // A request that is there already and stays unread would turn the close into a reset.
+    let _ = stream.try_read(&mut [0; 4096]);
 }
 
 /// Who the client is: the peer, or whom a PROXY header names, which comes before TLS and HTTP

@@ -78,8 +78,14 @@ async fn context(worker: &Worker, listener: &Listener) -> Option<Option<Arc<Inbo
     loop {
         {
             let snapshot = worker.pins.pin();
-            if snapshot.ports.contains_key(&port) || listener.is_draining() {
-                return Some(snapshot.tls.get(&port).cloned());
+            if snapshot.ports.contains_key(&port) {
+                let context = snapshot.tls.get(&port).cloned();
+                listener.context.replace(Some(context.clone()));
+                return Some(context);
+            }
+            // The port is gone: what it spoke to the end is spoken with those who come last.
+            if listener.is_draining() {
+                return listener.context.borrow().clone();
             }
         }
         if started.elapsed() > UNPUBLISHED_MAX {

@@ -47,12 +47,23 @@ pub async fn serve(
     instance.chain.run(request, exchange, &router).await
 }
 
+/// Answers what is too much to be served: no policy runs, so that it costs next to nothing.
+pub async fn refuse_overload(worker: &Worker, request: Request, exchange: &Exchange) -> Response {
+    worker.no_policies.run(request, exchange, &Refuse(503, OVERLOAD)).await
+}
+
+/// The reason of a refusal that passes by itself.
+const OVERLOAD: &str = "overload";
+
 /// Answers in place of an instance.
 struct Refuse(u16, &'static str);
 
 impl Terminal for Refuse {
     fn finish<'a>(&'a self, _: Request, _: &'a Exchange) -> Handling<'a> {
         Handling::refuse(match self.0 {
+            503 if self.1 == OVERLOAD => {
+                Rejection::json(503, OVERLOAD, "Service Unavailable").header("retry-after", "1")
+            }
             503 => Rejection::text(503, self.1, "Service Unavailable"),
             status => Rejection::empty(status, self.1),
         })

@@ -28,6 +28,8 @@ pub struct Serving<'s> {
     /// Method and path for the access log.
     logged: Option<(Method, String)>,
     finished: bool,
+    /// There are as many as there may be.
+    is_too_much: bool,
 }
 
 /// How a request ended.
@@ -61,11 +63,18 @@ impl<'s> Serving<'s> {
         if let Some(instance) = instance {
             instance.metrics.started();
         }
-        Self { exchange, worker, snapshot, instance, started, method, logged, finished: false }
+        let under_way = worker.requests.get() + 1;
+        worker.requests.set(under_way);
+        let is_too_much = under_way > engine.requests_max;
+        Self { exchange, worker, snapshot, instance, started, method, logged, finished: false, is_too_much }
     }
 
     /// Runs the chain and gives its response.
     pub async fn response(&self, request: Request, client: &dyn ClientSide) -> Response {
+        if self.is_too_much {
+            self.worker.metrics.request_refused("overload");
+            return serve::refuse_overload(self.worker, request, &self.exchange).await;
+        }
         // From here on the client's silence has an end: a policy may read the body before the upstream
         // is asked.
         client.watch().arm(Timer::StreamIdle, self.exchange.stream_idle_timeout());
@@ -105,6 +114,7 @@ impl<'s> Serving<'s> {
 impl Drop for Serving<'_> {
     /// All streams of a connection end with it, wherever they are.
     fn drop(&mut self) {
+        self.worker.requests.set(self.worker.requests.get() - 1);
         if !self.finished {
             self.record(Outcome { status: 0, request_bytes: 0, response_bytes: 0 });
         }

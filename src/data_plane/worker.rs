@@ -38,6 +38,9 @@ use crate::{
 /// How often idle upstream connections are looked at.
 const REAP_PERIOD: Duration = Duration::from_millis(250);
 
+/// Large for the allocator (mimalloc), and never touched.
+const ASKED_FOR_BYTES: usize = 8 * 1024 * 1024;
+
 /// What the control path tells a worker. Few and small: the channel needs no bound.
 pub enum WorkerCommand {
     /// Accept on this socket.
@@ -69,6 +72,8 @@ pub struct Worker {
     pub handshakes: Semaphore,
     /// For answers to requests that no instance serves.
     pub no_policies: Chain,
+    /// Requests under way.
+    pub requests: Cell<usize>,
     connections: Arc<AtomicUsize>,
     draining: Cell<bool>,
     server: RefCell<Option<Rc<str>>>,
@@ -86,6 +91,7 @@ impl Worker {
             metrics: shared.registry.gateway(),
             handshakes: Semaphore::new(handshakes_max),
             no_policies: Chain::default(),
+            requests: Cell::new(0),
             connections: shared.connections,
             draining: Cell::new(false),
             server: RefCell::default(),
@@ -169,6 +175,9 @@ impl Worker {
                 self.pools.retain(|id| snapshot.upstreams.iter().any(|upstream| upstream.id == id));
             }
             self.pools.reap(Instant::now());
+            // The allocator looks for memory to give back when a large piece is freed: without this, a
+            // worker that has nothing to do after a burst would keep what the burst took.
+            drop(std::hint::black_box(Vec::<u8>::with_capacity(ASKED_FOR_BYTES)));
         }
     }
 

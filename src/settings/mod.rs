@@ -114,6 +114,8 @@ pub struct Limits {
     pub request_body: Option<u64>,
     pub connections: usize,
     /// In each worker.
+    pub requests: usize,
+    /// In each worker.
     pub tls_handshakes: usize,
 }
 

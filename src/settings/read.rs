@@ -67,6 +67,7 @@ impl<'a> Reader<'a> {
                 buffered_body: self.count("limits.buffered_body"),
                 request_body: self.optional_number("limits.request_body"),
                 connections: self.count("limits.connections"),
+                requests: self.count("limits.requests"),
                 tls_handshakes: self.count("limits.tls_handshakes"),
             },
             headers: Headers {

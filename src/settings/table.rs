@@ -86,7 +86,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("limits.buffered_body", Kind::Bytes(0, 1024 * MIB), "1MiB", "Largest body held in memory for a policy that needs it whole: 413.")
         .vendor("FLEX_DOWNSTREAM_CONNECTION_BUFFER_LIMIT_BYTES"),
     Setting::new("limits.request_body", Kind::Or("none", &Kind::Bytes(0, u64::MAX)), "none", "Largest request body at all, streamed or not: 413."),
-    Setting::new("limits.connections", Kind::Count(1, 10_000_000), "65536", "Client connections at a time, over all listeners; more are closed at once."),
+    Setting::new("limits.connections", Kind::Count(1, 10_000_000), "65536", "Client connections at a time, over all listeners; more are turned away at once: with 503 and `retry-after` where the port is plain text."),
+    Setting::new("limits.requests", Kind::Count(1, 10_000_000), "65536", "Requests under way in each worker; more are answered 503 with `retry-after` at once."),
     Setting::new("limits.tls_handshakes", Kind::Count(1, 1_000_000), "1024", "TLS handshakes with clients under way in each worker, from the complete ClientHello on; more wait for their turn."),
     Setting::new("headers.rewrite_host", Kind::Bool, "true", "Send an upstream its own host name as `Host`; otherwise the client's.")
         .vendor("FLEX_REWRITE_HOST_HEADER"),

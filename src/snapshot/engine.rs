@@ -30,6 +30,8 @@ pub struct EngineSettings {
     pub request_body_bytes_max: Option<u64>,
     pub buffered_body_bytes_max: usize,
     pub connections_max: usize,
+    /// In each worker.
+    pub requests_max: usize,
     pub merge_slashes: bool,
     /// A request for exactly the base path without its final slash is served as if it had one.
     pub base_path_canonicalizer: bool,
@@ -73,6 +75,7 @@ impl EngineSettings {
                 .and_then(|bytes| usize::try_from(bytes).ok())
                 .unwrap_or(settings.limits.buffered_body),
             connections_max: settings.limits.connections,
+            requests_max: settings.limits.requests,
             merge_slashes: settings.paths.merge_slashes,
             base_path_canonicalizer: settings.paths.base_path_canonicalizer,
             rewrite_host: resources.rewrite_host_header.unwrap_or(settings.headers.rewrite_host),

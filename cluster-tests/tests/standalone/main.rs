@@ -16,6 +16,7 @@ mod http2_conformance;
 mod interim;
 mod limits;
 mod operations;
+mod overload;
 mod paths;
 mod policies;
 mod proxy_protocol;

@@ -5,7 +5,8 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::poll_fn,
+    future::{Future, poll_fn},
+    pin::pin,
     rc::{Rc, Weak},
     task::{Context, Poll, ready},
     time::Duration,
@@ -158,7 +159,13 @@ impl ClientConnection {
     /// use any more. No system call while nothing does.
     pub fn is_fresh(&self, cx: &mut Context<'_>) -> bool {
         let mut wire = self.wire.borrow_mut();
-        wire.input.is_empty() && wire.poll_arrival(cx).is_pending()
+        if !wire.input.is_empty() {
+            return false;
+        }
+        // A task that has done much is told "pending" whatever is there (tokio's budget): not here, where it
+        // would make a closed connection look fresh.
+        let arrival = tokio::task::unconstrained(poll_fn(|cx| wire.poll_arrival(cx)));
+        pin!(arrival).poll(cx).is_pending()
     }
 
     /// Sends a request and waits for the head of its final response. Interim responses are passed on

@@ -228,22 +228,27 @@ impl ConnectionField {
 }
 
 /// Whether a name may not be a trailer field (RFC 9110 section 6.5.1): framing, routing,
-/// authentication and the connection's own fields.
+/// authentication, the connection's own fields, and what the gateway says of the client in the head.
 pub fn is_forbidden_trailer(name: &str) -> bool {
-    const FORBIDDEN: [&str; 12] = [
+    const FORBIDDEN: [&str; 15] = [
         "authorization",
         "cache-control",
         "content-encoding",
         "content-range",
         "content-type",
         "cookie",
+        "forwarded",
         "max-forwards",
         "proxy-authenticate",
         "proxy-authorization",
         "range",
         "set-cookie",
         "trailer",
+        "x-real-ip",
+        "x-request-id",
     ];
+    const FORWARDED: &str = "x-forwarded-";
     ConnectionField::of(name.as_bytes()).is_some()
+        || name.get(..FORWARDED.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORWARDED))
         || FORBIDDEN.iter().any(|field| name.eq_ignore_ascii_case(field))
 }
