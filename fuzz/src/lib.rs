@@ -8,6 +8,7 @@ pub mod expressions;
 pub mod proxy_header;
 pub mod request_head;
 pub mod response_head;
+pub mod translation;
 pub mod yaml_resources;
 
 #[path = "../../src/data_plane/http1/tests/oracle.rs"]

@@ -27,6 +27,7 @@ mod rules;
 mod shutdown;
 mod smuggling;
 mod smuggling_corpus;
+mod smuggling_http2;
 mod timeouts;
 mod tls;
 mod upgrade;

@@ -1,7 +1,7 @@
 //! Messages of HTTP/2 as the gateway's, and back (RFC 9113 section 8).
 //!
-//! `h2` has refused by now: upper case and other characters that are no token in names, control characters
-//! in values, unknown, repeated or late pseudo fields, fields of HTTP/1.1 connections, `te` but for
+//! `h2` has refused by now: upper case and most characters that are no token in names (`"` is none, and
+//! passes there), control characters in values, unknown, repeated or late pseudo fields, fields of HTTP/1.1 connections, `te` but for
 //! `trailers`, and lengths that do not agree with DATA. The rest is refused here, with the code that
 //! reads HTTP/1.1, so that a message means the same whichever way it came.
 
@@ -24,7 +24,10 @@ use crate::{
         },
         refusal::Refusal,
     },
-    http::{Headers, Length, Method, Request, Response, Span, headers::trim},
+    http::{
+        Headers, Length, Method, Request, Response, Span,
+        headers::{is_token, trim},
+    },
 };
 
 /// The head of a request.
@@ -120,6 +123,9 @@ impl<'a> Fields<'a> {
         self.headers = Headers::new();
         for (name, value) in fields {
             let (name, value) = (name.as_str(), value.as_bytes());
+            if !is_token(name.as_bytes()) {
+                return Err(Refused::Malformed("field name"));
+            }
             // RFC 9113 section 8.2.1: neither begins nor ends with white space.
             if trim(value).len() != value.len() {
                 return Err(Refused::Malformed("white space around a field value"));
@@ -167,7 +173,7 @@ impl<'a> Fields<'a> {
 pub fn trailers(fields: &HeaderMap) -> Option<Headers> {
     let mut headers = Headers::new();
     for (name, value) in fields {
-        if !is_forbidden_trailer(name.as_str()) {
+        if is_token(name.as_str().as_bytes()) && !is_forbidden_trailer(name.as_str()) {
             headers.push_field(name.as_str(), trim(value.as_bytes()));
         }
     }
@@ -263,6 +269,9 @@ pub fn incoming(parts: &response::Parts) -> Result<(Headers, Option<u64>), &'sta
     if parts.headers.len() > FIELDS_MAX {
         return Err("too many fields");
     }
+    if parts.headers.keys().any(|name| !is_token(name.as_str().as_bytes())) {
+        return Err("field name");
+    }
     let mut lengths = parts.headers.get_all(http::header::CONTENT_LENGTH).iter();
     let length = match (lengths.next(), lengths.next()) {
         (None, _) => None,
@@ -276,8 +285,9 @@ pub fn incoming(parts: &response::Parts) -> Result<(Headers, Option<u64>), &'sta
 pub fn message_fields(fields: &HeaderMap) -> Headers {
     let mut headers = Headers::new();
     for (name, value) in fields {
-        if ConnectionField::of(name.as_str().as_bytes()).is_none() {
-            headers.push_field(name.as_str(), trim(value.as_bytes()));
+        let name = name.as_str();
+        if ConnectionField::of(name.as_bytes()).is_none() && is_token(name.as_bytes()) {
+            headers.push_field(name, trim(value.as_bytes()));
         }
     }
     headers

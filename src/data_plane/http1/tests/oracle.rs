@@ -257,14 +257,18 @@ fn one_path(raw: &str) -> Option<String> {
             if free {
                 decoded.push(value);
             } else {
-                decoded.push_str(&rest[..3]);
+                decoded.push_str(&rest[..3].to_ascii_uppercase());
             }
             rest = &rest[3..];
         } else {
             if !character.is_ascii_graphic() || "#?\\".contains(character) {
                 return None;
             }
-            decoded.push(character);
+            if "\"<>[]^`{|}".contains(character) {
+                decoded.push_str(&format!("%{:02X}", u32::from(character)));
+            } else {
+                decoded.push(character);
+            }
             rest = &rest[1..];
         }
     }
