@@ -138,15 +138,27 @@ def envoy(setup, directory, port, upstream, plain, _binary):
     return [machine.envoy(), "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
 
 
-PORTCULLIS = """---
+# One service behind all APIs, as the peers have one upstream.
+PORTCULLIS_SERVICE = """apiVersion: gateway.mulesoft.com/v1alpha1
+kind: Service
+metadata: {{name: behind}}
+spec: {{address: "{scheme}://127.0.0.1:{upstream}"}}
+"""
+PORTCULLIS_ROUTE = """---
+apiVersion: gateway.mulesoft.com/v1alpha1
+kind: PolicyBinding
+metadata: {{name: route-{number}}}
+spec:
+  targetRef: {{kind: ApiInstance, name: bench-{number}}}
+  policyRef: {{name: route}}
+  config: {{destinationRef: {{kind: Service, name: behind}}}}
+"""
+PORTCULLIS_API = """---
 apiVersion: gateway.mulesoft.com/v1alpha1
 kind: ApiInstance
 metadata: {{name: bench-{number}}}
 spec:
   address: http://127.0.0.1:{port}{base_path}
-  services:
-    behind:
-      address: {scheme}://127.0.0.1:{upstream}
 """
 # None of them refuses a request of the load, and each has something to do; `debug` is below the level `info`.
 PORTCULLIS_POLICIES = """  policies:
@@ -172,12 +184,12 @@ def portcullis(setup, directory, port, upstream, _plain, binary):
     folder = directory / "portcullis"
     folder.mkdir()
     scheme = "h2" if setup.h2_out else "http"
-    resources = (
-        PORTCULLIS.format(number=number, port=port, base_path=base.rstrip("/"), scheme=scheme, upstream=upstream)
-        for number, base in enumerate(setup.base_paths)
-    )
     policies = PORTCULLIS_POLICIES if setup.policies else ""
-    (folder / "apis.yaml").write_text("".join(resource + policies for resource in resources))
+    resources = [PORTCULLIS_SERVICE.format(scheme=scheme, upstream=upstream)]
+    for number, base in enumerate(setup.base_paths):
+        api = PORTCULLIS_API.format(number=number, port=port, base_path=base.rstrip("/"))
+        resources += [api, policies, PORTCULLIS_ROUTE.format(number=number)]
+    (folder / "apis.yaml").write_text("".join(resources))
     return [binary, "run", "--config", str(folder), "--workers", "1", "--admin", f"127.0.0.1:{machine.free_port()}"]
 
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use cluster_tests::client::{Client, get};
 use cluster_tests::config::{api, api_with, login};
 use cluster_tests::gateway::{Gateway, Plan};
+use cluster_tests::http2;
 use cluster_tests::upstream::{Exchange, Upstream};
 use cluster_tests::{eventually, ports, seeded};
 use serde_json::json;
@@ -122,8 +123,8 @@ fn a_client_that_does_not_read_stops_the_upstream_and_not_the_gateway() {
     assert_steady(&gateway, before);
 }
 
-#[test]
-fn server_sent_events_arrive_one_by_one() {
+/// An upstream of events, each written only after the client has said that it saw the one before.
+fn events() -> (Upstream, mpsc::Sender<()>) {
     let (ask, asked) = mpsc::channel::<()>();
     let asked = Mutex::new(asked);
     let upstream = Upstream::start(move |exchange| {
@@ -131,7 +132,6 @@ fn server_sent_events_arrive_one_by_one() {
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
         )?;
         let asked = asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // Each event is written only after the client has seen the one before.
         for number in 0..50 {
             exchange.write(format!("f\r\ndata: event-{number:02}\n\r\n").as_bytes())?;
             if asked.recv().is_err() {
@@ -140,6 +140,27 @@ fn server_sent_events_arrive_one_by_one() {
         }
         exchange.write(b"0\r\n\r\n")
     });
+    (upstream, ask)
+}
+
+#[test]
+fn server_sent_events_arrive_one_by_one_over_http_2() {
+    let (upstream, ask) = events();
+    let (_gateway, address) = in_front_of(&upstream, 1);
+    let mut client = http2::Http2::connect(address);
+    client.send(&http2::get(1, "/events"));
+    for number in 0..50 {
+        let event = client.until(1, http2::kind::DATA).expect("an event");
+        assert_eq!(String::from_utf8_lossy(&event.payload), format!("data: event-{number:02}\n"));
+        ask.send(()).expect("the upstream waits for this");
+    }
+    let end = client.until(1, http2::kind::DATA).expect("the end");
+    assert!(end.payload.is_empty() && end.has(http2::flag::END_STREAM));
+}
+
+#[test]
+fn server_sent_events_arrive_one_by_one() {
+    let (upstream, ask) = events();
     let (_gateway, address) = in_front_of(&upstream, 1);
     let mut client = Client::connect(address);
     client.send(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n");

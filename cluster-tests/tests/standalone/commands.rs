@@ -302,13 +302,24 @@ fn dump_prints_every_resource_with_its_condition_and_no_secret() {
     assert!(written.contains("guarded"), "{written}");
 }
 
+/// A process that ends with the value.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended on its own.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn the_demo_serves_what_it_says_or_says_that_its_port_is_taken() {
     let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
     let free = free(8080) && free(9080) && free(9902);
     let mut demo = Command::new(binary::portcullis());
     demo.arg("demo").stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut demo = demo.spawn().expect("the binary starts");
+    let demo = demo.spawn().expect("the binary starts");
     if !free {
         println!("the demo's ports are taken here: tested is only that it says so");
         let output = demo.wait_with_output().expect("an end");
@@ -320,7 +331,8 @@ fn the_demo_serves_what_it_says_or_says_that_its_port_is_taken() {
         );
         return;
     }
-    let mut lines = std::io::BufReader::new(demo.stdout.take().expect("piped above")).lines();
+    let mut demo = Running(demo);
+    let mut lines = std::io::BufReader::new(demo.0.stdout.take().expect("piped above")).lines();
     let greeting =
         lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("The demo gateway serves")));
     assert!(greeting.is_some(), "it greets");
@@ -333,9 +345,9 @@ fn the_demo_serves_what_it_says_or_says_that_its_port_is_taken() {
     assert_eq!(limited, [200, 200, 200, 200, 200, 429]);
     let admin = Command::new("curl").args(["-sf", "http://127.0.0.1:9902/status"]).output().expect("curl");
     assert!(said(&admin).contains("\"ready\":true"), "{}", said(&admin));
-    let status = Command::new("kill").args(["-TERM", &demo.id().to_string()]).status();
+    let status = Command::new("kill").args(["-TERM", &demo.0.id().to_string()]).status();
     assert!(status.is_ok_and(|status| status.success()));
-    assert!(demo.wait().is_ok_and(|status| status.success()), "it ends with code 0");
+    assert!(demo.0.wait().is_ok_and(|status| status.success()), "it ends with code 0");
 }
 
 #[test]

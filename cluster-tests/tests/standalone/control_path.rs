@@ -237,3 +237,21 @@ fn file_descriptors_are_raised_to_the_hard_limit_and_too_few_are_said() {
     let gateway = plan.argument("--set").argument("limits.connections=450").start();
     assert!(!gateway.log().contains("limits.connections"), "twice 450 are enough: {}", gateway.log());
 }
+
+#[test]
+fn without_descriptors_left_those_who_have_a_connection_are_served_and_later_all_again() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let plan = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]).workers(1).open_files(64, 64);
+    let gateway = plan.start();
+    let mut kept = Client::connect(local(port));
+    assert_eq!(kept.get("/", "a", "").status, 200);
+    let crowd: Vec<_> = (0..100).filter_map(|_| std::net::TcpStream::connect(local(port)).ok()).collect();
+    gateway.says("cannot accept");
+    assert_eq!(kept.get("/", "a", "").status, 200, "it has all that it needs");
+    drop(crowd);
+    eventually("the next client", || {
+        let mut client = Client::try_connect(local(port)).ok()?;
+        let answer = client.exchange("GET", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").ok()?;
+        (answer.status == 200).then_some(())
+    });
+}

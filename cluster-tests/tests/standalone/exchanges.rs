@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cluster_tests::client::{Client, get};
 use cluster_tests::eventually;
+use cluster_tests::http2;
 use cluster_tests::upstream::Upstream;
 
 use crate::bodies::in_front_of;
@@ -229,5 +230,41 @@ fn an_upload_cut_by_the_client_never_looks_complete() {
         drop(client);
         let complete = told.recv_timeout(cluster_tests::PATIENCE).expect("the upstream hears of the end");
         assert!(!complete, "a cut upload was completed for the upstream");
+    }
+}
+
+/// Configuration reference 12: the gateway makes no spans yet, and breaks no trace.
+#[test]
+fn trace_headers_arrive_as_they_came_over_http_1_1_and_http_2() {
+    const TRACE: [(&str, &str); 8] = [
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ("tracestate", "vendor=a,other=b"),
+        ("baggage", "user=7;p=1,team=x"),
+        ("b3", "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1"),
+        ("x-b3-traceid", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        ("x-b3-spanid", "00f067aa0ba902b7"),
+        ("x-b3-sampled", "1"),
+        ("x-ot-span-context", "a;b;c"),
+    ];
+    let upstream = Upstream::echo("up");
+    let (_gateway, address) = in_front_of(&upstream, 1);
+    let lines: String = TRACE.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    assert_eq!(Client::connect(address).get("/1", "a", &lines).status, 200);
+    let mut client = http2::Http2::connect(address);
+    let head = http2::request("GET", "/2", &TRACE);
+    client.send(&http2::frame(http2::kind::HEADERS, http2::flag::WHOLE, 1, &head));
+    client.until_answered(1).expect("an answer");
+    let received = upstream.received();
+    assert_eq!(received.len(), 2);
+    for request in received {
+        for (name, value) in TRACE {
+            let found: Vec<_> =
+                request.head.fields.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name)).collect();
+            assert!(
+                matches!(found.as_slice(), [(_, found)] if found == value),
+                "{}: {name}: {found:?}",
+                request.target
+            );
+        }
     }
 }

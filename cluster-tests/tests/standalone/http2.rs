@@ -223,3 +223,42 @@ fn requests_of_a_client_that_is_gone_are_counted_as_ended() {
     drop(client);
     eventually("none", || (active() == 0.0).then_some(()));
 }
+
+/// Payload that arrives until a PING is answered: all that may be sent.
+fn payload_until_a_pause(client: &mut wire::Http2) -> usize {
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    client.send(&wire::frame(wire::kind::PING, wire::flag::NONE, 0, b"a pause!"));
+    let mut bytes = 0;
+    loop {
+        let frame = client.receive().expect("a frame").expect("an open connection");
+        match frame.kind {
+            wire::kind::DATA => bytes += frame.payload.len(),
+            wire::kind::HEADERS => drop(client.fields(&frame).expect("a head")),
+            wire::kind::PING if frame.has(wire::flag::ACK) => return bytes,
+            _ => {}
+        }
+    }
+}
+
+/// RFC 9113 section 5.2 and 6.9: never more than the client has said that it takes.
+#[test]
+fn a_download_stays_within_the_windows_of_its_stream_and_of_its_connection() {
+    let upstream = Upstream::start(|exchange| exchange.reply(200, "", &vec![b'x'; 100_000]));
+    let (_gateway, port) = gateway(&upstream.url());
+    let mut client = wire::Http2::connect_silently(local(port));
+    client.send(&[wire::PREFACE, &wire::settings(&[(4, 10)])].concat());
+    client.send(&wire::get(1, "/"));
+    assert_eq!(payload_until_a_pause(&mut client), 10, "the stream's window");
+    client.send(&wire::window_update(1, 5));
+    assert_eq!(payload_until_a_pause(&mut client), 5);
+    // The window of a stream may grow and shrink by SETTINGS, below zero too (section 6.9.2).
+    client.send(&wire::settings(&[(4, 0)]));
+    client.send(&wire::window_update(1, 12));
+    assert_eq!(payload_until_a_pause(&mut client), 2, "ten less, twelve more");
+    client.send(&wire::settings(&[(4, 1 << 20)]));
+    assert_eq!(payload_until_a_pause(&mut client), 65_535 - 17, "the connection's window");
+    client.send(&wire::window_update(0, 1_000));
+    assert_eq!(payload_until_a_pause(&mut client), 1_000);
+    client.send(&wire::window_update(0, 1 << 20));
+    client.until_answered(1).expect("the rest");
+}

@@ -52,7 +52,7 @@ struct Upload {
 
 /// How long a body waits for the upstream's `100 (Continue)`: services that do not know the
 /// expectation never send one (RFC 9110 section 10.1.1). What curl waits, too.
-const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+pub const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// What goes out.
 pub struct Outgoing<'a> {

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     data_plane::{
         client_side::ClientSide,
-        http1::client::{ExchangeError, ExchangeLimits, Fault, INTERIMS_MAX},
+        http1::client::{CONTINUE_WAIT, ExchangeError, ExchangeLimits, Fault, INTERIMS_MAX},
         timers::{Timer, Watch},
     },
     http::{Body, BodyError, BodySource, Headers, Length, Origin, Request, Response, Step},
@@ -33,6 +33,8 @@ pub struct ClientStream {
     incoming: RefCell<Option<Incoming>>,
     watch: Rc<Watch>,
     failed: Cell<bool>,
+    /// The client waits for `100 (Continue)`, and so does its body, until the upstream asks for it.
+    held: Cell<bool>,
 }
 
 /// What ends with the exchange.
@@ -81,11 +83,16 @@ pub async fn exchange(
     let sender = Sender::new(sending, follows, Reason::CANCEL);
     let body = std::mem::take(&mut request.body);
     let watch = Rc::clone(client.watch());
+    let held = body.awaits_continue();
+    if held {
+        watch.arm(Timer::Continue, CONTINUE_WAIT);
+    }
     let stream = Rc::new(ClientStream {
         state: RefCell::new(Some(Open { sender, body, slot, _request: ticket })),
         incoming: RefCell::default(),
         watch,
         failed: Cell::new(false),
+        held: Cell::new(held),
     });
     stream.head(response, limits, client).await
 }
@@ -109,6 +116,9 @@ impl ClientStream {
         let mut interim_bytes = 0;
         let mut answered = false;
         let outcome = poll_fn(|cx| {
+            if watch.is_due(Timer::Continue) {
+                self.held.set(false);
+            }
             if let Poll::Ready(Err(error)) = self.poll_upload(cx) {
                 return Poll::Ready(Err(Failure::Local(Fault::RequestBody(error))));
             }
@@ -128,6 +138,10 @@ impl ClientStream {
                 }
                 watch.restart(Timer::StreamIdle);
                 client.interim(head.status().as_u16(), &translate::message_fields(head.headers()));
+                if head.status() == 100 && self.held.replace(false) {
+                    // The body is asked for: the upload goes on with the next turn.
+                    cx.waker().wake_by_ref();
+                }
             }
             match std::pin::Pin::new(&mut response).poll(cx) {
                 Poll::Ready(head) => Poll::Ready(head.map_err(Failure::Peer)),
@@ -142,6 +156,9 @@ impl ClientStream {
         })
         .await;
         watch.disarm(Timer::Response);
+        watch.disarm(Timer::Continue);
+        // Answered without asking for the body: it is not sent.
+        self.failed.set(self.failed.get() || self.held.get());
         let head = outcome.map_err(|failure| self.fail(failure, answered))?;
         let (parts, body) = head.into_parts();
         let (headers, length) = translate::incoming(&parts)
@@ -171,7 +188,7 @@ impl ClientStream {
     fn poll_upload(&self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         let mut state = self.state.borrow_mut();
         let Some(Open { sender, body, slot, .. }) = state.as_mut() else { return Poll::Ready(Ok(())) };
-        if sender.is_sent() || self.failed.get() {
+        if sender.is_sent() || self.failed.get() || self.held.get() {
             return Poll::Ready(Ok(()));
         }
         let progress = || self.watch.restart(Timer::StreamIdle);

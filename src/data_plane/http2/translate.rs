@@ -223,6 +223,9 @@ pub fn outgoing(
     if let Some(Length::Known(length)) = follows {
         fields.insert(http::header::CONTENT_LENGTH, length.into());
     }
+    if request.body.awaits_continue() {
+        fields.insert(http::header::EXPECT, HeaderValue::from_static("100-continue"));
+    }
     if grpc::is_grpc(&request.headers) {
         // It says whether trailers survive on the way; here they do.
         fields.insert(http::header::TE, HeaderValue::from_static("trailers"));

@@ -357,3 +357,39 @@ fn thousands_of_small_messages_may_wait_for_a_slow_reader() {
         assert_eq!(bench.upstream.gauges.count(Gauge::Connections), 1, "nobody was cut off");
     });
 }
+
+#[test]
+fn an_expectation_goes_to_the_upstream_and_its_answer_decides() {
+    const HEAD: &str = "POST / HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+    run(async {
+        let socket = upstream().await;
+        let bench = Bench::h2(&socket, ROOMY).await;
+        let mut client = bench.connect().await;
+        client.send(HEAD).await;
+        let mut incoming = one(&socket).await;
+        // It refuses: the client was never asked for its body.
+        let (request, mut respond) = incoming.recv().await.unwrap();
+        assert_eq!(request.headers()["expect"], "100-continue");
+        respond.send_response(head(417), true).unwrap();
+        assert_eq!(client.head().await.unwrap().status(), "417");
+        // It asks for the body.
+        let mut client = bench.connect().await;
+        client.send(HEAD).await;
+        let (request, mut respond) = incoming.recv().await.unwrap();
+        respond.send_informational(head(100)).unwrap();
+        assert_eq!(client.head().await.unwrap().status(), "100");
+        client.send("hello").await;
+        assert_eq!(request.into_body().data().await.unwrap().unwrap(), "hello");
+        respond.send_response(head(204), true).unwrap();
+        assert_eq!(client.message().await.unwrap().status(), "204");
+        // It says nothing, as those do that know no expectations: after a second the body is sent all the same.
+        let mut client = bench.connect().await;
+        client.send(HEAD).await;
+        let (request, mut respond) = incoming.recv().await.unwrap();
+        assert_eq!(client.head().await.unwrap().status(), "100");
+        client.send("hello").await;
+        assert_eq!(request.into_body().data().await.unwrap().unwrap(), "hello");
+        respond.send_response(head(204), true).unwrap();
+        assert_eq!(client.message().await.unwrap().status(), "204");
+    });
+}
