@@ -157,13 +157,16 @@ impl<'a> Fields<'a> {
     /// A client may send each cookie in a field of its own, so that it compresses well; anywhere else they
     /// are one field (RFC 9113 section 8.2.3).
     fn join_cookies(&mut self, fields: &HeaderMap) {
-        let mut crumbs = fields.get_all(http::header::COOKIE).iter();
+        let mut crumbs = fields.get_all(http::header::COOKIE).iter().map(HeaderValue::as_bytes);
         let Some(first) = crumbs.next() else { return };
-        let Some(second) = crumbs.next() else { return self.headers.push_field("cookie", first.as_bytes()) };
-        let mut joined = first.as_bytes().to_vec();
-        for crumb in std::iter::once(second).chain(crumbs) {
-            joined.extend_from_slice(b"; ");
-            joined.extend_from_slice(crumb.as_bytes());
+        let Some(second) = crumbs.next() else { return self.headers.push_field("cookie", first) };
+        let mut joined = first.to_vec();
+        // An empty one would leave white space at an end.
+        for crumb in std::iter::once(second).chain(crumbs).filter(|crumb| !crumb.is_empty()) {
+            if !joined.is_empty() {
+                joined.extend_from_slice(b"; ");
+            }
+            joined.extend_from_slice(crumb);
         }
         self.headers.push_field("cookie", &joined);
     }
