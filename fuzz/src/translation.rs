@@ -20,15 +20,19 @@ use super::oracle::{self, Coding};
 
 const RULES: HeadRules = HeadRules { fields_max: 128, merge_slashes: true };
 const AUTHORITY: &str = "upstream.test:8080";
+/// Either side may need fields of its own, and none takes more than 128.
+const FIELDS_MAX: usize = 120;
 
 /// # Panics
 /// When a property does not hold.
 pub fn check(bytes: &[u8]) {
-    if let Some(request) = from_http2(bytes) {
+    if let Some(request) = from_http2(bytes).filter(|request| request.headers.len() <= FIELDS_MAX) {
         check_on_http1(&request);
         check_on_http2(&request, bytes);
     }
-    if let Ok(Some((head, _))) = parse_request(bytes, RULES) {
+    if let Ok(Some((head, _))) = parse_request(bytes, RULES)
+        && head.headers.len() <= FIELDS_MAX
+    {
         let request =
             whole(Version::Http11, head.method, head.headers, [head.path, head.authority], head.query);
         check_on_http2(&request, bytes);

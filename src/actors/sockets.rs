@@ -35,6 +35,8 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     if shared {
         socket.set_reuse_port(true)?;
+        // Connections have it from the socket that they are accepted on: one call for all of them.
+        socket.set_tcp_nodelay(true)?;
     }
     socket.bind(&address.into())?;
     if shared {
@@ -46,6 +48,8 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -53,6 +57,15 @@ mod tests {
         let other = TcpListener::bind("127.0.0.1:0").unwrap();
         let error = bind(other.local_addr().unwrap(), 2, false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn connections_do_not_wait_to_fill_a_segment() {
+        let sockets = bind("127.0.0.1:0".parse().unwrap(), 1, false).unwrap();
+        sockets[0].set_nonblocking(false).unwrap();
+        let address = sockets[0].local_addr().unwrap();
+        let _client = std::net::TcpStream::connect_timeout(&address, Duration::from_secs(10)).unwrap();
+        assert!(sockets[0].accept().unwrap().0.nodelay().unwrap());
     }
 
     #[test]

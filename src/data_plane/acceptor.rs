@@ -103,12 +103,18 @@ fn is_of_connection(error: &io::Error) -> bool {
 }
 
 fn begin(worker: &Rc<Worker>, listener: &Rc<Listener>, mut stream: TcpStream, remote: SocketAddr) {
-    let Ok(local) = stream.local_addr() else { return };
+    let local = match listener.address.ip().is_unspecified() {
+        // Bound to one address: asking which would be a system call for each connection.
+        false => listener.address,
+        true => match stream.local_addr() {
+            Ok(local) => local,
+            Err(_) => return,
+        },
+    };
     let Some(slot) = worker.connection_slot() else {
         worker.metrics.connection_refused(ConnectionRefusal::Limit);
         return turn_away(worker, listener, &stream);
     };
-    let _ = stream.set_nodelay(true);
     let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
     actix_rt::spawn(async move {
         let _slot = slot;

@@ -108,7 +108,7 @@ impl ServerConnection {
     async fn run(self: &Rc<Self>, worker: &Worker) -> bool {
         loop {
             if !self.next_bytes(worker).await {
-                self.shut_down().await;
+                self.end().await;
                 return false;
             }
             let head = self.read_head(&worker.pins.pin().engine).await;
@@ -127,7 +127,7 @@ impl ServerConnection {
             match after {
                 After::NextRequest => continue,
                 After::Tunnel(upgraded) => self.tunnel(worker, upgraded).await,
-                After::Close => self.shut_down().await,
+                After::Close => self.end().await,
                 After::Reset => self.wire.borrow().transport.reset_when_closed(),
                 After::Linger => self.linger().await,
                 After::Http2 => return true,

@@ -63,13 +63,22 @@ impl ServerConnection {
                 let unasked = self.interims.continue_wanted.get();
                 let close = !persists || unasked || self.listener.is_draining() || worker.is_draining();
                 let rules = ResponseRules { version, to_head, close, upgrade: None };
-                self.finish(worker, served, rules, exchange).await
+                let (status, sent, after) = self.finish(worker, served, rules, exchange).await;
+                // A client that said so itself sends nothing more: nothing is waited for.
+                let over = matches!(after, After::Linger) && !persists && self.has_all();
+                (status, sent, if over { After::Close } else { after })
             }
         };
         self.watch.disarm(Timer::StreamIdle);
         let request_bytes = self.body.received.get();
         serving.finish(Outcome { status, request_bytes, response_bytes: sent });
         after
+    }
+
+    /// Whether all that came is read, and all that was announced has come.
+    fn has_all(&self) -> bool {
+        let wire = self.wire.borrow();
+        wire.decoder.is_done() && wire.input.is_empty()
     }
 
     fn begin_body(&self, engine: &EngineSettings, head: &RequestHead) {

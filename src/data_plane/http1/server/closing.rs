@@ -2,7 +2,10 @@
 
 use std::{future::poll_fn, task::Poll, time::Duration};
 
-use super::{super::wire::BUFFER_BYTES, ServerConnection};
+use super::{
+    super::wire::{BUFFER_BYTES, Transport},
+    ServerConnection,
+};
 use crate::data_plane::timers::Timer;
 
 /// How long, and how much, is read from a client after the last response, so that closing does not
@@ -35,8 +38,15 @@ impl ServerConnection {
         .await;
     }
 
+    /// Ends a connection on which nothing is expected any more: closing the socket says so.
+    pub(super) async fn end(&self) {
+        if !matches!(self.wire.borrow().transport, Transport::Tcp(_)) {
+            self.shut_down().await;
+        }
+    }
+
     /// TLS has a last record to send; a client that does not read it is not waited for.
-    pub(super) async fn shut_down(&self) {
+    async fn shut_down(&self) {
         self.watch.arm(Timer::Connection, LINGER);
         poll_fn(|cx| match self.wire.borrow_mut().transport.poll_shutdown(cx) {
             Poll::Pending if !self.watch.is_due(Timer::Connection) => Poll::Pending,

@@ -47,7 +47,7 @@ impl ServerConnection {
         let closing = || self.listener.is_closed();
         let metrics = &worker.metrics.tunnels;
         match tunnel::run(&self.wire, &upgraded, &self.watch, metrics, closing).await {
-            TunnelEnd::Complete | TunnelEnd::Expired => self.shut_down().await,
+            TunnelEnd::Complete | TunnelEnd::Expired => self.end().await,
             TunnelEnd::Broken => self.wire.borrow().transport.reset_when_closed(),
         }
     }
