@@ -18,7 +18,9 @@ fn rendered(path: &Path, folder: &Path) -> String {
     for found in generation.diagnostics.iter() {
         writeln!(text, "{found}\n").expect("a String takes all");
     }
-    for plan in generation.snapshot.instances() {
+    let mut plans: Vec<_> = generation.snapshot.instances().collect();
+    plans.sort_by(|one, other| one.name.cmp(&other.name));
+    for plan in plans {
         let state = plan.blocked.as_deref().map_or("open".to_owned(), |why| format!("503: {why}"));
         writeln!(text, "{}: {state}", plan.name).expect("a String takes all");
     }
