@@ -42,7 +42,7 @@ impl From<ConnectError> for ConnectFailure {
     }
 }
 
-/// Connects to an upstream, or to the forward proxy that leads there; `limit` is for its name and for each
+/// Connects to an upstream, or to the forward proxy that leads there, for the request of this id; `limit` is for its name and for each
 /// address.
 ///
 /// # Errors
@@ -51,8 +51,9 @@ pub async fn connect(
     upstream: &UpstreamPlan,
     resolver: &Resolver,
     limit: Duration,
+    request_id: &str,
 ) -> Result<Transport, ConnectError> {
-    let outcome = try_addresses(upstream, resolver, limit).await;
+    let outcome = try_addresses(upstream, resolver, limit, request_id).await;
     if let Some(via) = &upstream.proxy {
         match &outcome {
             // Whatever is wrong there, the proxy let us through to it.
@@ -70,6 +71,7 @@ async fn try_addresses(
     upstream: &UpstreamPlan,
     resolver: &Resolver,
     limit: Duration,
+    request_id: &str,
 ) -> Result<Transport, ConnectError> {
     let (host, port) = match &upstream.proxy {
         Some(via) => (&via.proxy.host, via.proxy.port),
@@ -78,12 +80,12 @@ async fn try_addresses(
     let found =
         timeout(limit, resolver.resolve(host, port)).await.unwrap_or_else(|elapsed| Err(elapsed.into()));
     let found = found.map_err(|error| {
-        tracing::debug!(upstream = %upstream.name, host, %error, "cannot resolve");
+        tracing::debug!(request_id, upstream = %upstream.name, host, %error, "cannot resolve");
         ConnectError::Resolve
     })?;
     let mut outcome = Err(ConnectError::Resolve);
     for socket in found {
-        outcome = match timeout(limit, connect_to(upstream, socket)).await {
+        outcome = match timeout(limit, connect_to(upstream, socket, request_id)).await {
             Ok(Ok(transport)) => return Ok(transport),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(ConnectError::Timeout),
@@ -92,9 +94,13 @@ async fn try_addresses(
     outcome
 }
 
-async fn connect_to(upstream: &UpstreamPlan, socket: SocketAddr) -> Result<Transport, ConnectError> {
+async fn connect_to(
+    upstream: &UpstreamPlan,
+    socket: SocketAddr,
+    request_id: &str,
+) -> Result<Transport, ConnectError> {
     let note = |error: &io::Error| {
-        tracing::debug!(upstream = %upstream.name, %socket, %error, "cannot connect");
+        tracing::debug!(request_id, upstream = %upstream.name, %socket, %error, "cannot connect");
     };
     let mut stream = TcpStream::connect(socket).await.map_err(|error| {
         note(&error);

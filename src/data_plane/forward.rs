@@ -93,15 +93,17 @@ impl Forward<'_> {
         fresh_only: bool,
     ) -> Result<Connection, Rejection> {
         let pool = self.worker.pools.pool(upstream);
+        let request_id = exchange.request_id();
         let mut acquire = pin!(async {
             match upstream.address.scheme {
                 ServiceScheme::H2 => {
-                    let place = pool.shared.acquire(upstream, self.worker, self.engine).await?;
+                    let place = pool.shared.acquire(upstream, self.worker, self.engine, request_id).await?;
                     Ok::<_, AcquireError>(Connection::Http2(place))
                 }
                 ServiceScheme::Http | ServiceScheme::Https => {
                     let timeout = self.engine.connect_timeout;
-                    let acquired = pool.acquire(fresh_only, &self.worker.resolver, timeout).await?;
+                    let acquired =
+                        pool.acquire(fresh_only, &self.worker.resolver, timeout, request_id).await?;
                     Ok(Connection::Http1(acquired))
                 }
             }

@@ -121,6 +121,7 @@ impl UpstreamPool {
         fresh_only: bool,
         resolver: &Resolver,
         connect_timeout: Duration,
+        request_id: &str,
     ) -> Result<Rc<ClientConnection>, AcquireError> {
         // Who comes later does not overtake those who wait.
         if !fresh_only
@@ -138,10 +139,11 @@ impl UpstreamPool {
             if let Some(ticket) = plan.gauges.enter(Gauge::Connections, plan.limits.connections_max) {
                 drop(pending);
                 plan.metrics.connect_attempt();
-                let transport = connect(&plan, resolver, connect_timeout).await.map_err(|error| {
-                    plan.metrics.connect_failed(error.into());
-                    AcquireError::Connect(error)
-                })?;
+                let transport =
+                    connect(&plan, resolver, connect_timeout, request_id).await.map_err(|error| {
+                        plan.metrics.connect_failed(error.into());
+                        AcquireError::Connect(error)
+                    })?;
                 return Ok(ClientConnection::new(transport, Rc::downgrade(self), ticket));
             }
             // A retry on a new connection at the limit makes room with one of its own.

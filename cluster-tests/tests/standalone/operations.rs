@@ -230,7 +230,15 @@ fn every_line_of_a_request_carries_its_id_and_no_line_a_secret() {
     ]}});
     let policies = json!([login(json!([])), logging]);
     let guarded = api_with("guarded", &format!("http://127.0.0.1:{port}"), &upstream.url(), policies);
-    let gateway = Plan::new().with("api.yaml", &[guarded]).start();
+    let nobody = format!("http://127.0.0.1:{}", ports::free());
+    let lost = api("lost", &format!("http://127.0.0.1:{}", ports::free()), &nobody);
+    let gone = lost["spec"]["address"].as_str().and_then(|address| address.rsplit(':').next()?.parse().ok());
+    let gone: SocketAddr = local(gone.expect("a port"));
+    let plan = Plan::new().with("api.yaml", &[guarded, lost]).argument("--set").argument("log.level=debug");
+    let gateway = plan.start();
+    assert_eq!(Client::connect(gone).get("/", "a", "X-Request-Id: id-0815\r\n").status, 503);
+    let line = gateway.says("cannot connect");
+    assert!(line.contains("id-0815"), "{line}");
     let fields = format!("{}X-Request-Id: id-4711\r\n", cluster_tests::config::LOGIN);
     assert_eq!(Client::connect(local(port)).get("/paper", "a", &fields).status, 200);
     for word in ["seen /paper", "done /paper"] {

@@ -112,6 +112,7 @@ impl SharedConnections {
         plan: &Arc<UpstreamPlan>,
         worker: &Worker,
         engine: &EngineSettings,
+        request_id: &str,
     ) -> Result<Slot, AcquireError> {
         let mut pending = None;
         loop {
@@ -129,7 +130,7 @@ impl SharedConnections {
                 && let Some(ticket) = plan.gauges.enter(Gauge::Connections, plan.limits.connections_max)
             {
                 drop(pending);
-                return self.connect(plan, worker, engine, ticket).await;
+                return self.connect(plan, worker, engine, ticket, request_id).await;
             }
             if pending.is_none() {
                 let ticket = plan.gauges.enter(Gauge::PendingRequests, plan.limits.pending_requests_max);
@@ -171,6 +172,7 @@ impl SharedConnections {
         worker: &Worker,
         engine: &EngineSettings,
         ticket: Ticket,
+        request_id: &str,
     ) -> Result<Slot, AcquireError> {
         let _connecting = Connecting::begin(self);
         plan.metrics.connect_attempt();
@@ -178,7 +180,8 @@ impl SharedConnections {
             plan.metrics.connect_failed(error.into());
             AcquireError::Connect(error)
         };
-        let transport = connect(plan, &worker.resolver, engine.connect_timeout).await.map_err(failed)?;
+        let transport = connect(plan, &worker.resolver, engine.connect_timeout, request_id);
+        let transport = transport.await.map_err(failed)?;
         let meter = Rc::new(Meter::of_server());
         let watch = worker.timers.watch();
         let io = Io::new(transport, ReadBuffer::default(), Rc::clone(&meter), Rc::clone(&watch));
