@@ -85,7 +85,8 @@ fn at_three_times_the_capacity_of_an_upstream_the_latency_of_what_is_accepted_st
         binding("to", "ApiInstance", "api", "route", json!({"config": {"destinationRef": {"name": "up"}}}));
     let gateway = Plan::new()
         .with("api.yaml", &[api, service("up", &upstream.url()), breaker, route])
-        .workers(2)
+        // Connections belong to a worker: with several, one's waiter can be overtaken by another's clients.
+        .workers(1)
         .start();
     let seen = press(([127, 0, 0, 1], port).into(), 24, Duration::from_secs(4));
     let served = seen.iter().filter(|(status, _)| *status == 200).count();
