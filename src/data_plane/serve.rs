@@ -36,10 +36,10 @@ pub async fn serve(
     let engine = &snapshot.engine;
     let forward = Forward { worker, engine, client };
     let Some(instance) = instance else {
-        return worker.no_policies.run(request, exchange, &Refuse(404, "no_instance")).await;
+        return worker.no_policies.run(request, exchange, &Refuse(no_instance)).await;
     };
     if instance.blocked.is_some() {
-        return worker.no_policies.run(request, exchange, &Refuse(503, "blocked")).await;
+        return worker.no_policies.run(request, exchange, &Refuse(blocked)).await;
     }
     set_forwarded(&mut request, engine, exchange.request_id());
     exchange.set_base_path_bytes(instance.base_path.len());
@@ -49,24 +49,27 @@ pub async fn serve(
 
 /// Answers what is too much to be served: no policy runs, so that it costs next to nothing.
 pub async fn refuse_overload(worker: &Worker, request: Request, exchange: &Exchange) -> Response {
-    worker.no_policies.run(request, exchange, &Refuse(503, OVERLOAD)).await
+    worker.no_policies.run(request, exchange, &Refuse(overload)).await
 }
 
-/// The reason of a refusal that passes by itself.
-const OVERLOAD: &str = "overload";
+fn no_instance() -> Rejection {
+    Rejection::empty(404, "no_instance")
+}
+
+fn blocked() -> Rejection {
+    Rejection::text(503, "blocked", "Service Unavailable")
+}
+
+fn overload() -> Rejection {
+    Rejection::json(503, "overload", "Service Unavailable").header("retry-after", "1")
+}
 
 /// Answers in place of an instance.
-struct Refuse(u16, &'static str);
+struct Refuse(fn() -> Rejection);
 
 impl Terminal for Refuse {
     fn finish<'a>(&'a self, _: Request, _: &'a Exchange) -> Handling<'a> {
-        Handling::refuse(match self.0 {
-            503 if self.1 == OVERLOAD => {
-                Rejection::json(503, OVERLOAD, "Service Unavailable").header("retry-after", "1")
-            }
-            503 => Rejection::text(503, self.1, "Service Unavailable"),
-            status => Rejection::empty(status, self.1),
-        })
+        Handling::refuse(self.0())
     }
 }
 

@@ -16,7 +16,7 @@ mod rules;
 pub mod store;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use envelope::Resource;
 pub use kinds::{Kind, Spec};

@@ -2,10 +2,14 @@
 //! `validate` prints them. After a deliberate change, write the expected texts anew with `BLESS=1` and
 //! read the difference.
 
-use std::{fmt::Write as _, fs, path::Path, sync::Arc, time::Instant};
+use std::{fmt::Write as _, path::Path, sync::Arc, time::Instant};
 
 use super::{Look, Reconciliation};
-use crate::{settings::Settings, telemetry::metrics::Registry};
+use crate::{
+    resources::tests::fixtures::{check_all, portable},
+    settings::Settings,
+    telemetry::metrics::Registry,
+};
 
 /// The findings, and what is out of service.
 fn rendered(path: &Path, folder: &Path) -> String {
@@ -33,32 +37,15 @@ fn rendered(path: &Path, folder: &Path) -> String {
     for (subject, reason) in of_model.chain(not_ready) {
         writeln!(text, "not ready: {subject}: {reason}").expect("a String takes all");
     }
-    let text = text.replace(&format!("{}/", folder.display()), "");
-    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n") + "\n"
+    portable(&text, folder)
 }
 
 #[test]
 fn bad_policies_end_in_exactly_these_findings() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/snapshot/fixtures");
-    let entries = fs::read_dir(&folder).expect("the folder of fixtures");
-    let mut paths: Vec<_> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
-    paths.sort();
-    assert!(paths.len() >= 15, "{} fixtures", paths.len());
-    let mut wrong = String::new();
-    for path in paths {
-        let actual = rendered(&path, &folder);
-        assert!(actual.contains("error: ") || actual.contains("warning: "), "{} is good", path.display());
-        let expected_path = path.with_extension("expected");
-        if std::env::var_os("BLESS").is_some() {
-            fs::write(&expected_path, &actual).expect("a writable folder");
-        }
-        let expected = fs::read_to_string(&expected_path).unwrap_or_default();
-        if actual != expected {
-            let name = path.display();
-            write!(wrong, "=== {name}\n--- expected\n{expected}--- actual\n{actual}")
-                .expect("a String takes all");
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong}(BLESS=1 writes the expected texts anew)");
+    check_all(&folder, 15, |path| {
+        let text = rendered(path, &folder);
+        assert!(text.contains("error: ") || text.contains("warning: "), "{} is good", path.display());
+        text
+    });
 }

@@ -24,17 +24,18 @@ fn rendered(model: &ResolvedModel, folder: &Path) -> String {
             writeln!(text, "not ready: {}: {reason}", resource.subject).expect("a String takes all");
         }
     }
-    text.replace(&format!("{}/", folder.display()), "")
-        .lines()
-        .map(str::trim_end)
-        .collect::<Vec<_>>()
-        .join("\n")
-        + "\n"
+    portable(&text, folder)
 }
 
-fn run_all(name: &str, least: usize) {
-    let folder = folder(name);
-    let mut paths: Vec<_> = fs::read_dir(&folder)
+/// Without the place of the repository on this machine, and without white space at the ends of lines.
+pub(crate) fn portable(text: &str, folder: &Path) -> String {
+    let text = text.replace(&format!("{}/", folder.display()), "");
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// Compares what comes of each file of a folder with the text beside it.
+pub(crate) fn check_all(folder: &Path, least: usize, rendered: impl Fn(&Path) -> String) {
+    let mut paths: Vec<_> = fs::read_dir(folder)
         .expect("the folder of fixtures")
         .map(|entry| entry.expect("a readable folder").path())
         .filter(|path| path.extension().is_some_and(|extension| extension != "expected"))
@@ -43,7 +44,7 @@ fn run_all(name: &str, least: usize) {
     assert!(paths.len() >= least, "{} fixtures, expected {least} or more", paths.len());
     let mut wrong = String::new();
     for path in paths {
-        let actual = rendered(&resolve_paths(std::slice::from_ref(&path), None), &folder);
+        let actual = rendered(&path);
         let expected_path = path.with_extension("expected");
         if std::env::var_os("BLESS").is_some() {
             fs::write(&expected_path, &actual).expect("a writable folder");
@@ -56,6 +57,11 @@ fn run_all(name: &str, least: usize) {
         }
     }
     assert!(wrong.is_empty(), "{wrong}(BLESS=1 writes the expected texts anew)");
+}
+
+fn run_all(name: &str, least: usize) {
+    let folder = folder(name);
+    check_all(&folder, least, |path| rendered(&resolve_paths(&[path.to_owned()], None), &folder));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod catalog;
 mod damage;
-mod fixtures;
+pub(crate) mod fixtures;
 mod loading;
 mod model;
 mod store;
