@@ -71,6 +71,7 @@ fn start_worker(address: SocketAddr, socket: TcpListener, file: &Path) -> Worker
         resolver: Arc::new(Resolver::new(PATIENCE, Default::default(), registry.gateway())),
         registry,
         connections: Arc::new(AtomicUsize::new(0)),
+        recalls: Arc::default(),
     };
     let workers = Workers::start(1, shared);
     socket.set_nonblocking(true).expect("a socket can be non-blocking");

@@ -105,6 +105,7 @@ impl Gateway {
             )),
             registry: Arc::clone(&registry),
             connections: Arc::new(AtomicUsize::new(0)),
+            recalls: Arc::default(),
         };
         let workers = Arc::new(Workers::start(settings.workers, shared));
         let listeners = Listeners::new(Arc::clone(&workers), settings.shutdown.drain).start();

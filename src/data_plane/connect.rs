@@ -54,7 +54,7 @@ pub async fn connect(
     request_id: &str,
 ) -> Result<Transport, ConnectError> {
     let outcome = try_addresses(upstream, resolver, limit, request_id).await;
-    if let Some(via) = &upstream.proxy {
+    if let Some(via) = &upstream.endpoint.proxy {
         match &outcome {
             // Whatever is wrong there, the proxy let us through to it.
             Err(ConnectError::Tls) => via.works(&upstream.name),
@@ -73,7 +73,7 @@ async fn try_addresses(
     limit: Duration,
     request_id: &str,
 ) -> Result<Transport, ConnectError> {
-    let (host, port) = match &upstream.proxy {
+    let (host, port) = match &upstream.endpoint.proxy {
         Some(via) => (&via.proxy.host, via.proxy.port),
         None => (&upstream.address.host, upstream.address.port),
     };
@@ -108,10 +108,10 @@ async fn connect_to(
     })?;
     // Requests are written whole; waiting to fill a segment would only add latency.
     let _ = stream.set_nodelay(true);
-    if let Some(via) = upstream.proxy.as_ref().filter(|via| via.tunnel) {
+    if let Some(via) = upstream.endpoint.proxy.as_ref().filter(|via| via.tunnel) {
         via.proxy.tunnel(&mut stream, &via.authority).await.map_err(ConnectError::Proxy)?;
     }
-    let Some(tls) = &upstream.tls else { return Ok(Transport::Tcp(stream)) };
+    let Some(tls) = &upstream.endpoint.tls else { return Ok(Transport::Tcp(stream)) };
     let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls.config));
     let stream = connector.connect(tls.name.clone(), stream).await.map_err(|error| {
         note(&error);

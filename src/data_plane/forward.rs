@@ -97,13 +97,14 @@ impl Forward<'_> {
         let mut acquire = pin!(async {
             match upstream.address.scheme {
                 ServiceScheme::H2 => {
-                    let place = pool.shared.acquire(upstream, self.worker, self.engine, request_id).await?;
-                    Ok::<_, AcquireError>(Connection::Http2(place))
+                    let shared = &pool.shared;
+                    let slot = shared.acquire(upstream, self.worker, self.engine, request_id).await?;
+                    Ok::<_, AcquireError>(Connection::Http2(slot))
                 }
                 ServiceScheme::Http | ServiceScheme::Https => {
                     let timeout = self.engine.connect_timeout;
                     let acquired =
-                        pool.acquire(fresh_only, &self.worker.resolver, timeout, request_id).await?;
+                        pool.acquire(upstream, fresh_only, self.worker, timeout, request_id).await?;
                     Ok(Connection::Http1(acquired))
                 }
             }
@@ -154,7 +155,7 @@ impl Forward<'_> {
         // A policy may have made a body for it: then it is a request like any other.
         request.upgrade = request.upgrade.filter(|_| request.body.is_empty());
         // Requests in a tunnel are as those without a proxy.
-        let via = upstream.proxy.as_ref().filter(|via| !via.tunnel);
+        let via = upstream.endpoint.proxy.as_ref().filter(|via| !via.tunnel);
         if via.is_some() {
             request.headers.remove("proxy-authorization");
         }
@@ -305,7 +306,7 @@ fn refuse_connect(error: ConnectError, upstream: &UpstreamPlan) -> Rejection {
             connect_failure()
         }
     };
-    match &upstream.proxy {
+    match &upstream.endpoint.proxy {
         Some(via) => rejection.log(format!("through the forward proxy {}: {error}", via.proxy)),
         None => rejection,
     }

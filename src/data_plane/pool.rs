@@ -1,10 +1,9 @@
 //! Idle connections to upstreams, per worker: last in, first out, no lock, no hashing.
 
 use std::{
-    cell::{Cell, RefCell},
-    pin::pin,
+    cell::RefCell,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Waker},
     time::{Duration, Instant},
 };
@@ -15,25 +14,50 @@ use super::{
     connect::{ConnectError, connect},
     http1::client::ClientConnection,
     http2::shared::SharedConnections,
-    resolver::Resolver,
+    worker::Worker,
 };
-use crate::snapshot::{Gauge, UpstreamId, UpstreamPlan};
+use crate::snapshot::{
+    Endpoint, EndpointId, Permit, UpstreamPlan,
+    line::{Grant, Next, Place},
+};
 
-/// Idle connections that one worker keeps for one upstream at the most.
+/// Idle connections that one worker keeps to one endpoint at the most.
 const IDLE_MAX: usize = 1024;
 
-/// The pools of one worker, by [`UpstreamId`].
+/// How a request that waits tells all workers that it could use one of their idle connections.
 #[derive(Default)]
-pub struct Pools {
-    by_upstream: RefCell<Vec<Option<Rc<UpstreamPool>>>>,
+pub struct Recalls(Mutex<Vec<Arc<Notify>>>);
+
+impl Recalls {
+    /// A worker's number, and what tells it.
+    pub fn join(&self) -> (usize, Arc<Notify>) {
+        let mut workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = Arc::new(Notify::new());
+        workers.push(Arc::clone(&told));
+        (workers.len() - 1, told)
+    }
+
+    fn tell_all(&self) {
+        let workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.iter().for_each(|told| told.notify_one());
+    }
 }
 
-/// The idle connections of one upstream.
-pub struct UpstreamPool {
-    plan: RefCell<Arc<UpstreamPlan>>,
+/// The pools of one worker, by [`EndpointId`].
+pub struct Pools {
+    /// Its number.
+    worker: usize,
+    by_endpoint: RefCell<Vec<Option<Rc<Pool>>>>,
+}
+
+/// The connections of one worker to one endpoint, for all upstreams that are there.
+pub struct Pool {
+    /// Number of the worker.
+    worker: usize,
+    endpoint: Arc<Endpoint>,
     idle: RefCell<Vec<Idle>>,
-    waiting: Cell<usize>,
-    given_back: Notify,
+    /// On their way from who gave them back to who waited for them.
+    set_aside: RefCell<Vec<Rc<ClientConnection>>>,
     /// Its connections, if it speaks HTTP/2.
     pub shared: Rc<SharedConnections>,
 }
@@ -52,64 +76,64 @@ pub enum AcquireError {
 }
 
 impl Pools {
-    /// The pool of an upstream, which from now on goes by this plan. An id may have belonged to
-    /// another upstream before: then its pool is not this one's.
-    pub fn pool(&self, plan: &Arc<UpstreamPlan>) -> Rc<UpstreamPool> {
-        let mut pools = self.by_upstream.borrow_mut();
-        let index = plan.id as usize;
+    pub fn new(worker: usize) -> Self {
+        Self { worker, by_endpoint: RefCell::default() }
+    }
+
+    /// The pool of an upstream. An id may have belonged to another endpoint before: then its pool is
+    /// not this one's.
+    pub fn pool(&self, plan: &UpstreamPlan) -> Rc<Pool> {
+        let endpoint = &plan.endpoint;
+        let mut pools = self.by_endpoint.borrow_mut();
+        let index = endpoint.id as usize;
         if pools.len() <= index {
             pools.resize_with(index + 1, || None);
         }
-        let pool = pools[index].get_or_insert_with(|| UpstreamPool::new(Arc::clone(plan)));
-        if !Arc::ptr_eq(&pool.plan.borrow(), plan) {
-            if pool.is_of(plan) {
-                pool.plan.replace(Arc::clone(plan));
-            } else {
-                *pool = UpstreamPool::new(Arc::clone(plan));
-            }
+        let pool = pools[index].get_or_insert_with(|| Pool::new(self.worker, endpoint));
+        if !Arc::ptr_eq(&pool.endpoint, endpoint) {
+            *pool = Pool::new(self.worker, endpoint);
         }
         Rc::clone(pool)
     }
 
     /// Closes connections that idle too long or are of no use any more.
     pub fn reap(&self, now: Instant) {
-        let pools: Vec<_> = self.by_upstream.borrow().iter().flatten().cloned().collect();
-        for pool in pools {
+        for pool in self.all() {
             pool.reap(now);
         }
     }
 
-    /// Forgets upstreams that are gone; their idle connections close.
-    pub fn retain(&self, keep: impl Fn(UpstreamId) -> bool) {
-        let mut pools = self.by_upstream.borrow_mut();
+    /// Gives idle connections to requests that wait, on whatever worker.
+    pub fn recall(&self) {
+        for pool in self.all() {
+            pool.recall();
+        }
+    }
+
+    fn all(&self) -> Vec<Rc<Pool>> {
+        self.by_endpoint.borrow().iter().flatten().cloned().collect()
+    }
+
+    /// Forgets endpoints that are gone; their idle connections close.
+    pub fn retain(&self, keep: impl Fn(EndpointId) -> bool) {
+        let mut pools = self.by_endpoint.borrow_mut();
         for (index, pool) in pools.iter_mut().enumerate() {
-            if !keep(index as UpstreamId) {
+            if !keep(index as EndpointId) {
                 *pool = None;
             }
         }
     }
 }
 
-impl UpstreamPool {
-    fn new(plan: Arc<UpstreamPlan>) -> Rc<Self> {
+impl Pool {
+    fn new(worker: usize, endpoint: &Arc<Endpoint>) -> Rc<Self> {
         Rc::new(Self {
-            plan: RefCell::new(plan),
+            worker,
+            endpoint: Arc::clone(endpoint),
             idle: RefCell::default(),
-            waiting: Cell::new(0),
-            given_back: Notify::new(),
+            set_aside: RefCell::default(),
             shared: Rc::default(),
         })
-    }
-
-    /// Whether its connections lead where a plan says.
-    fn is_of(&self, plan: &UpstreamPlan) -> bool {
-        let current = self.plan.borrow();
-        let same_way = match (&current.proxy, &plan.proxy) {
-            (None, None) => true,
-            (Some(one), Some(other)) => one.is_like(other),
-            _ => false,
-        };
-        current.name == plan.name && current.address == plan.address && same_way
     }
 
     /// A connection for one request: an idle one, else a new one, else the next that is free.
@@ -118,212 +142,200 @@ impl UpstreamPool {
     /// [`AcquireError`]. Waiting has no limit of its own: the caller's deadline ends it.
     pub async fn acquire(
         self: &Rc<Self>,
+        plan: &Arc<UpstreamPlan>,
         fresh_only: bool,
-        resolver: &Resolver,
+        worker: &Worker,
         connect_timeout: Duration,
         request_id: &str,
     ) -> Result<Rc<ClientConnection>, AcquireError> {
+        let line = &plan.gauges.line;
         // Who comes later does not overtake those who wait.
         if !fresh_only
-            && self.idle.borrow().len() > self.waiting.get()
-            && let Some(connection) = self.take_idle()
+            && line.waiting() == 0
+            && let Some(connection) = self.take_idle(plan)
         {
             return Ok(connection);
         }
-        let plan = Arc::clone(&self.plan.borrow());
-        let mut pending = None;
-        loop {
-            // Listening begins before looking: what becomes free in between is not missed.
-            let mut freed = pin!(plan.gauges.freed.notified());
-            freed.as_mut().enable();
-            if let Some(ticket) = plan.gauges.enter(Gauge::Connections, plan.limits.connections_max) {
-                drop(pending);
-                plan.metrics.connect_attempt();
-                let transport =
-                    connect(&plan, resolver, connect_timeout, request_id).await.map_err(|error| {
-                        plan.metrics.connect_failed(error.into());
-                        AcquireError::Connect(error)
-                    })?;
-                return Ok(ClientConnection::new(transport, Rc::downgrade(self), ticket));
-            }
-            // A retry on a new connection at the limit makes room with one of its own.
-            if fresh_only && self.close_idle() {
-                continue;
-            }
-            if pending.is_none() {
-                let ticket = plan.gauges.enter(Gauge::PendingRequests, plan.limits.pending_requests_max);
-                let ticket = ticket.ok_or_else(|| {
-                    plan.metrics.overflow();
-                    AcquireError::Overflow
-                })?;
-                pending = Some((ticket, Waiting::new(self)));
-                // What became free before the ticket was taken has not seen it.
-                continue;
-            }
-            tokio::select! {
-                () = self.given_back.notified() => {}
-                () = freed => {}
-            }
-            if !fresh_only && let Some(connection) = self.take_idle() {
-                return Ok(connection);
-            }
-        }
-    }
-
-    /// Closes the connection that has been idle longest; whether there was one.
-    fn close_idle(&self) -> bool {
-        let oldest = {
-            let mut idle = self.idle.borrow_mut();
-            if idle.is_empty() { None } else { Some(idle.remove(0)) }
+        let permit = match line.permit(plan.limits.connections_max) {
+            Some(permit) => permit,
+            None => match self.stand_in_line(plan, fresh_only, worker).await? {
+                Turn::Connection(connection) => return Ok(connection),
+                Turn::Permit(permit) => permit,
+            },
         };
-        if oldest.is_some() {
-            self.plan.borrow().metrics.idle_removed();
-        }
-        oldest.is_some()
+        plan.metrics.connect_attempt();
+        let transport =
+            connect(plan, &worker.resolver, connect_timeout, request_id).await.map_err(|error| {
+                plan.metrics.connect_failed(error.into());
+                AcquireError::Connect(error)
+            })?;
+        Ok(ClientConnection::new(transport, Rc::downgrade(self), plan, permit))
     }
 
-    /// The connection that was used last and is still good.
-    fn take_idle(&self) -> Option<Rc<ClientConnection>> {
-        let mut cx = Context::from_waker(Waker::noop());
+    /// Waits for what becomes free.
+    async fn stand_in_line(
+        self: &Rc<Self>,
+        plan: &Arc<UpstreamPlan>,
+        fresh_only: bool,
+        worker: &Worker,
+    ) -> Result<Turn, AcquireError> {
+        // A retry on a new connection makes room with one that is idle.
+        if fresh_only && let Some(connection) = self.remove_idle_of(plan) {
+            return Ok(Turn::Permit(connection.into_permit()));
+        }
+        let mut in_line = InLine { pool: self, waiting: Waiting::begin(plan, worker, true)? };
+        Ok(match in_line.waiting.place.granted().await {
+            Grant::Permit(permit) => Turn::Permit(permit),
+            Grant::Connection => {
+                let connection = self.take_set_aside(plan);
+                if fresh_only || !is_fresh(&connection) {
+                    return Ok(Turn::Permit(connection.into_permit()));
+                }
+                connection.serve(plan, None);
+                plan.metrics.reused();
+                Turn::Connection(connection)
+            }
+        })
+    }
+
+    /// The connection that was used last, is still good, and may be used for an upstream.
+    fn take_idle(&self, plan: &Arc<UpstreamPlan>) -> Option<Rc<ClientConnection>> {
         loop {
-            let idle = self.idle.borrow_mut().pop()?;
-            self.plan.borrow().metrics.idle_removed();
-            if idle.connection.is_fresh(&mut cx) {
-                self.plan.borrow().metrics.reused();
-                return Some(idle.connection);
+            // One that counts for another upstream counts for this one from now on, if it may have one more.
+            let counted = self.idle.borrow().last()?.connection.counts_for(plan);
+            let permit = if counted { None } else { plan.gauges.line.permit(plan.limits.connections_max) };
+            let connection = if counted || permit.is_some() {
+                let last = self.idle.borrow().len() - 1;
+                self.remove_idle(last)
+            } else {
+                self.remove_idle_of(plan)?
+            };
+            if is_fresh(&connection) {
+                connection.serve(plan, permit);
+                plan.metrics.reused();
+                return Some(connection);
             }
         }
+    }
+
+    /// The one that was used last of those that count for an upstream.
+    fn remove_idle_of(&self, plan: &UpstreamPlan) -> Option<Rc<ClientConnection>> {
+        let at = self.idle.borrow().iter().rposition(|idle| idle.connection.counts_for(plan))?;
+        Some(self.remove_idle(at))
+    }
+
+    fn remove_idle(&self, at: usize) -> Rc<ClientConnection> {
+        let Idle { connection, .. } = self.idle.borrow_mut().remove(at);
+        connection.user().metrics.idle_removed();
+        connection
+    }
+
+    /// The connection that was given to a request of an upstream: there is one for each that was told so.
+    fn take_set_aside(&self, plan: &UpstreamPlan) -> Rc<ClientConnection> {
+        let mut set_aside = self.set_aside.borrow_mut();
+        let at = set_aside.iter().position(|connection| connection.counts_for(plan));
+        set_aside.remove(at.expect("set aside before it was told"))
     }
 
     /// Takes a connection back whose exchange ended in order.
     pub fn give_back(&self, connection: Rc<ClientConnection>) {
-        let plan = self.plan.borrow();
-        let here = self.waiting.get();
-        // Requests that wait on another worker can only be served by closing this one; where some
-        // wait here too, chance shares in proportion, so that no worker starves another.
-        let pending = plan.gauges.count(Gauge::PendingRequests);
-        let elsewhere = pending > here && fastrand::usize(..pending) >= here;
-        let mut idle = self.idle.borrow_mut();
-        if elsewhere || idle.len() >= IDLE_MAX {
-            return;
+        let next = connection.user().gauges.line.next(self.worker);
+        match next {
+            Next::Nobody if self.idle.borrow().len() < IDLE_MAX => {
+                connection.user().metrics.idle_added();
+                self.idle.borrow_mut().push(Idle { connection, since: Instant::now() });
+            }
+            Next::Here => self.set_aside.borrow_mut().push(connection),
+            // It closes, and who is next may open one.
+            Next::Nobody | Next::Elsewhere => {}
         }
-        idle.push(Idle { connection, since: Instant::now() });
-        plan.metrics.idle_added();
-        if here > 0 {
-            self.given_back.notify_one();
+    }
+
+    fn recall(&self) {
+        self.shared.recall();
+        loop {
+            let wanted = |idle: &Idle| idle.connection.user().gauges.line.waiting() > 0;
+            let at = self.idle.borrow().iter().position(wanted);
+            let Some(at) = at else { return };
+            let connection = self.remove_idle(at);
+            self.give_back(connection);
         }
     }
 
     fn reap(&self, now: Instant) {
-        let plan = Arc::clone(&self.plan.borrow());
-        self.shared.reap(now, &plan);
-        // One connection for each request that waits on another worker, not all of them.
-        let mut wanted_elsewhere =
-            if self.waiting.get() == 0 { plan.gauges.count(Gauge::PendingRequests) } else { 0 };
-        let mut cx = Context::from_waker(Waker::noop());
+        self.shared.reap(now);
         let mut closed = Vec::new();
         self.idle.borrow_mut().retain(|idle| {
-            let expired = !plan.idle_timeout.is_zero() && now - idle.since >= plan.idle_timeout;
-            let keep = !expired && wanted_elsewhere == 0 && idle.connection.is_fresh(&mut cx);
+            let user = idle.connection.user();
+            let expired = !user.idle_timeout.is_zero() && now - idle.since >= user.idle_timeout;
+            let keep = !expired && is_fresh(&idle.connection);
             if !keep {
-                wanted_elsewhere = wanted_elsewhere.saturating_sub(1);
+                user.metrics.idle_removed();
                 closed.push(Rc::clone(&idle.connection));
             }
             keep
         });
-        for _ in &closed {
-            plan.metrics.idle_removed();
-        }
     }
 }
 
-/// Counts a request that waits on this worker.
-struct Waiting(Rc<UpstreamPool>);
+fn is_fresh(connection: &ClientConnection) -> bool {
+    connection.is_fresh(&mut Context::from_waker(Waker::noop()))
+}
+
+/// What a request was given.
+enum Turn {
+    Connection(Rc<ClientConnection>),
+    /// To open one.
+    Permit(Permit),
+}
+
+/// A request that waits for a connection, and is counted as pending.
+pub struct Waiting {
+    plan: Arc<UpstreamPlan>,
+    pub place: Place,
+}
 
 impl Waiting {
-    fn new(pool: &Rc<UpstreamPool>) -> Self {
-        pool.waiting.set(pool.waiting.get() + 1);
-        pool.plan.borrow().metrics.pending_added();
-        Self(Rc::clone(pool))
+    /// # Errors
+    /// [`AcquireError::Overflow`]: as many wait as may wait.
+    pub fn begin(plan: &Arc<UpstreamPlan>, worker: &Worker, opens: bool) -> Result<Self, AcquireError> {
+        let (number, limits) = (worker.number, plan.limits);
+        let line = &plan.gauges.line;
+        let place = line.join(number, limits.connections_max, limits.pending_requests_max, opens);
+        let Some(place) = place else {
+            plan.metrics.overflow();
+            return Err(AcquireError::Overflow);
+        };
+        plan.metrics.pending_added();
+        worker.recalls.tell_all();
+        Ok(Self { plan: Arc::clone(plan), place })
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.waiting.set(self.0.waiting.get() - 1);
-        self.0.plan.borrow().metrics.pending_removed();
+        self.plan.metrics.pending_removed();
     }
 }
 
-impl Drop for UpstreamPool {
+/// A request that waits at a pool. What it was given and has not taken when it leaves goes on.
+struct InLine<'a> {
+    pool: &'a Pool,
+    waiting: Waiting,
+}
+
+impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        for _ in self.idle.borrow().iter() {
-            self.plan.borrow().metrics.idle_removed();
+        if let Some(Grant::Connection) = self.waiting.place.leave() {
+            self.pool.give_back(self.pool.take_set_aside(&self.waiting.plan));
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        base::{ResourceName, Secret},
-        outbound::ForwardProxy,
-        policy::{Chain, CircuitLimits},
-        resources::{ServiceAddress, ServiceScheme},
-        snapshot::{
-            UpstreamGauges,
-            upstream::{UpstreamLimits, UpstreamProxy},
-        },
-        telemetry::metrics::Registry,
-    };
-
-    fn plan(port: u16) -> Arc<UpstreamPlan> {
-        let name = ResourceName::new("default", "store");
-        Arc::new(UpstreamPlan {
-            id: 0,
-            address: ServiceAddress {
-                scheme: ServiceScheme::Http,
-                host: "127.0.0.1".to_owned(),
-                port,
-                path: String::new(),
-            },
-            authority: "127.0.0.1".into(),
-            chain: Chain::default(),
-            idle_timeout: Duration::from_secs(60),
-            limits: UpstreamLimits::resolve(CircuitLimits::default(), CircuitLimits::default()),
-            gauges: Arc::new(UpstreamGauges::default()),
-            metrics: Registry::new(1).upstream(&name),
-            name,
-            tls: None,
-            proxy: None,
-            blocked: None,
-        })
-    }
-
-    #[test]
-    fn the_connections_of_one_way_are_never_used_for_another() {
-        let through = |password: &str| {
-            let proxy = ForwardProxy::new("proxy.test", 3128);
-            let proxy = Arc::new(proxy.with_credentials("u", &Secret::new(password.to_owned())));
-            let plan = plan(9001);
-            let proxy = Some(UpstreamProxy::new(&proxy, &plan.address, false));
-            Arc::new(UpstreamPlan { proxy, ..Arc::into_inner(plan).unwrap() })
-        };
-        let pools = Pools::default();
-        let direct = pools.pool(&plan(9001));
-        let first = pools.pool(&through("a"));
-        assert!(!Rc::ptr_eq(&direct, &first));
-        assert!(Rc::ptr_eq(&first, &pools.pool(&through("a"))), "an equal way keeps the pool");
-        assert!(!Rc::ptr_eq(&first, &pools.pool(&through("b"))), "other credentials");
-        assert!(!Rc::ptr_eq(&first, &pools.pool(&plan(9001))), "direct again");
-    }
-
-    #[test]
-    fn the_connections_of_one_address_are_never_used_for_another_that_got_its_id() {
-        let pools = Pools::default();
-        let first = pools.pool(&plan(9001));
-        assert!(Rc::ptr_eq(&first, &pools.pool(&plan(9001))), "an equal plan keeps the pool");
-        assert!(!Rc::ptr_eq(&first, &pools.pool(&plan(9002))));
+impl Drop for Pool {
+    fn drop(&mut self) {
+        for idle in self.idle.borrow().iter() {
+            idle.connection.user().metrics.idle_removed();
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     net::SocketAddr,
     rc::Rc,
@@ -17,7 +17,7 @@ use actix_rt::Arbiter;
 use tokio::{
     net::TcpListener,
     sync::{
-        Semaphore,
+        Notify, Semaphore,
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     },
     task::JoinSet,
@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{
     acceptor::{Listener, accept},
-    pool::Pools,
+    pool::{Pools, Recalls},
     resolver::Resolver,
     timers::Timers,
 };
@@ -59,10 +59,17 @@ pub struct Shared {
     pub registry: Arc<Registry>,
     /// Open client connections of the process.
     pub connections: Arc<AtomicUsize>,
+    pub recalls: Arc<Recalls>,
 }
 
 /// One worker, on its own thread.
 pub struct Worker {
+    /// Among the workers of the process.
+    pub number: usize,
+    /// Tells all workers that a request waits for a connection.
+    pub recalls: Arc<Recalls>,
+    /// Tells this one.
+    recalled: Arc<Notify>,
     pub pins: Pins,
     pub pools: Pools,
     pub timers: Rc<Timers>,
@@ -83,9 +90,13 @@ pub struct Worker {
 impl Worker {
     pub(super) fn new(shared: Shared) -> Rc<Self> {
         let handshakes_max = shared.snapshots.load().engine.tls_handshakes_max;
+        let (number, recalled) = shared.recalls.join();
         Rc::new(Self {
+            number,
+            recalls: shared.recalls,
+            recalled,
             pins: shared.snapshots.pins(),
-            pools: Pools::default(),
+            pools: Pools::new(number),
             timers: Timers::new(),
             resolver: shared.resolver,
             metrics: shared.registry.gateway(),
@@ -168,11 +179,18 @@ impl Worker {
         let mut interval = tokio::time::interval(REAP_PERIOD);
         let mut generation = 0;
         loop {
-            interval.tick().await;
+            tokio::select! {
+                _ = interval.tick() => {}
+                () = self.recalled.notified() => {
+                    self.pools.recall();
+                    continue;
+                }
+            }
             let snapshot = self.pins.pin();
             if snapshot.generation != generation {
                 generation = snapshot.generation;
-                self.pools.retain(|id| snapshot.upstreams.iter().any(|upstream| upstream.id == id));
+                let ids: HashSet<_> = snapshot.upstreams.iter().map(|plan| plan.endpoint.id).collect();
+                self.pools.retain(|id| ids.contains(&id));
             }
             self.pools.reap(Instant::now());
             // The allocator looks for memory to give back when a large piece is freed: without this, a
@@ -325,6 +343,7 @@ mod tests {
             resolver: Arc::new(resolver),
             registry,
             connections: Arc::default(),
+            recalls: Arc::default(),
         }
     }
 

@@ -197,7 +197,7 @@ impl fmt::Display for ServiceAddress {
 }
 
 /// The protocol spoken to an upstream (configuration reference 3.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ServiceScheme {
     Http,
     Https,

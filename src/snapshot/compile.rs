@@ -16,8 +16,8 @@ use rules::compile_rules;
 use tls::KeptContext;
 
 use super::{
-    DestinationPlan, EngineSettings, InstancePlan, RoutePlan, Snapshot, UpstreamGauges, UpstreamId,
-    UpstreamPlan,
+    DestinationPlan, EngineSettings, InstancePlan, RoutePlan, Snapshot, UpstreamGauges, UpstreamPlan,
+    endpoint::Endpoints,
     upstream::{UpstreamLimits, UpstreamProxy, UpstreamTls},
 };
 use crate::{
@@ -42,7 +42,9 @@ pub struct Compiler {
     replica_name: Arc<str>,
     tls: TlsDefaults,
     policies: HashMap<PolicyKey, KeptPolicy>,
-    upstream_ids: HashMap<(ResourceName, String), (UpstreamId, Arc<UpstreamGauges>)>,
+    /// By name and address.
+    gauges: HashMap<(ResourceName, String), Arc<UpstreamGauges>>,
+    endpoints: Endpoints,
     upstreams: HashMap<ResourceName, (Digest, Arc<UpstreamPlan>)>,
     instances: HashMap<ResourceName, (Digest, Arc<InstancePlan>)>,
     /// By port.
@@ -63,6 +65,8 @@ struct Run<'m> {
     /// Under which keys the policies stood that go on under another.
     moved: HashSet<PolicyKey>,
     upstreams: HashMap<&'m ResourceName, Arc<UpstreamPlan>>,
+    gauges: HashMap<(ResourceName, String), Arc<UpstreamGauges>>,
+    endpoints: Endpoints,
 }
 
 impl Compiler {
@@ -72,7 +76,8 @@ impl Compiler {
             replica_name: Arc::from(replica_name.as_ref()),
             tls,
             policies: HashMap::new(),
-            upstream_ids: HashMap::new(),
+            gauges: HashMap::new(),
+            endpoints: Endpoints::default(),
             upstreams: HashMap::new(),
             instances: HashMap::new(),
             contexts: HashMap::new(),
@@ -94,13 +99,14 @@ impl Compiler {
             policies: HashMap::new(),
             moved: HashSet::new(),
             upstreams: HashMap::new(),
+            gauges: HashMap::new(),
+            endpoints: Endpoints::after(&self.endpoints),
         };
-        let mut upstream_ids = HashMap::new();
         let mut upstreams = HashMap::new();
         for service in &model.services {
             let digest = Digest::builder().part(service.digest.to_string()).part(engine_digest.to_string());
             let digest = digest.finish();
-            let plan = self.upstream(service, digest, &mut run, &mut upstream_ids);
+            let plan = self.upstream(service, digest, &mut run);
             upstreams.insert(service.name.clone(), (digest, Arc::clone(&plan)));
             run.upstreams.insert(&service.name, plan);
         }
@@ -119,7 +125,8 @@ impl Compiler {
         }
         // All at once, so that a panic above leaves what was compiled before as it was.
         self.upstreams = upstreams;
-        self.upstream_ids = upstream_ids;
+        self.gauges = run.gauges;
+        self.endpoints = run.endpoints;
         self.policies = run.policies;
         self.generation += 1;
         let upstreams = model.services.iter().filter_map(|s| run.upstreams.get(&s.name).cloned()).collect();
@@ -144,20 +151,15 @@ impl Compiler {
         Compiled { snapshot, diagnostics: run.diagnostics, not_ready: run.not_ready }
     }
 
-    fn upstream(
-        &self,
-        service: &Service,
-        digest: Digest,
-        run: &mut Run<'_>,
-        ids: &mut HashMap<(ResourceName, String), (UpstreamId, Arc<UpstreamGauges>)>,
-    ) -> Arc<UpstreamPlan> {
+    fn upstream(&self, service: &Service, digest: Digest, run: &mut Run<'_>) -> Arc<UpstreamPlan> {
         let key = (service.name.clone(), service.address.to_string());
         if let Some((kept, plan)) = self.upstreams.get(&service.name)
             && *kept == digest
             && plan.blocked.is_none()
             && self.keep_policies(&service.name, &service.policies, run)
         {
-            ids.insert(key, (plan.id, Arc::clone(&plan.gauges)));
+            run.gauges.insert(key, Arc::clone(&plan.gauges));
+            run.endpoints.keep(&plan.endpoint);
             return Arc::clone(plan);
         }
         let subject = Subject::new("Service", service.name.clone());
@@ -201,16 +203,11 @@ impl Compiler {
         if let Some(reason) = &blocked {
             run.not_ready.push((subject, reason.clone()));
         }
-        let (id, gauges) = self.upstream_ids.get(&key).cloned().unwrap_or_else(|| {
-            let taken = |id: &UpstreamId| {
-                ids.values().chain(self.upstream_ids.values()).any(|(taken, _)| taken == id)
-            };
-            let free = (0..).find(|id| !taken(id)).unwrap_or_default();
-            (free, Arc::new(UpstreamGauges::default()))
-        });
-        ids.insert(key, (id, Arc::clone(&gauges)));
+        let endpoint = run.endpoints.endpoint(&self.endpoints, &service.address, tls, proxy);
+        let gauges = self.gauges.get(&key).cloned().unwrap_or_default();
+        run.gauges.insert(key, Arc::clone(&gauges));
         Arc::new(UpstreamPlan {
-            id,
+            endpoint,
             name: service.name.clone(),
             authority: authority(&service.address.host).into(),
             address: service.address.clone(),
@@ -219,8 +216,6 @@ impl Compiler {
             limits: UpstreamLimits::resolve(settings.limits.unwrap_or_default(), run.engine.circuit),
             gauges,
             metrics: self.registry.upstream(&service.name),
-            tls,
-            proxy,
             blocked,
         })
     }

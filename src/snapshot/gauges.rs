@@ -5,13 +5,12 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::sync::Notify;
+use super::line::ConnectionLine;
 
-/// Limits that can be reached (configuration reference 7.2).
+/// What is counted in requests (configuration reference 7.2). Connections, and requests that wait
+/// for one, are counted by [`ConnectionLine`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gauge {
-    Connections,
-    PendingRequests,
     Requests,
     Retries,
 }
@@ -19,26 +18,21 @@ pub enum Gauge {
 /// The gauges of one upstream.
 #[derive(Debug, Default)]
 pub struct UpstreamGauges {
-    counts: [AtomicUsize; 4],
-    /// A connection was closed while requests are pending.
-    pub freed: Notify,
+    counts: [AtomicUsize; 2],
+    pub line: Arc<ConnectionLine>,
 }
 
 impl UpstreamGauges {
     pub fn count(&self, gauge: Gauge) -> usize {
-        self.counts[gauge as usize].load(Ordering::SeqCst)
+        self.counts[gauge as usize].load(Ordering::Relaxed)
     }
 
     /// Counts one more, unless `limit` are counted already. Never above it, not even for a moment:
     /// that would refuse someone else for whom there is room.
-    ///
-    /// The order of all counts is one for all threads, because who waits first counts itself as
-    /// pending and then looks for a connection, while who frees one does the reverse.
     pub fn enter(self: &Arc<Self>, gauge: Gauge, limit: usize) -> Option<Ticket> {
         let count = &self.counts[gauge as usize];
-        let entered =
-            count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| (now < limit).then_some(now + 1));
-        entered.ok()?;
+        let more = |now| (now < limit).then_some(now + 1);
+        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         Some(Ticket { gauges: Arc::clone(self), gauge })
     }
 }
@@ -51,10 +45,7 @@ pub struct Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.gauges.counts[self.gauge as usize].fetch_sub(1, Ordering::SeqCst);
-        if self.gauge == Gauge::Connections && self.gauges.count(Gauge::PendingRequests) > 0 {
-            self.gauges.freed.notify_one();
-        }
+        self.gauges.counts[self.gauge as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -72,6 +63,6 @@ mod tests {
         assert_eq!(gauges.count(Gauge::Requests), 2);
         drop(first);
         assert!(gauges.enter(Gauge::Requests, 2).is_some());
-        assert_eq!(gauges.count(Gauge::Connections), 0);
+        assert_eq!(gauges.count(Gauge::Retries), 0);
     }
 }

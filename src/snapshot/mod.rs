@@ -6,8 +6,10 @@
 
 pub mod cell;
 pub mod compile;
+pub mod endpoint;
 pub mod engine;
 pub mod gauges;
+pub mod line;
 pub mod plan;
 pub mod reconcile;
 pub mod router;
@@ -16,12 +18,14 @@ pub mod upstream;
 
 pub use cell::{SnapshotPublisher, SnapshotReader, snapshot_cell};
 pub use compile::{Compiled, Compiler};
+pub use endpoint::{Endpoint, EndpointId};
 pub use engine::EngineSettings;
 pub use gauges::{Gauge, Ticket, UpstreamGauges};
+pub use line::{ConnectionLine, Permit};
 pub use plan::{DestinationPlan, InstancePlan, RoutePlan, Snapshot};
 pub use reconcile::{Generation, Look, Reconciliation};
 pub use router::Router;
-pub use upstream::{UpstreamId, UpstreamPlan};
+pub use upstream::UpstreamPlan;
 
 #[cfg(test)]
 mod tests;

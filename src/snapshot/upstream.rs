@@ -11,7 +11,7 @@ use std::{
 
 use rustls::{ClientConfig, pki_types::ServerName};
 
-use super::{Gauge, UpstreamGauges};
+use super::{Endpoint, Gauge, UpstreamGauges};
 use crate::{
     base::ResourceName,
     outbound::{ForwardProxy, proxy::host_and_port},
@@ -20,14 +20,12 @@ use crate::{
     telemetry::metrics::UpstreamMetrics,
 };
 
-/// Index of an upstream's pool in each worker. The same name and address keep it over reloads.
-pub type UpstreamId = u32;
-
 /// One upstream.
 pub struct UpstreamPlan {
-    pub id: UpstreamId,
     pub name: ResourceName,
     pub address: ServiceAddress,
+    /// Where its connections lead.
+    pub endpoint: Arc<Endpoint>,
     /// `Host` towards it: the host without port (configuration reference 4.7).
     pub authority: Box<str>,
     /// Outbound policies.
@@ -36,23 +34,27 @@ pub struct UpstreamPlan {
     pub limits: UpstreamLimits,
     pub gauges: Arc<UpstreamGauges>,
     pub metrics: Arc<UpstreamMetrics>,
-    /// TLS towards it.
-    pub tls: Option<UpstreamTls>,
-    /// The way to it, if it is not direct.
-    pub proxy: Option<UpstreamProxy>,
     /// Why requests to it answer 503, if they do.
     pub blocked: Option<String>,
 }
 
 /// TLS towards an upstream.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct UpstreamTls {
     pub config: Arc<ClientConfig>,
     /// The name that is sent (SNI, not for addresses) and checked.
     pub name: ServerName<'static>,
 }
 
+impl UpstreamTls {
+    /// Whether connections with the one may be used for the other.
+    pub fn is_like(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.config, &other.config) && self.name == other.name
+    }
+}
+
 /// The way to an upstream through the forward proxy (configuration reference 11).
+#[derive(Debug)]
 pub struct UpstreamProxy {
     pub proxy: Arc<ForwardProxy>,
     /// The upstream, as the proxy is told: port 80 is left out of an absolute target.
@@ -128,8 +130,6 @@ impl UpstreamLimits {
 
     pub fn of(&self, gauge: Gauge) -> usize {
         match gauge {
-            Gauge::Connections => self.connections_max,
-            Gauge::PendingRequests => self.pending_requests_max,
             Gauge::Requests => self.requests_max,
             Gauge::Retries => self.retries_max,
         }

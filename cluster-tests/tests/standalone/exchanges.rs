@@ -1,11 +1,14 @@
 //! Shapes of an exchange: HEAD, 204 and 304, HTTP/1.0, pipelining, `Expect`, retries, aborts.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use cluster_tests::client::{Client, get};
-use cluster_tests::eventually;
-use cluster_tests::http2;
+use cluster_tests::config::{api, binding, service};
+use cluster_tests::gateway::Plan;
 use cluster_tests::upstream::Upstream;
+use cluster_tests::{eventually, http2, ports};
+use serde_json::json;
 
 use crate::bodies::in_front_of;
 
@@ -163,6 +166,58 @@ fn a_stale_pooled_connection_costs_the_client_nothing() {
         assert_eq!(client.get("/x", "a", "").status, 200, "round {round}");
         upstream.cut();
     }
+}
+
+#[test]
+fn services_at_one_address_share_connections_and_each_keeps_its_own_limit() {
+    let upstream = Upstream::start(|exchange| {
+        // Requests to `/held` never end.
+        if exchange.request.target == "/held" {
+            exchange.until_closed();
+        }
+        exchange.echo("up")
+    });
+    let port = ports::free();
+    let one = json!({"config": {"thresholds": {"maxConnections": 1, "maxPendingRequests": 1}}});
+    let mut resources = vec![
+        service("first", &upstream.url()),
+        service("second", &upstream.url()),
+        binding("breaker", "Service", "second", "circuit-breaker-flex", one),
+    ];
+    for name in ["first", "second"] {
+        let mut api = api(name, &format!("http://127.0.0.1:{port}/{name}"), "");
+        api["spec"]["services"] = json!({});
+        let to = json!({"config": {"destinationRef": {"name": name}}});
+        resources.extend([api, binding(&format!("{name}-route"), "ApiInstance", name, "route", to)]);
+    }
+    let gateway = Plan::new().with("api.yaml", &resources).workers(1).start();
+    let address = ([127, 0, 0, 1], port).into();
+    for path in ["/first", "/second", "/first", "/second"] {
+        assert_eq!(get(address, path).status, 200, "{path}");
+    }
+    assert_eq!(upstream.connections(), 1);
+    let idle = |name: &str| gateway.metric("portcullis_upstream_idle_connections", &[name]);
+    assert_eq!((idle("first"), idle("second")), (0.0, 1.0), "it counts for who used it last");
+    // The only connection that the second may have is held; the first has as many as it wants.
+    let _held = asking(address, "/second/held");
+    eventually("a second connection", || {
+        upstream.received().iter().any(|seen| seen.target == "/held").then_some(())
+    });
+    for _ in 0..3 {
+        assert_eq!(get(address, "/first").status, 200);
+    }
+    assert_eq!(upstream.connections(), 2);
+    let _waiting = asking(address, "/second");
+    eventually("it waits", || {
+        (gateway.metric("portcullis_upstream_pending_requests", &["second"]) == 1.0).then_some(())
+    });
+    assert_eq!(get(address, "/second").status, 503, "although an idle connection leads there");
+}
+
+fn asking(address: SocketAddr, path: &str) -> Client {
+    let mut client = Client::connect(address);
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+    client
 }
 
 #[test]

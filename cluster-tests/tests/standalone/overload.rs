@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cluster_tests::client::{Client, get};
-use cluster_tests::config::{api, binding, service};
+use cluster_tests::config::{api, binding, configuration, service};
 use cluster_tests::gateway::{Gateway, Plan};
 use cluster_tests::upstream::Upstream;
 use cluster_tests::{eventually, ports};
@@ -85,8 +85,8 @@ fn at_three_times_the_capacity_of_an_upstream_the_latency_of_what_is_accepted_st
         binding("to", "ApiInstance", "api", "route", json!({"config": {"destinationRef": {"name": "up"}}}));
     let gateway = Plan::new()
         .with("api.yaml", &[api, service("up", &upstream.url()), breaker, route])
-        // Connections belong to a worker: with several, one's waiter can be overtaken by another's clients.
-        .workers(1)
+        // A connection belongs to a worker: those that wait on another are not overtaken for that.
+        .workers(3)
         .start();
     let seen = press(([127, 0, 0, 1], port).into(), 24, Duration::from_secs(4));
     let served = seen.iter().filter(|(status, _)| *status == 200).count();
@@ -103,6 +103,22 @@ fn at_three_times_the_capacity_of_an_upstream_the_latency_of_what_is_accepted_st
     assert!(worst(&seen, 200) < 10 * WORK, "{:?}", worst(&seen, 200));
     assert!(worst(&seen, 503) < 5 * WORK, "{:?}", worst(&seen, 503));
     assert!(gateway.metric("portcullis_upstream_overflows_total", &[]) > 0.0);
+}
+
+#[test]
+fn a_connection_that_idles_on_another_worker_is_given_up_for_a_request_that_waits() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let one = json!({"circuitBreaker": {"thresholds": {"maxConnections": 1}}});
+    let api = api("api", &format!("http://127.0.0.1:{port}"), &upstream.url());
+    let plan = Plan::new().with("api.yaml", &[api, configuration("settings", one)]);
+    let gateway = plan.workers(4).start();
+    let begun = Instant::now();
+    for _ in 0..200 {
+        assert_eq!(get(([127, 0, 0, 1], port).into(), "/").status, 200);
+    }
+    // Three in four find the only connection on another worker.
+    assert!(gateway.metric("portcullis_upstream_connect_attempts_total", &[]) > 20.0);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -4,10 +4,11 @@
 //! upload; so a response may start before the request has ended.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, Ref, RefCell},
     future::{Future, poll_fn},
     pin::pin,
     rc::{Rc, Weak},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -22,24 +23,26 @@ use super::{
 use crate::{
     data_plane::{
         client_side::ClientSide,
-        pool::UpstreamPool,
+        pool::Pool,
         timers::{Timer, Watch},
     },
     http::{Body, BodyError, BodySource, Headers, Length, Step, Version},
-    snapshot::Ticket,
+    snapshot::{Permit, Ticket, UpstreamPlan},
 };
 
 /// A connection to an upstream.
 pub struct ClientConnection {
     me: Weak<Self>,
-    home: Weak<UpstreamPool>,
+    home: Weak<Pool>,
+    /// The upstream that it serves, or has served last.
+    user: RefCell<Arc<UpstreamPlan>>,
+    /// Counts it among the connections of that upstream, as long as it is open.
+    permit: RefCell<Permit>,
     wire: RefCell<Wire>,
     upload: RefCell<Option<Upload>>,
     watch: RefCell<Option<Rc<Watch>>>,
     /// Counts the request in flight against the limits of the upstream.
     request: RefCell<Option<Ticket>>,
-    /// Counts the connection, as long as it is open.
-    _connection: Ticket,
     keep_alive: Cell<bool>,
 }
 
@@ -137,17 +140,43 @@ pub enum Fault {
 }
 
 impl ClientConnection {
-    pub fn new(transport: Transport, home: Weak<UpstreamPool>, connection: Ticket) -> Rc<Self> {
+    pub fn new(transport: Transport, home: Weak<Pool>, user: &Arc<UpstreamPlan>, permit: Permit) -> Rc<Self> {
         Rc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             home,
+            user: RefCell::new(Arc::clone(user)),
+            permit: RefCell::new(permit),
             wire: RefCell::new(Wire::new(transport)),
             upload: RefCell::default(),
             watch: RefCell::default(),
             request: RefCell::default(),
-            _connection: connection,
             keep_alive: Cell::new(true),
         })
+    }
+
+    /// The upstream that it serves, or has served last.
+    pub fn user(&self) -> Ref<'_, Arc<UpstreamPlan>> {
+        self.user.borrow()
+    }
+
+    /// Whether it counts among the connections of an upstream.
+    pub fn counts_for(&self, upstream: &UpstreamPlan) -> bool {
+        self.permit.borrow().is_of(&upstream.gauges.line)
+    }
+
+    /// Serves an upstream from now on, counted by this permit if it did not count there yet.
+    pub fn serve(&self, upstream: &Arc<UpstreamPlan>, permit: Option<Permit>) {
+        if !Arc::ptr_eq(&self.user.borrow(), upstream) {
+            self.user.replace(Arc::clone(upstream));
+        }
+        if let Some(permit) = permit {
+            drop(self.permit.replace(permit));
+        }
+    }
+
+    /// What it was counted by, for a connection in its stead.
+    pub fn into_permit(self: Rc<Self>) -> Permit {
+        self.permit.replace(Permit::void())
     }
 
     /// For a tunnel: from the switch of protocols on, the bytes are nobody else's.

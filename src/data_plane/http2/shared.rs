@@ -25,11 +25,11 @@ use crate::{
     data_plane::{
         connect::{ConnectError, connect},
         http1::wire::ReadBuffer,
-        pool::AcquireError,
+        pool::{AcquireError, Waiting},
         timers::{Timer, Timers, Watch},
         worker::Worker,
     },
-    snapshot::{EngineSettings, Gauge, Ticket, UpstreamPlan},
+    snapshot::{EngineSettings, Permit, UpstreamPlan, line::Grant},
 };
 
 /// Connections of one worker to one upstream. A second one is opened when the first has no room for
@@ -47,14 +47,14 @@ pub struct SharedConnections {
     open: RefCell<Vec<Rc<SharedConnection>>>,
     /// One is being opened: requests that come meanwhile wait for it.
     connecting: Cell<bool>,
-    /// Requests of this worker that wait for a place.
-    waiting: Cell<usize>,
     /// There is room for a stream, or for a connection.
     changed: Notify,
 }
 
 /// One connection.
 pub struct SharedConnection {
+    /// The upstream whose request opened it, among whose connections it counts.
+    opened_for: Arc<UpstreamPlan>,
     requests: SendRequest<Chunk>,
     pub meter: Rc<Meter>,
     streams: Cell<usize>,
@@ -114,39 +114,38 @@ impl SharedConnections {
         engine: &EngineSettings,
         request_id: &str,
     ) -> Result<Slot, AcquireError> {
-        let mut pending = None;
+        let mut waiting: Option<Waiting> = None;
         loop {
             // Listening begins before looking: what changes in between is not missed.
             let mut changed = pin!(self.changed.notified());
-            let mut freed = pin!(plan.gauges.freed.notified());
             changed.as_mut().enable();
-            freed.as_mut().enable();
             if let Some(slot) = self.take() {
                 plan.metrics.reused();
                 return Ok(slot);
             }
-            if !self.connecting.get()
-                && self.open.borrow().len() < CONNECTIONS_MAX
-                && let Some(ticket) = plan.gauges.enter(Gauge::Connections, plan.limits.connections_max)
-            {
-                drop(pending);
-                return self.connect(plan, worker, engine, ticket, request_id).await;
-            }
-            if pending.is_none() {
-                let ticket = plan.gauges.enter(Gauge::PendingRequests, plan.limits.pending_requests_max);
-                let ticket = ticket.ok_or_else(|| {
-                    plan.metrics.overflow();
-                    AcquireError::Overflow
-                })?;
-                pending = Some((ticket, Pending::begin(self, plan)));
-                // What became free before the ticket was taken has not seen it.
+            let opens = self.may_open();
+            let Some(in_line) = &mut waiting else {
+                if opens && let Some(permit) = plan.gauges.line.permit(plan.limits.connections_max) {
+                    return self.connect(plan, worker, engine, permit, request_id).await;
+                }
+                waiting = Some(Waiting::begin(plan, worker, opens)?);
                 continue;
-            }
+            };
+            in_line.place.set_opens(opens);
             tokio::select! {
                 () = changed => {}
-                () = freed => {}
+                grant = in_line.place.granted() => {
+                    waiting = None;
+                    if let Grant::Permit(permit) = grant && self.may_open() {
+                        return self.connect(plan, worker, engine, permit, request_id).await;
+                    }
+                }
             }
         }
+    }
+
+    fn may_open(&self) -> bool {
+        !self.connecting.get() && self.open.borrow().len() < CONNECTIONS_MAX
     }
 
     /// A place on the connection that is busiest and still has room: so those that are not needed any
@@ -171,7 +170,7 @@ impl SharedConnections {
         plan: &Arc<UpstreamPlan>,
         worker: &Worker,
         engine: &EngineSettings,
-        ticket: Ticket,
+        permit: Permit,
         request_id: &str,
     ) -> Result<Slot, AcquireError> {
         let _connecting = Connecting::begin(self);
@@ -188,6 +187,7 @@ impl SharedConnections {
         let handshake = builder(engine).handshake(io).await;
         let (requests, connection) = handshake.map_err(|_| failed(ConnectError::Refused))?;
         let shared = Rc::new(SharedConnection {
+            opened_for: Arc::clone(plan),
             requests,
             meter,
             streams: Cell::new(0),
@@ -205,7 +205,7 @@ impl SharedConnections {
             if let Some(shared) = weak.upgrade() {
                 shared.retire();
             }
-            drop(ticket);
+            drop(permit);
             if let Some(home) = home.upgrade() {
                 home.open.borrow_mut().retain(|connection| !connection.ended.get());
                 home.changed.notify_waiters();
@@ -214,37 +214,27 @@ impl SharedConnections {
         Ok(slot)
     }
 
-    /// Closes what has idled for the upstream's idle timeout, or is wanted by other workers.
-    pub fn reap(&self, now: Instant, plan: &UpstreamPlan) {
-        let wanted_elsewhere = plan.gauges.count(Gauge::PendingRequests) > self.waiting.get();
-        let expired = |connection: &SharedConnection| {
+    /// Closes what has idled for its upstream's idle timeout.
+    pub fn reap(&self, now: Instant) {
+        self.close_idle(|connection| {
+            let idle_timeout = connection.opened_for.idle_timeout;
             let idle = now.saturating_duration_since(connection.idle_since.get());
-            let expired = !plan.idle_timeout.is_zero() && idle >= plan.idle_timeout;
-            connection.streams.get() == 0 && (expired || wanted_elsewhere)
-        };
+            !idle_timeout.is_zero() && idle >= idle_timeout
+        });
+    }
+
+    /// Closes what is idle while requests of its upstream wait for a connection: on another worker, because
+    /// here they would use it.
+    pub fn recall(&self) {
+        self.close_idle(|connection| connection.opened_for.gauges.line.waiting() > 0);
+    }
+
+    fn close_idle(&self, of_no_use: impl Fn(&SharedConnection) -> bool) {
         // Without a handle to send requests with, the connection says GOAWAY and closes.
-        self.open.borrow_mut().retain(|connection| connection.is_open() && !expired(connection));
-    }
-}
-
-/// Counts a request that waits on this worker.
-struct Pending {
-    home: Rc<SharedConnections>,
-    plan: Arc<UpstreamPlan>,
-}
-
-impl Pending {
-    fn begin(home: &Rc<SharedConnections>, plan: &Arc<UpstreamPlan>) -> Self {
-        home.waiting.set(home.waiting.get() + 1);
-        plan.metrics.pending_added();
-        Self { home: Rc::clone(home), plan: Arc::clone(plan) }
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.home.waiting.set(self.home.waiting.get() - 1);
-        self.plan.metrics.pending_removed();
+        let idle = |connection: &SharedConnection| connection.streams.get() == 0;
+        self.open
+            .borrow_mut()
+            .retain(|connection| connection.is_open() && !(idle(connection) && of_no_use(connection)));
     }
 }
 

@@ -29,7 +29,7 @@ use crate::{
     settings::Settings,
     snapshot::{
         DestinationPlan, EngineSettings, InstancePlan, RoutePlan, Router, Snapshot, UpstreamGauges,
-        UpstreamPlan, snapshot_cell, upstream::UpstreamLimits,
+        UpstreamPlan, endpoint::Endpoints, snapshot_cell, upstream::UpstreamLimits,
     },
     telemetry::metrics::Registry,
 };
@@ -104,23 +104,23 @@ impl Bench {
         let target = upstream.local_addr().unwrap();
         let registry = Arc::new(Registry::new(1));
         let name = ResourceName::new("default", "api");
+        let address_of_upstream = ServiceAddress {
+            scheme,
+            host: target.ip().to_string(),
+            port: target.port(),
+            path: String::new(),
+        };
+        let endpoint = Endpoints::default().endpoint(&Endpoints::default(), &address_of_upstream, None, None);
         let upstream = Arc::new(UpstreamPlan {
-            id: 0,
+            endpoint,
             name: name.clone(),
-            address: ServiceAddress {
-                scheme,
-                host: target.ip().to_string(),
-                port: target.port(),
-                path: String::new(),
-            },
+            address: address_of_upstream,
             authority: "upstream.test".into(),
             chain: Chain::default(),
             idle_timeout: Duration::from_secs(60),
             limits,
             gauges: Arc::new(UpstreamGauges::default()),
             metrics: registry.upstream(&name),
-            tls: None,
-            proxy: None,
             blocked: None,
         });
         let destination =
@@ -151,6 +151,7 @@ impl Bench {
             resolver: Arc::new(Resolver::new(Duration::from_secs(1), BTreeMap::new(), registry.gateway())),
             registry: Arc::clone(&registry),
             connections: Arc::new(AtomicUsize::new(0)),
+            recalls: Arc::default(),
         });
         actix_rt::spawn(Rc::clone(&worker.timers).run());
         let listener = Listener::new(address);

@@ -104,7 +104,7 @@ fn requests_share_one_connection_up_to_the_limit_of_the_upstream() {
         held.push(first.recv().await.unwrap());
         let mut second = requests(accepted(&socket, &builder).await);
         held.push(second.recv().await.unwrap());
-        assert_eq!(bench.upstream.gauges.count(Gauge::Connections), 2);
+        assert_eq!(bench.upstream.gauges.line.connections(), 2);
         assert_eq!(bench.upstream.gauges.count(Gauge::Requests), 3);
         for (_, mut respond) in held {
             respond.send_response(head(204), true).unwrap();
@@ -327,7 +327,7 @@ fn clients_that_do_not_read_stop_nobody_else_on_a_shared_connection() {
         let message = tokio::time::timeout(Duration::from_secs(10), client.message()).await;
         let message = message.expect("it waits for clients that do not read").unwrap();
         assert_eq!(message.body.len(), 300_000);
-        assert_eq!(bench.upstream.gauges.count(Gauge::Connections), 1);
+        assert_eq!(bench.upstream.gauges.line.connections(), 1);
     });
 }
 
@@ -354,7 +354,7 @@ fn thousands_of_small_messages_may_wait_for_a_slow_reader() {
         drop(filler);
         let (status, body) = http2_in::whole(response.await.unwrap()).await;
         assert_eq!((status, body.len()), (200, 5_001));
-        assert_eq!(bench.upstream.gauges.count(Gauge::Connections), 1, "nobody was cut off");
+        assert_eq!(bench.upstream.gauges.line.connections(), 1, "nobody was cut off");
     });
 }
 

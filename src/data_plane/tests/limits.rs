@@ -13,8 +13,14 @@ async fn asking(bench: &Bench) -> Peer {
     client
 }
 
-async fn until(bench: &Bench, gauge: Gauge, count: usize) {
-    while bench.upstream.gauges.count(gauge) != count {
+async fn until_waiting(bench: &Bench, count: usize) {
+    while bench.upstream.gauges.line.waiting() != count {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn until_served(bench: &Bench) {
+    while bench.upstream.gauges.line.waiting() + bench.upstream.gauges.count(Gauge::Requests) > 0 {
         tokio::task::yield_now().await;
     }
 }
@@ -30,8 +36,8 @@ fn connections_and_pending_requests_admit_exactly_their_limits() {
             clients.push(asking(&bench).await);
         }
         let servers = [accepted(&listener).await, accepted(&listener).await];
-        until(&bench, Gauge::PendingRequests, 3).await;
-        assert_eq!(bench.upstream.gauges.count(Gauge::Connections), 2);
+        until_waiting(&bench, 3).await;
+        assert_eq!(bench.upstream.gauges.line.connections(), 2);
         for _ in 0..3 {
             let refused = bench.ask(GET).await;
             assert_eq!(refused.status(), "503");
@@ -39,9 +45,9 @@ fn connections_and_pending_requests_admit_exactly_their_limits() {
         }
         // One of the waiting leaves: its place is free again.
         drop(clients.pop());
-        until(&bench, Gauge::PendingRequests, 2).await;
+        until_waiting(&bench, 2).await;
         clients.push(asking(&bench).await);
-        until(&bench, Gauge::PendingRequests, 3).await;
+        until_waiting(&bench, 3).await;
         for mut server in servers {
             actix_rt::spawn(async move {
                 while server.message().await.is_some() {
@@ -52,9 +58,8 @@ fn connections_and_pending_requests_admit_exactly_their_limits() {
         for client in &mut clients {
             assert_eq!(client.message().await.expect("a response").body, b"ok");
         }
-        until(&bench, Gauge::PendingRequests, 0).await;
-        until(&bench, Gauge::Requests, 0).await;
-        assert_eq!(bench.upstream.gauges.count(Gauge::Connections), 2);
+        until_served(&bench).await;
+        assert_eq!(bench.upstream.gauges.line.connections(), 2);
     });
 }
 
@@ -114,8 +119,7 @@ fn waiting_requests_survive_others_that_leave_while_being_woken() {
             }
         }
         assert!(served > 50, "{served}");
-        until(&bench, Gauge::PendingRequests, 0).await;
-        until(&bench, Gauge::Requests, 0).await;
+        until_served(&bench).await;
     });
 }
 
@@ -128,7 +132,7 @@ fn a_request_over_the_limit_leaves_its_connection_to_others() {
         let mut server = accepted(&listener).await;
         server.message().await.expect("a request");
         assert_eq!(bench.ask(GET).await.status(), "503");
-        assert_eq!(bench.upstream.gauges.count(Gauge::Connections), 2);
+        assert_eq!(bench.upstream.gauges.line.connections(), 2);
         server.send(OK).await;
         assert_eq!(first.message().await.expect("a response").body, b"ok");
         assert!(bench.worker.connection_slot().is_some());

@@ -47,9 +47,7 @@ fn a_policy_that_replaces_a_101_closes_the_upstream_and_the_client_stays_with_ht
             assert_eq!(client.message().await.expect("an answer").status(), "403");
             assert_eq!(server.rest().await, (Vec::new(), true), "the upstream is let go");
         }
-        while bench.upstream.gauges.count(Gauge::Requests) + bench.upstream.gauges.count(Gauge::Connections)
-            > 0
-        {
+        while bench.upstream.gauges.count(Gauge::Requests) + bench.upstream.gauges.line.connections() > 0 {
             tokio::task::yield_now().await;
         }
     });
@@ -85,9 +83,7 @@ fn a_tunnel_counts_as_a_request_of_its_upstream_until_it_ends() {
         while bench.metric("portcullis_tunnels_active").as_deref() != Some("0") {
             tokio::task::yield_now().await;
         }
-        while bench.upstream.gauges.count(Gauge::Requests) + bench.upstream.gauges.count(Gauge::Connections)
-            > 0
-        {
+        while bench.upstream.gauges.count(Gauge::Requests) + bench.upstream.gauges.line.connections() > 0 {
             tokio::task::yield_now().await;
         }
     });
