@@ -155,6 +155,14 @@ impl Client {
         }
     }
 
+    /// Leaves with a reset.
+    ///
+    /// # Panics
+    /// Never on a connected socket.
+    pub fn reset(self) {
+        self.wire.reset_at_end().expect("a connected socket");
+    }
+
     /// Whether nothing arrives for this long, on an open connection.
     pub fn silent_for(&mut self, time: Duration) -> bool {
         let limit = |client: &Self, time| client.wire.socket().set_read_timeout(Some(time));

@@ -1,5 +1,5 @@
-//! A client of HTTP/2 that writes and reads frames by hand: it keeps no rule but the ones its caller keeps, so it can break
-//! each one alone. It shares no code with the gateway.
+//! HTTP/2 by hand, frame by frame: it keeps no rule but the ones its caller keeps, so it can break each one alone. A client, and
+//! what a server needs ([`crate::http2_server`]). It shares no code with the gateway.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -41,6 +41,7 @@ pub mod flag {
 pub mod code {
     pub const NO_ERROR: u32 = 0;
     pub const PROTOCOL_ERROR: u32 = 1;
+    pub const INTERNAL_ERROR: u32 = 2;
     pub const FLOW_CONTROL_ERROR: u32 = 3;
     pub const STREAM_CLOSED: u32 = 5;
     pub const FRAME_SIZE_ERROR: u32 = 6;
@@ -209,6 +210,35 @@ impl Http2 {
         socket.set_write_timeout(Some(PATIENCE)).expect("a timeout above zero");
         socket.set_nodelay(true).expect("a connected socket");
         Self { socket, decoder: Decoder::default(), watched: 1 }
+    }
+
+    /// The other side: a connection that was accepted, its preface read. No SETTINGS are sent.
+    ///
+    /// # Errors
+    /// A peer that begins with anything but the preface.
+    pub fn accepted(mut socket: TcpStream) -> io::Result<Self> {
+        socket.set_read_timeout(Some(PATIENCE * 4))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_nodelay(true)?;
+        let mut preface = [0; PREFACE.len()];
+        socket.read_exact(&mut preface)?;
+        if preface != PREFACE {
+            return Err(invalid("not the preface of HTTP/2"));
+        }
+        Ok(Self { socket, decoder: Decoder::default(), watched: 1 })
+    }
+
+    /// Leaves with a reset.
+    ///
+    /// # Panics
+    /// Never on a connected socket.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)).expect("a connected socket");
+    }
+
+    #[must_use]
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
     }
 
     /// Writes bytes. Errors are left for the reading side to find: a server that refuses may close first.

@@ -14,6 +14,7 @@
 //! | [`daemon`] | programs of others: HAProxy, tinyproxy |
 //! | [`python`] | a Python that has the packages of `requirements.txt` |
 //! | [`http2`], [`hpack`] | a client of HTTP/2 that writes and reads frames by hand |
+//! | [`http2_server`] | an upstream of HTTP/2 that breaks what a test tells it to break |
 //! | [`load`] | many clients that count failures and misroutes |
 
 pub mod binary;
@@ -23,6 +24,7 @@ pub mod daemon;
 pub mod gateway;
 pub mod hpack;
 pub mod http2;
+pub mod http2_server;
 pub mod load;
 pub mod ports;
 pub mod python;

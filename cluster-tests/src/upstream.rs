@@ -100,6 +100,15 @@ impl Exchange<'_> {
         self.close = true;
     }
 
+    /// Resets the connection when the script returns.
+    ///
+    /// # Errors
+    /// As the socket.
+    pub fn reset(&mut self) -> io::Result<()> {
+        self.close = true;
+        self.wire.reset_at_end()
+    }
+
     /// Waits until the gateway closes this connection; true when it did within the harness's patience.
     pub fn until_closed(&mut self) -> bool {
         loop {

@@ -268,6 +268,14 @@ impl Wire {
         self.socket.shutdown(std::net::Shutdown::Write)
     }
 
+    /// The end of this connection is a reset.
+    ///
+    /// # Errors
+    /// As the socket.
+    pub fn reset_at_end(&self) -> io::Result<()> {
+        socket2::SockRef::from(&self.socket).set_linger(Some(Duration::ZERO))
+    }
+
     fn take(&mut self, at_most: usize) -> Vec<u8> {
         let count = at_most.min(self.end - self.start);
         let piece = self.buffer[self.start..self.start + count].to_vec();
