@@ -30,7 +30,7 @@ const TIMERS: usize = 4;
 
 /// The clock and all deadlines of one worker.
 pub struct Timers {
-    started: Instant,
+    started: Cell<Instant>,
     now: Cell<Millis>,
     watches: RefCell<Vec<Weak<Watch>>>,
 }
@@ -45,7 +45,7 @@ pub struct Watch {
 
 impl Timers {
     pub fn new() -> Rc<Self> {
-        Rc::new(Self { started: Instant::now(), now: Cell::new(1), watches: RefCell::default() })
+        Rc::new(Self { started: Cell::new(Instant::now()), now: Cell::new(1), watches: RefCell::default() })
     }
 
     /// A new set of deadlines, none armed.
@@ -72,6 +72,13 @@ impl Timers {
         }
     }
 
+    /// As if so much more time had passed.
+    #[cfg(test)]
+    pub fn skip(&self, time: Duration) {
+        self.started.set(self.started.get() - time);
+        self.tick();
+    }
+
     /// Ticks for as long as it is polled. Call once a worker.
     pub async fn run(self: Rc<Self>) {
         let mut interval = tokio::time::interval(TICK);
@@ -84,7 +91,7 @@ impl Timers {
 
     /// Wakes whatever is due and forgets connections that are gone.
     fn tick(&self) {
-        let now = self.started.elapsed().as_millis() as Millis + 1;
+        let now = self.started.get().elapsed().as_millis() as Millis + 1;
         self.now.set(now);
         self.watches.borrow_mut().retain(|watch| match watch.upgrade() {
             Some(watch) => {

@@ -291,14 +291,15 @@ async fn drive(
         if pings.as_mut().is_some_and(|pings| pings.poll_pong(cx).is_ready()) {
             asked = false;
         }
-        if meter.is_ended() || !watch.is_due(Timer::Connection) {
-            return if meter.is_ended() && watch.is_due(Timer::Connection) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            };
+        if meter.is_ended() {
+            return if watch.is_due(Timer::Connection) { Poll::Ready(()) } else { Poll::Pending };
         }
-        if std::mem::replace(&mut heard, meter.bytes()) != meter.bytes() || !busy() {
+        if std::mem::replace(&mut heard, meter.bytes()) != meter.bytes() {
+            asked = false;
+            watch.arm(Timer::Connection, SILENCE_MAX);
+        } else if !watch.is_due(Timer::Connection) {
+            return Poll::Pending;
+        } else if !busy() {
             asked = false;
             watch.arm(Timer::Connection, SILENCE_MAX);
         } else if asked {

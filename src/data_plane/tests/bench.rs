@@ -63,7 +63,16 @@ impl Bench {
 
     /// A gateway in front of an upstream that speaks HTTP/2.
     pub async fn h2(upstream: &TcpListener, limits: UpstreamLimits) -> Self {
-        Self::build(upstream, limits, ServiceScheme::H2, Vec::new(), |_| {}).await
+        Self::h2_with(upstream, limits, |_| {}).await
+    }
+
+    /// The same with other settings of the engine.
+    pub async fn h2_with(
+        upstream: &TcpListener,
+        limits: UpstreamLimits,
+        adjust: impl FnOnce(&mut EngineSettings),
+    ) -> Self {
+        Self::build(upstream, limits, ServiceScheme::H2, Vec::new(), adjust).await
     }
 
     /// The same with other settings of the engine.

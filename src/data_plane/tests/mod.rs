@@ -8,4 +8,5 @@ mod limits;
 mod messages;
 mod panics;
 mod retries;
+mod silence;
 mod upgrades;
