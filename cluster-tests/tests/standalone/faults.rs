@@ -20,9 +20,15 @@ use crate::bodies::{assert_steady, in_front_of};
 const TERMINATED: &str =
     "upstream connect error or disconnect/reset before headers. reset reason: connection termination";
 
-/// A second for the response, and for a stream that does not move.
-pub fn impatient() -> Value {
-    configuration("settings", json!({"timeouts": {"upstreamResponseSeconds": 1, "streamIdleSeconds": 1}}))
+/// For the response, and for a stream that does not move: far more than what is on its way takes.
+const IMPATIENCE: Duration = Duration::from_secs(2);
+
+fn impatient() -> Value {
+    let seconds = IMPATIENCE.as_secs();
+    configuration(
+        "settings",
+        json!({"timeouts": {"upstreamResponseSeconds": seconds, "streamIdleSeconds": seconds}}),
+    )
 }
 
 pub fn impatient_in_front_of(upstream: &str) -> (Gateway, SocketAddr) {
@@ -261,7 +267,7 @@ fn an_upstream_that_vanished_is_a_504_for_a_request_and_for_an_upload_that_it_do
     let asked = Instant::now();
     let response = get(address, "/");
     assert_eq!((response.status, response.text().as_str()), (504, "upstream request timeout"));
-    assert!(asked.elapsed() >= Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() >= IMPATIENCE, "{:?}", asked.elapsed());
     let mut client = Client::connect(address);
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n");
     let writer = client.wire.socket().try_clone().expect("a second handle");
@@ -312,7 +318,7 @@ fn a_client_that_stops_reading_is_cut_after_the_stream_idle_timeout_and_holds_li
     for _ in &lazy {
         told.recv_timeout(cluster_tests::PATIENCE).expect("the upstream is given up");
     }
-    assert!(started.elapsed() >= Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(started.elapsed() >= IMPATIENCE, "{:?}", started.elapsed());
     assert_nothing_left(&gateway);
     assert_steady(&gateway, before);
     for client in &mut lazy {
@@ -329,7 +335,7 @@ fn over_http_2_a_stream_whose_client_gives_no_window_is_reset_after_the_stream_i
     let mut client = Http2::connect(address);
     client.send(&http2::get(1, "/busy"));
     told.recv_timeout(cluster_tests::PATIENCE).expect("the upstream is given up");
-    assert!(started.elapsed() >= Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(started.elapsed() >= IMPATIENCE, "{:?}", started.elapsed());
     let reset = client.until(1, kind::RST_STREAM).expect("a reset");
     assert_eq!(reset.number(0), code::CANCEL);
     // What the window of the connection was used for is the client's to give back.
