@@ -13,7 +13,7 @@ use super::{
         tunnel::Upgraded,
     },
     http2::{self, shared::Slot},
-    pool::AcquireError,
+    pool::{AcquireError, Pool},
     timers::Timer,
     worker::Worker,
 };
@@ -44,48 +44,53 @@ impl Forward<'_> {
     ///
     /// # Errors
     /// A [`Rejection`] with the status of the failure.
-    pub async fn send(
-        &self,
+    pub fn send<'a>(
+        &'a self,
         mut request: Request,
-        upstream: &Arc<UpstreamPlan>,
-        exchange: &Exchange,
-    ) -> Outcome {
-        if let Some(reason) = &upstream.blocked {
-            return Err(unavailable("blocked", "upstream not available").log(reason.clone()));
-        }
-        self.client.watch().arm(Timer::StreamIdle, exchange.stream_idle_timeout());
+        upstream: &'a Arc<UpstreamPlan>,
+        exchange: &'a Exchange,
+    ) -> impl Future<Output = Outcome> + 'a {
         envoy::to_upstream(&mut request.headers, self.engine, exchange.response_timeout());
-        let mut retried = None;
-        loop {
-            let replay = replayable(&request);
-            let connection = self.connection(upstream, exchange, retried.is_some()).await?;
-            let started = Instant::now();
-            match self.exchange(connection, &mut request, upstream, exchange).await {
-                Ok(mut response) => {
-                    let took = started.elapsed();
-                    upstream.metrics.responded(took);
-                    envoy::from_upstream(&mut response, self.engine, took);
-                    return Ok(response);
-                }
-                Err(error) => {
-                    let fault = error.fault;
-                    let body =
-                        (retried.is_none()).then(|| body_for_retry(error, &request.method, replay)).flatten();
-                    // No retry is counted that would not be made.
-                    let Some((body, ticket)) = body.and_then(|body| {
-                        let limit = upstream.limits.of(Gauge::Retries);
-                        Some((body, upstream.gauges.enter(Gauge::Retries, limit)?))
-                    }) else {
-                        return Err(self.explain(fault, upstream));
-                    };
-                    request.body = body;
-                    retried = Some(ticket);
-                    upstream.metrics.retry();
+        // No `async fn`: that would hold the request twice.
+        async move {
+            if let Some(reason) = &upstream.blocked {
+                return Err(unavailable("blocked", "upstream not available").log(reason.clone()));
+            }
+            self.client.watch().arm(Timer::StreamIdle, exchange.stream_idle_timeout());
+            let mut retried = None;
+            loop {
+                let replay = replayable(&request);
+                let connection = self.connection(upstream, exchange, retried.is_some()).await?;
+                let started = Instant::now();
+                match self.exchange(connection, &mut request, upstream, exchange).await {
+                    Ok(mut response) => {
+                        let took = started.elapsed();
+                        upstream.metrics.responded(took);
+                        envoy::from_upstream(&mut response, self.engine, took);
+                        return Ok(response);
+                    }
+                    Err(error) => {
+                        let fault = error.fault;
+                        let body = (retried.is_none())
+                            .then(|| body_for_retry(error, &request.method, replay))
+                            .flatten();
+                        // No retry is counted that would not be made.
+                        let Some((body, ticket)) = body.and_then(|body| {
+                            let limit = upstream.limits.of(Gauge::Retries);
+                            Some((body, upstream.gauges.enter(Gauge::Retries, limit)?))
+                        }) else {
+                            return Err(self.explain(fault, upstream));
+                        };
+                        request.body = body;
+                        retried = Some(ticket);
+                        upstream.metrics.retry();
+                    }
                 }
             }
         }
     }
 
+    /// Without a wait, if a connection is at hand.
     async fn connection(
         &self,
         upstream: &Arc<UpstreamPlan>,
@@ -93,12 +98,30 @@ impl Forward<'_> {
         fresh_only: bool,
     ) -> Result<Connection, Rejection> {
         let pool = self.worker.pools.pool(upstream);
+        let at_hand = match upstream.address.scheme {
+            ServiceScheme::H2 => pool.shared.at_hand(upstream).map(Connection::Http2),
+            ServiceScheme::Http | ServiceScheme::Https if fresh_only => None,
+            ServiceScheme::Http | ServiceScheme::Https => pool.at_hand(upstream).map(Connection::Http1),
+        };
+        match at_hand {
+            Some(connection) => Ok(connection),
+            // In a box: what happens seldom makes the future of every request no larger.
+            None => Box::pin(self.acquire(&pool, upstream, exchange, fresh_only)).await,
+        }
+    }
+
+    async fn acquire(
+        &self,
+        pool: &Rc<Pool>,
+        upstream: &Arc<UpstreamPlan>,
+        exchange: &Exchange,
+        fresh_only: bool,
+    ) -> Result<Connection, Rejection> {
         let request_id = exchange.request_id();
         let mut acquire = pin!(async {
             match upstream.address.scheme {
                 ServiceScheme::H2 => {
-                    let shared = &pool.shared;
-                    let slot = shared.acquire(upstream, self.worker, self.engine, request_id).await?;
+                    let slot = pool.shared.acquire(upstream, self.worker, self.engine, request_id).await?;
                     Ok::<_, AcquireError>(Connection::Http2(slot))
                 }
                 ServiceScheme::Http | ServiceScheme::Https => {
@@ -177,7 +200,7 @@ impl Forward<'_> {
                     if authority.is_empty() { &*upstream.authority } else { authority }.to_owned();
                 let scheme = http::uri::Scheme::HTTP;
                 let outgoing = http2::client::Outgoing { request, authority: &authority, scheme };
-                return http2::client::exchange(place, outgoing, limits, self.client, ticket).await;
+                return Box::pin(http2::client::exchange(place, outgoing, limits, self.client, ticket)).await;
             }
         };
         let mut head = sender::buffer();

@@ -136,7 +136,12 @@ impl Pool {
         })
     }
 
-    /// A connection for one request: an idle one, else a new one, else the next that is free.
+    /// An idle connection, unless others wait for one: who comes later does not overtake them.
+    pub fn at_hand(&self, plan: &Arc<UpstreamPlan>) -> Option<Rc<ClientConnection>> {
+        if plan.gauges.line.waiting() > 0 { None } else { self.take_idle(plan) }
+    }
+
+    /// A connection for one request that none is at hand for: a new one, else the next that is free.
     ///
     /// # Errors
     /// [`AcquireError`]. Waiting has no limit of its own: the caller's deadline ends it.
@@ -148,15 +153,7 @@ impl Pool {
         connect_timeout: Duration,
         request_id: &str,
     ) -> Result<Rc<ClientConnection>, AcquireError> {
-        let line = &plan.gauges.line;
-        // Who comes later does not overtake those who wait.
-        if !fresh_only
-            && line.waiting() == 0
-            && let Some(connection) = self.take_idle(plan)
-        {
-            return Ok(connection);
-        }
-        let permit = match line.permit(plan.limits.connections_max) {
+        let permit = match plan.gauges.line.permit(plan.limits.connections_max) {
             Some(permit) => permit,
             None => match self.stand_in_line(plan, fresh_only, worker).await? {
                 Turn::Connection(connection) => return Ok(connection),

@@ -91,8 +91,7 @@ impl Terminal for RouteTerminal<'_> {
             return Handling::refuse(Rejection::text(503, "no_service", "Service Unavailable").log(cause));
         };
         if self.forward.engine.rewrite_host && !request.headers.contains("x-forwarded-host") {
-            let host = request.authority().to_owned();
-            append(&mut request.headers, "x-forwarded-host", &host);
+            request.headers.push_field_of("x-forwarded-host", request.authority);
         }
         // Outbound rules look at methods and headers; the path is the upstream's from here on.
         exchange.set_base_path_bytes(0);
@@ -116,7 +115,8 @@ impl RouteTerminal<'_> {
         let (route, kept) = found.ok_or_else(no_route)?;
         let draw = if route.destinations.len() > 1 { fastrand::u32(..route.weight_total) } else { 0 };
         let destination = route.destination(draw).ok_or_else(no_route)?;
-        if destination.prefix.is_empty() && kept == request.path() && !kept.is_empty() {
+        let whole = request.headers.bytes(request.path);
+        if destination.prefix.is_empty() && kept.as_bytes() == whole && !kept.is_empty() {
             return Ok(destination);
         }
         // Groups cut anywhere: the upstream would read another path than the rules did (decision 1).
@@ -128,7 +128,7 @@ impl RouteTerminal<'_> {
             Cow::Borrowed("") => request.headers.push_joined(before, Span::default()),
             // A piece of the path, which lies in the text already.
             Cow::Borrowed(kept) => {
-                let offset = kept.as_ptr().addr() - request.path().as_ptr().addr();
+                let offset = kept.as_ptr().addr() - whole.as_ptr().addr();
                 let piece = Headers::sub_span(request.path, offset, kept.len());
                 request.headers.push_joined(before, piece)
             }
@@ -197,10 +197,10 @@ fn set_forwarded(request: &mut Request, engine: &EngineSettings, request_id: &st
     });
     debug_assert!(field.is_ok(), "addresses are made of visible characters");
     if !proto_known {
-        append(headers, "x-forwarded-proto", peer.scheme.as_str());
+        headers.push_field("x-forwarded-proto", peer.scheme.as_str().as_bytes());
     }
     if !id_known {
-        append(headers, "x-request-id", request_id);
+        headers.push_field("x-request-id", request_id.as_bytes());
     }
 }
 
@@ -244,11 +244,6 @@ fn trusted_hops(hops: &str, engine: &EngineSettings) -> String {
     }
     kept.reverse();
     kept.join(", ")
-}
-
-fn append(headers: &mut Headers, name: &str, value: &str) {
-    let field = headers.append(name, value);
-    debug_assert!(field.is_ok(), "{name} is made of visible characters");
 }
 
 #[cfg(test)]

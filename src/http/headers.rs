@@ -127,13 +127,22 @@ impl Headers {
         Ok(())
     }
 
-    /// Adds a field at the end. For parsers, which have checked both.
+    /// Adds a field at the end. For who has checked both: parsers, and the gateway for fields of its own.
     pub fn push_field(&mut self, name: &str, value: &[u8]) {
+        debug_assert!(is_token(name.as_bytes()) && is_field_value(value), "{name}");
         let name = self.push_text(name.as_bytes());
         self.text.extend_from_slice(b": ");
         let value = self.push_text(value);
         self.text.extend_from_slice(b"\r\n");
         self.push_spans(name, value);
+    }
+
+    /// As [`Self::push_field`], for a value that is a piece of this text already.
+    pub fn push_field_of(&mut self, name: &str, value: Span) {
+        let name = self.push_text(name.as_bytes());
+        let value = self.push_joined([": ", ""], value);
+        self.text.extend_from_slice(b"\r\n");
+        self.push_spans(name, Self::sub_span(value, 2, value.len() - 2));
     }
 
     /// As [`Self::append`], for a value that `write` puts behind the text it is given: nothing is
@@ -165,16 +174,19 @@ impl Headers {
     /// # Errors
     /// As [`Self::append`]; then nothing has changed.
     pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), InvalidField> {
-        let before = self.fields.len();
-        self.append(name, value)?;
-        let mut index = 0;
-        let text = &self.text;
-        self.fields.retain(|field| {
-            let keep = index >= before || !field_is(text, field, name);
-            index += 1;
-            keep
-        });
+        let value = trim(value.as_ref());
+        if !is_token(name.as_bytes()) || !is_field_value(value) {
+            return Err(InvalidField);
+        }
+        self.replace_field(name, value);
         Ok(())
+    }
+
+    /// As [`Self::set`], for who has checked both.
+    pub fn replace_field(&mut self, name: &str, value: &[u8]) {
+        let text = &self.text;
+        self.fields.retain(|field| !field_is(text, field, name));
+        self.push_field(name, value);
     }
 
     /// The first value of this name, names compared without regard to case.

@@ -117,10 +117,8 @@ impl Exchange {
         }
         response.stamped = true;
         match &self.server {
-            Some(server) => {
-                let field = response.headers.set("server", server.as_bytes());
-                debug_assert!(field.is_ok(), "the setting is checked when it is read");
-            }
+            // The setting is checked when it is read.
+            Some(server) => response.headers.replace_field("server", server.as_bytes()),
             None => {
                 response.headers.remove("server");
             }

@@ -103,7 +103,7 @@ impl SharedConnection {
 }
 
 impl SharedConnections {
-    /// A place for one stream: on an open connection, else on a new one, else on the next that has room.
+    /// A place for one stream that none is at hand for: on a new connection, else on the next that has room.
     ///
     /// # Errors
     /// [`AcquireError`]. Waiting has no limit of its own: the caller's deadline ends it.
@@ -119,8 +119,7 @@ impl SharedConnections {
             // Listening begins before looking: what changes in between is not missed.
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            if let Some(slot) = self.take() {
-                plan.metrics.reused();
+            if let Some(slot) = self.at_hand(plan) {
                 return Ok(slot);
             }
             let opens = self.may_open();
@@ -150,13 +149,14 @@ impl SharedConnections {
 
     /// A place on the connection that is busiest and still has room: so those that are not needed any
     /// more become idle.
-    fn take(self: &Rc<Self>) -> Option<Slot> {
+    pub fn at_hand(self: &Rc<Self>, plan: &UpstreamPlan) -> Option<Slot> {
         let mut open = self.open.borrow_mut();
         open.retain(|connection| connection.is_open());
         let connection = open
             .iter()
             .filter(|connection| connection.has_room())
             .max_by_key(|connection| connection.streams.get())?;
+        plan.metrics.reused();
         Some(self.slot(connection))
     }
 
