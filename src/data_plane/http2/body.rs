@@ -89,12 +89,50 @@ impl Incoming {
 
     /// Takes no more of it; what was received frees its share of the connection's window.
     pub fn stop(&self) {
-        self.chunk.take();
-        self.stream.take();
+        let held = self.chunk.take().len();
+        if let Some(mut stream) = self.stream.take() {
+            // What `h2` still holds it frees itself.
+            let _ = stream.flow_control().release_capacity(held);
+        }
     }
 }
 
 fn explain(error: h2::Error) -> BodyError {
     let by_framing = error.is_library() && error.reason() == Some(Reason::PROTOCOL_ERROR);
     if by_framing { BodyError::Malformed } else { BodyError::Disconnected }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use h2::{client, server};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_nobody_wants_keeps_nothing_of_the_window_of_its_connection() {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let (server, client) = tokio::join!(server::handshake(near), client::handshake(far));
+        let (mut server, (mut client, connection)) = (server.unwrap(), client.unwrap());
+        tokio::spawn(connection);
+        let mut open = Vec::new();
+        // Twice as much as the window of the connection.
+        for _ in 0..8 {
+            let request = http::Request::post("http://h/").body(()).unwrap();
+            let (response, mut sending) = client.send_request(request, false).unwrap();
+            sending.send_data(vec![0; 16 * 1024].into(), false).unwrap();
+            let (request, respond) = server.accept().await.unwrap().unwrap();
+            let body = Incoming::new(request.into_body(), None);
+            let arrival = poll_fn(|cx| {
+                // Frames move only while somebody asks for the next request.
+                assert!(server.poll_accept(cx).is_pending());
+                body.poll_ready(cx, &|| {})
+            });
+            let arrival = tokio::time::timeout(std::time::Duration::from_secs(10), arrival).await;
+            assert_eq!(arrival.expect("the window is used up"), Ok(Step::Data));
+            body.stop();
+            open.push((response, sending, respond));
+        }
+    }
 }
