@@ -3,7 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Buf, Bytes};
@@ -25,22 +25,33 @@ pub struct Incoming {
 impl Incoming {
     pub fn new(stream: RecvStream, length: Option<u64>) -> Self {
         let ended = stream.is_end_stream();
-        Self {
+        let incoming = Self {
             stream: RefCell::new(Some(stream)),
             chunk: RefCell::default(),
             trailers: RefCell::default(),
             left: Cell::new(if ended { Some(0) } else { length }),
             ended: Cell::new(ended),
+        };
+        if length == Some(0) && !ended {
+            // Many say the end in a frame of its own, and it is here already. What is wrong with it comes
+            // again when somebody waits for it.
+            let _ = incoming.poll_ready(&mut Context::from_waker(Waker::noop()), &|| {});
         }
+        incoming
     }
 
     /// Nothing more will come, not even trailers.
     pub fn is_ended(&self) -> bool {
-        self.ended.get() && self.chunk.borrow().is_empty()
+        self.ended.get() && self.chunk.borrow().is_empty() && self.trailers.borrow().is_none()
     }
 
+    /// A body of no bytes whose trailers are still to come is none that could be left out.
     pub fn length(&self) -> Length {
-        self.left.get().map_or(Length::Unknown, Length::Known)
+        match self.left.get() {
+            Some(0) if !self.is_ended() => Length::Unknown,
+            Some(left) => Length::Known(left),
+            None => Length::Unknown,
+        }
     }
 
     /// As [`BodySource::poll_ready`](crate::http::BodySource::poll_ready). `progress` is called when bytes
