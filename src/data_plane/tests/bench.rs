@@ -221,6 +221,7 @@ pub struct Peer<S = TcpStream> {
 pub struct Message {
     pub head: String,
     pub body: Vec<u8>,
+    pub trailers: Vec<(String, Vec<u8>)>,
 }
 
 impl Message {
@@ -232,7 +233,7 @@ impl Message {
         self.head.split("\r\n").any(|other| other.eq_ignore_ascii_case(line))
     }
 
-    fn value(&self, name: &str) -> Option<&str> {
+    pub fn value(&self, name: &str) -> Option<&str> {
         let mut fields = self.head.split("\r\n").filter_map(|line| line.split_once(':'));
         fields.find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
@@ -261,7 +262,7 @@ impl<S: AsyncRead + Unpin> Peer<S> {
             if let Some(length) = oracle::head_length(&self.unread) {
                 let rest = self.unread.split_off(length);
                 let head = String::from_utf8(std::mem::replace(&mut self.unread, rest)).unwrap();
-                return Some(Message { head, body: Vec::new() });
+                return Some(Message { head, body: Vec::new(), trailers: Vec::new() });
             }
             if !self.more().await {
                 return None;
@@ -278,10 +279,9 @@ impl<S: AsyncRead + Unpin> Peer<S> {
         }
         if message.has("transfer-encoding: chunked") {
             loop {
-                if let Some((body, _, length)) = oracle::chunked(&self.unread) {
+                if let Some((body, trailers, length)) = oracle::chunked(&self.unread) {
                     self.unread.drain(..length);
-                    message.body = body;
-                    return Some(message);
+                    return Some(Message { body, trailers, ..message });
                 }
                 if !self.more().await {
                     return None;
@@ -304,4 +304,48 @@ impl<S: AsyncRead + Unpin> Peer<S> {
         let ended = self.stream.read_to_end(&mut rest).await.is_ok();
         (rest, ended)
     }
+}
+
+/// The largest piece that a body falls into: of any size, but there are not too many of them.
+pub fn largest_piece(random: &mut fastrand::Rng, bytes: usize) -> usize {
+    let sizes = [1, 100, 5_000, 30_000];
+    sizes[random.usize(..sizes.len())].max(bytes / 500)
+}
+
+/// A body on the wire, chunked in pieces of any size and followed by trailers, or as it is.
+pub fn framed(random: &mut fastrand::Rng, body: &[u8], chunked: bool, trailers: &str) -> Vec<u8> {
+    if !chunked {
+        return [format!("content-length: {}\r\n\r\n", body.len()).as_bytes(), body].concat();
+    }
+    let mut wire = b"transfer-encoding: chunked\r\n\r\n".to_vec();
+    let largest = largest_piece(random, body.len());
+    let mut rest = body;
+    while !rest.is_empty() {
+        let (chunk, after) = rest.split_at(random.usize(1..=rest.len().min(largest)));
+        wire.extend_from_slice(format!("{:X};x=y\r\n", chunk.len()).as_bytes());
+        wire.extend_from_slice(chunk);
+        wire.extend_from_slice(b"\r\n");
+        rest = after;
+    }
+    wire.extend_from_slice(format!("0\r\n{trailers}\r\n").as_bytes());
+    wire
+}
+
+/// Sends `wire` in pieces of any size and reads a message meanwhile.
+pub async fn send_while_reading(peer: &mut Peer, wire: &[u8], random: &mut fastrand::Rng) -> Option<Message> {
+    let (from, to) = peer.stream.split();
+    let (mut reader, mut writer) = (Peer::new(from), Peer::new(to));
+    reader.unread = std::mem::take(&mut peer.unread);
+    let sent = async {
+        let mut rest = wire;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(random.usize(1..=rest.len()));
+            writer.send(piece).await;
+            tokio::task::yield_now().await;
+            rest = after;
+        }
+    };
+    let ((), message) = tokio::join!(sent, reader.message());
+    peer.unread = reader.unread;
+    message
 }

@@ -2,26 +2,8 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::bench::{Bench, Message, Peer, ROOMY, accepted, answer_all, run, upstream};
+use super::bench::{Bench, Peer, ROOMY, accepted, answer_all, framed, run, send_while_reading, upstream};
 use crate::data_plane::http1::tests::random;
-
-/// A body on the wire, chunked in pieces of any size or as it is.
-fn framed(random: &mut fastrand::Rng, body: &[u8], chunked: bool) -> Vec<u8> {
-    if !chunked {
-        return [format!("content-length: {}\r\n\r\n", body.len()).as_bytes(), body].concat();
-    }
-    let mut wire = b"transfer-encoding: chunked\r\n\r\n".to_vec();
-    let mut rest = body;
-    while !rest.is_empty() {
-        let (chunk, after) = rest.split_at(random.usize(1..=rest.len().min(30_000)));
-        wire.extend_from_slice(format!("{:X};x=y\r\n", chunk.len()).as_bytes());
-        wire.extend_from_slice(chunk);
-        wire.extend_from_slice(b"\r\n");
-        rest = after;
-    }
-    wire.extend_from_slice(b"0\r\n\r\n");
-    wire
-}
 
 #[test]
 fn bodies_of_any_size_and_framing_come_out_as_they_went_in() {
@@ -37,7 +19,7 @@ fn bodies_of_any_size_and_framing_come_out_as_they_went_in() {
                 actix_rt::spawn(async move {
                     while let Some(message) = peer.message().await {
                         let chunked = random.bool();
-                        let wire = framed(&mut random, &message.body, chunked);
+                        let wire = framed(&mut random, &message.body, chunked, "");
                         peer.send([b"HTTP/1.1 200 OK\r\n", &wire[..]].concat()).await;
                     }
                 });
@@ -48,7 +30,7 @@ fn bodies_of_any_size_and_framing_come_out_as_they_went_in() {
             let size = if round % 3 == 0 { random.usize(..300_000) } else { random.usize(..100) };
             let body: Vec<u8> = (0..size).map(|_| random.u8(..)).collect();
             let chunked = random.bool();
-            let wire = framed(&mut random, &body, chunked);
+            let wire = framed(&mut random, &body, chunked, "");
             let mut wire = [b"POST /echo HTTP/1.1\r\nhost: a\r\n", &wire[..]].concat();
             while !wire.is_empty() {
                 let rest = wire.split_off(random.usize(1..=wire.len()));
@@ -60,25 +42,6 @@ fn bodies_of_any_size_and_framing_come_out_as_they_went_in() {
             assert!(answer.body == body, "round {round}: {size} bytes");
         }
     });
-}
-
-/// Sends `wire` in pieces of any size and reads a message meanwhile.
-async fn send_while_reading(peer: &mut Peer, wire: &[u8], random: &mut fastrand::Rng) -> Option<Message> {
-    let (from, to) = peer.stream.split();
-    let (mut reader, mut writer) = (Peer::new(from), Peer::new(to));
-    reader.unread = std::mem::take(&mut peer.unread);
-    let sent = async {
-        let mut rest = wire;
-        while !rest.is_empty() {
-            let (piece, after) = rest.split_at(random.usize(1..=rest.len()));
-            writer.send(piece).await;
-            tokio::task::yield_now().await;
-            rest = after;
-        }
-    };
-    let ((), message) = tokio::join!(sent, reader.message());
-    peer.unread = reader.unread;
-    message
 }
 
 #[test]
@@ -96,8 +59,8 @@ fn bodies_of_any_size_and_framing_pass_in_both_directions_at_once() {
             });
             let (up_chunked, down_chunked) = (random.bool(), random.bool());
             let request =
-                [b"POST / HTTP/1.1\r\nhost: a\r\n", &framed(&mut random, &up, up_chunked)[..]].concat();
-            let answer = [b"HTTP/1.1 200 OK\r\n", &framed(&mut random, &down, down_chunked)[..]].concat();
+                [b"POST / HTTP/1.1\r\nhost: a\r\n", &framed(&mut random, &up, up_chunked, "")[..]].concat();
+            let answer = [b"HTTP/1.1 200 OK\r\n", &framed(&mut random, &down, down_chunked, "")[..]].concat();
             // The upstream answers as soon as it has the head, and ends its answer when it has the request:
             // so neither body can wait for the other.
             let mut pieces = random.fork();

@@ -19,8 +19,11 @@ use crate::data_plane::http2::PREFACE;
 pub(super) type Client = SendRequest<Bytes>;
 
 pub(super) async fn connect(bench: &Bench) -> Client {
+    connect_with(bench, client::Builder::new()).await
+}
+
+pub(super) async fn connect_with(bench: &Bench, mut builder: client::Builder) -> Client {
     let stream = TcpStream::connect(bench.address).await.unwrap();
-    let mut builder = client::Builder::new();
     // Its own reckoning of small frames is not what is tested.
     builder.data_frame_budget(1 << 30);
     let (client, connection) = builder.handshake(stream).await.unwrap();

@@ -19,15 +19,18 @@ use super::{
 };
 use crate::snapshot::Gauge;
 
-type Incoming = (Request<RecvStream>, SendResponse<Bytes>);
+pub(super) type Incoming = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// The next connection that the gateway makes.
-async fn accepted(upstream: &TcpListener, builder: &server::Builder) -> Connection<TcpStream, Bytes> {
+pub(super) async fn accepted(
+    upstream: &TcpListener,
+    builder: &server::Builder,
+) -> Connection<TcpStream, Bytes> {
     builder.handshake(upstream.accept().await.unwrap().0).await.unwrap()
 }
 
 /// Hands out the requests of a connection while its frames move.
-fn requests(mut connection: Connection<TcpStream, Bytes>) -> UnboundedReceiver<Incoming> {
+pub(super) fn requests(mut connection: Connection<TcpStream, Bytes>) -> UnboundedReceiver<Incoming> {
     let (sender, receiver) = unbounded_channel();
     actix_rt::spawn(async move {
         while let Some(Ok(incoming)) = connection.accept().await {
@@ -43,7 +46,7 @@ async fn one(upstream: &TcpListener) -> UnboundedReceiver<Incoming> {
     requests(accepted(upstream, &server::Builder::new()).await)
 }
 
-fn head(status: u16) -> Response<()> {
+pub(super) fn head(status: u16) -> Response<()> {
     Response::builder().status(status).body(()).unwrap()
 }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod bodies;
+mod bodies_http2;
 mod http2_in;
 mod http2_out;
 mod limits;
