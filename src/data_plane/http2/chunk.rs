@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    task::{Context, Poll, Waker},
 };
 
 use bytes::{Buf, Bytes};
@@ -11,9 +12,12 @@ use bytes::{Buf, Bytes};
 pub const CHUNK_BYTES: usize = super::FRAME_BYTES_MAX as usize;
 const SHELF_CHUNKS_MAX: usize = 64;
 
-/// Less than this gets memory of its own size: what waits for a slow peer may not hold many times its
-/// length.
-const RECYCLED_BYTES_MIN: usize = CHUNK_BYTES / 4;
+/// Less than this is small, and gets memory of its own size: what waits for a slow peer may not hold many
+/// times its length.
+pub const SMALL_BYTES_MAX: usize = CHUNK_BYTES / 4;
+
+/// Small chunks of one stream that may wait for a slow peer: each costs more than its bytes.
+const SMALL_UNSENT_MAX: usize = 32;
 
 thread_local! {
     static SHELF: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
@@ -24,11 +28,31 @@ pub struct Chunk {
     bytes: Payload,
     read: usize,
     counted: Option<Rc<Cell<usize>>>,
+    small: Option<Rc<SmallUnsent>>,
+}
+
+/// Small chunks of one stream that have not been written.
+#[derive(Default)]
+pub struct SmallUnsent {
+    count: Cell<usize>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl SmallUnsent {
+    /// Waits until there may be one more.
+    pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.count.get() < SMALL_UNSENT_MAX {
+            return Poll::Ready(());
+        }
+        self.waker.replace(Some(cx.waker().clone()));
+        Poll::Pending
+    }
 }
 
 enum Payload {
     Shared(Bytes),
     Recycled(Vec<u8>),
+    Gathered(Vec<u8>),
 }
 
 impl Chunk {
@@ -37,17 +61,34 @@ impl Chunk {
     }
 
     pub fn shared(bytes: Bytes) -> Self {
-        Self { bytes: Payload::Shared(bytes), read: 0, counted: None }
+        Self::of(Payload::Shared(bytes))
+    }
+
+    fn of(bytes: Payload) -> Self {
+        Self { bytes, read: 0, counted: None, small: None }
     }
 
     /// Copies bytes that stay with their source.
     pub fn copied(bytes: &[u8]) -> Self {
-        if !(RECYCLED_BYTES_MIN..=CHUNK_BYTES).contains(&bytes.len()) {
+        if !(SMALL_BYTES_MAX..=CHUNK_BYTES).contains(&bytes.len()) {
             return Self::shared(Bytes::copy_from_slice(bytes));
         }
         let mut buffer = SHELF.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES));
         buffer.extend_from_slice(bytes);
-        Self { bytes: Payload::Recycled(buffer), read: 0, counted: None }
+        Self::of(Payload::Recycled(buffer))
+    }
+
+    /// Both in one; for small ones that have not been counted.
+    #[must_use]
+    pub fn followed_by(self, more: Self) -> Self {
+        let mut both = match &self.bytes {
+            Payload::Gathered(_) => self,
+            _ => Self::of(Payload::Gathered(self.chunk().to_vec())),
+        };
+        if let Payload::Gathered(bytes) = &mut both.bytes {
+            bytes.extend_from_slice(more.chunk());
+        }
+        both
     }
 
     /// Counts as unsent until it is dropped, which is when it has been written, or its stream was reset.
@@ -56,6 +97,12 @@ impl Chunk {
         unsent.set(unsent.get() + 1);
         self.counted = Some(Rc::clone(unsent));
         self
+    }
+
+    /// Counts among the small ones of its stream until it is dropped.
+    pub fn count_small(&mut self, unsent: &Rc<SmallUnsent>) {
+        unsent.count.set(unsent.count.get() + 1);
+        self.small = Some(Rc::clone(unsent));
     }
 }
 
@@ -67,7 +114,7 @@ impl Buf for Chunk {
     fn chunk(&self) -> &[u8] {
         let bytes: &[u8] = match &self.bytes {
             Payload::Shared(bytes) => bytes,
-            Payload::Recycled(bytes) => bytes,
+            Payload::Recycled(bytes) | Payload::Gathered(bytes) => bytes,
         };
         bytes.get(self.read..).unwrap_or_default()
     }
@@ -82,6 +129,12 @@ impl Drop for Chunk {
     fn drop(&mut self) {
         if let Some(unsent) = &self.counted {
             unsent.set(unsent.get() - 1);
+        }
+        if let Some(unsent) = &self.small {
+            unsent.count.set(unsent.count.get() - 1);
+            if let Some(waker) = unsent.waker.take() {
+                waker.wake();
+            }
         }
         if let Payload::Recycled(buffer) = &mut self.bytes {
             let mut buffer = std::mem::take(buffer);
@@ -98,7 +151,24 @@ impl Drop for Chunk {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+    };
+
     use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     #[test]
     fn a_recycled_chunk_gives_what_was_copied_and_remembers_nothing() {
@@ -110,5 +180,29 @@ mod tests {
             assert_eq!(chunk.remaining(), text.len() - 3);
         }
         assert_eq!(Chunk::empty().remaining(), 0);
+    }
+
+    #[test]
+    fn small_chunks_that_wait_are_few_and_one_that_has_gone_makes_room() {
+        let unsent = Rc::new(SmallUnsent::default());
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut chunks = Vec::new();
+        while unsent.poll_room(&Context::from_waker(&waker)).is_ready() {
+            let mut chunk = Chunk::copied(b"x");
+            chunk.count_small(&unsent);
+            chunks.push(chunk);
+        }
+        assert_eq!((chunks.len(), woken.0.load(Ordering::Relaxed)), (SMALL_UNSENT_MAX, 0));
+        chunks.pop();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(unsent.poll_room(&Context::from_waker(&waker)).is_ready());
+    }
+
+    #[test]
+    fn what_is_gathered_is_in_order() {
+        let mut both = Chunk::copied(b"one").followed_by(Chunk::copied(b"two")).followed_by(Chunk::empty());
+        both.advance(1);
+        assert_eq!(both.chunk(), b"netwo");
     }
 }

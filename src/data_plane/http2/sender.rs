@@ -1,11 +1,15 @@
 //! Sends a body on a stream, as fast as the peer's flow control lets it.
 
-use std::task::{Context, Poll, ready};
+use std::{
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
 
+use bytes::Buf;
 use h2::{Reason, SendStream};
 
 use super::{
-    chunk::{CHUNK_BYTES, Chunk},
+    chunk::{CHUNK_BYTES, Chunk, SMALL_BYTES_MAX, SmallUnsent},
     meter::Meter,
     translate,
 };
@@ -13,6 +17,9 @@ use crate::http::{Body, BodyError, Length, Step};
 
 /// Steps of one turn, after which the other streams of the connection get theirs.
 const STEPS_MAX: usize = 16;
+
+/// Pieces that are gathered into one chunk at the most.
+const PIECES_MAX: usize = 1024;
 
 #[derive(Debug)]
 pub enum SendError {
@@ -31,6 +38,7 @@ pub struct Sender {
     broken: Reason,
     bytes: u64,
     ended: bool,
+    small: Option<Rc<SmallUnsent>>,
 }
 
 impl Sender {
@@ -40,7 +48,7 @@ impl Sender {
             Some(Length::Known(length)) => Some(length),
             _ => None,
         };
-        Self { stream, left, broken, bytes: 0, ended: follows.is_none() }
+        Self { stream, left, broken, bytes: 0, ended: follows.is_none(), small: None }
     }
 
     /// Whether all of it has been handed over.
@@ -89,16 +97,24 @@ impl Sender {
             };
             match self.checked(step)? {
                 Step::Data => {
+                    if let Some(small) = &self.small
+                        && small.poll_room(cx).is_pending()
+                    {
+                        ready!(self.poll_reset(cx));
+                        return Poll::Ready(Err(SendError::Peer));
+                    }
                     let room = ready!(self.poll_room(cx))?;
-                    let chunk = self.take(body, room)?.counted(meter.unsent());
+                    let (chunk, last) = self.gather(cx, body, room)?;
+                    let mut chunk = chunk.counted(meter.unsent());
                     meter.sent();
                     progress();
-                    // Whoever has no more to say says so with the last bytes.
-                    match body.poll_ready(cx) {
-                        Poll::Ready(step) if self.checked(step)? == Step::End => {
-                            self.end(body, Some(chunk))?;
+                    if last {
+                        self.end(body, Some(chunk))?;
+                    } else {
+                        if chunk.remaining() < SMALL_BYTES_MAX {
+                            chunk.count_small(self.small.get_or_insert_default());
                         }
-                        _ => self.send(chunk, false)?,
+                        self.send(chunk, false)?;
                     }
                 }
                 Step::End => self.end(body, None)?,
@@ -120,6 +136,31 @@ impl Sender {
                 Some(Err(_)) | None => return Poll::Ready(Err(SendError::Peer)),
             }
         }
+    }
+
+    /// What is at hand, and whether it is the last: whoever has no more to say says so with the last bytes.
+    /// Small pieces leave together, because peers count frames.
+    fn gather(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Body,
+        room: usize,
+    ) -> Result<(Chunk, bool), SendError> {
+        let mut chunk = self.take(body, room)?;
+        for _ in 1..PIECES_MAX {
+            match body.poll_ready(cx) {
+                Poll::Ready(step) => match self.checked(step)? {
+                    Step::End => return Ok((chunk, true)),
+                    Step::Data if chunk.remaining() >= SMALL_BYTES_MAX.min(room) => break,
+                    Step::Data => {
+                        let more = self.take(body, room - chunk.remaining())?;
+                        chunk = chunk.followed_by(more);
+                    }
+                },
+                Poll::Pending => break,
+            }
+        }
+        Ok((chunk, false))
     }
 
     fn take(&mut self, body: &mut Body, room: usize) -> Result<Chunk, SendError> {

@@ -85,6 +85,29 @@ fn a_request_of_http_1_1_reaches_the_upstream_as_http_2() {
 }
 
 #[test]
+fn small_chunks_that_are_at_hand_become_few_frames() {
+    run(async {
+        let socket = upstream().await;
+        let bench = Bench::h2(&socket, ROOMY).await;
+        let mut client = bench.connect().await;
+        let chunks = "1\r\nx\r\n".repeat(3_000);
+        let start = "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n";
+        client.send(format!("{start}{chunks}0\r\n\r\n")).await;
+        let (request, mut respond) = one(&socket).await.recv().await.expect("a request");
+        let (mut body, mut frames, mut bytes) = (request.into_body(), 0, 0);
+        // A frame for each chunk would be too much for this upstream: it ends connections with unread small frames.
+        while let Some(frame) = body.data().await {
+            frames += 1;
+            bytes += frame.expect("no frame too many").len();
+        }
+        assert_eq!(bytes, 3_000);
+        assert!(frames < 100, "{frames}");
+        respond.send_response(head(204), true).expect("a stream that is open");
+        assert_eq!(client.message().await.expect("a response").status(), "204");
+    });
+}
+
+#[test]
 fn requests_share_one_connection_up_to_the_limit_of_the_upstream() {
     run(async {
         let socket = upstream().await;
