@@ -61,13 +61,17 @@ impl Listener {
 /// How long to wait when there are no file descriptors left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections that are accepted after the end, which must come: as many as a queue can hold by default
+/// (`net.core.somaxconn`).
+const QUEUED_MAX: usize = 4096;
+
 /// Accepts until the listener drains; what the kernel had queued by then is still accepted.
 pub async fn accept(worker: Rc<Worker>, listener: Rc<Listener>, socket: TcpListener) {
     loop {
         let accepted = tokio::select! {
             biased;
             accepted = socket.accept() => accepted,
-            () = listener.stop.notified() => return,
+            () = listener.stop.notified() => return accept_queued(&worker, &listener, socket),
         };
         match accepted {
             Ok((stream, remote)) => begin(&worker, &listener, stream, remote),
@@ -78,6 +82,24 @@ pub async fn accept(worker: Rc<Worker>, listener: Rc<Listener>, socket: TcpListe
                 tracing::warn!(address = %listener.address, %error, "cannot accept");
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
+        }
+    }
+}
+
+/// Accepts what is in the kernel's queue, before the socket closes and resets it. The kernel is asked: the
+/// runtime may not have been told of the latest yet.
+fn accept_queued(worker: &Rc<Worker>, listener: &Rc<Listener>, socket: TcpListener) {
+    let Ok(socket) = socket.into_std() else { return };
+    for _ in 0..QUEUED_MAX {
+        match socket.accept() {
+            Ok((stream, remote)) => {
+                let ready = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                if let Ok(stream) = ready {
+                    begin(worker, listener, stream, remote);
+                }
+            }
+            Err(error) if is_of_connection(&error) => {}
+            Err(_) => return,
         }
     }
 }
