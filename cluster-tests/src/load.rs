@@ -90,6 +90,12 @@ impl Load {
         self.counts.answered.load(Ordering::Relaxed)
     }
 
+    /// Requests that failed so far.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.counts.failed.load(Ordering::Relaxed)
+    }
+
     /// Whether every client left.
     #[must_use]
     pub fn all_left(&self) -> bool {

@@ -155,7 +155,7 @@ fn load_counts_wrong_answers_and_broken_connections() {
             other => Err(format!("got {other}")),
         }),
     });
-    cluster_tests::eventually("requests", || (load.answered() > 40).then_some(()));
+    cluster_tests::eventually("both failures", || (load.failed() > 1 && load.answered() > 40).then_some(()));
     let tally = load.stop();
     assert_eq!((tally.failed, tally.left), (2, 0), "{tally:?}");
     assert!(

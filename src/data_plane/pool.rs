@@ -29,12 +29,11 @@ const IDLE_MAX: usize = 1024;
 pub struct Recalls(Mutex<Vec<Arc<Notify>>>);
 
 impl Recalls {
-    /// A worker's number, and what tells it.
-    pub fn join(&self) -> (usize, Arc<Notify>) {
-        let mut workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// What tells one more worker.
+    pub fn join(&self) -> Arc<Notify> {
         let told = Arc::new(Notify::new());
-        workers.push(Arc::clone(&told));
-        (workers.len() - 1, told)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&told));
+        told
     }
 
     fn tell_all(&self) {
@@ -44,16 +43,13 @@ impl Recalls {
 }
 
 /// The pools of one worker, by [`EndpointId`].
+#[derive(Default)]
 pub struct Pools {
-    /// Its number.
-    worker: usize,
     by_endpoint: RefCell<Vec<Option<Rc<Pool>>>>,
 }
 
 /// The connections of one worker to one endpoint, for all upstreams that are there.
 pub struct Pool {
-    /// Number of the worker.
-    worker: usize,
     endpoint: Arc<Endpoint>,
     idle: RefCell<Vec<Idle>>,
     /// On their way from who gave them back to who waited for them.
@@ -76,10 +72,6 @@ pub enum AcquireError {
 }
 
 impl Pools {
-    pub fn new(worker: usize) -> Self {
-        Self { worker, by_endpoint: RefCell::default() }
-    }
-
     /// The pool of an upstream. An id may have belonged to another endpoint before: then its pool is
     /// not this one's.
     pub fn pool(&self, plan: &UpstreamPlan) -> Rc<Pool> {
@@ -89,9 +81,9 @@ impl Pools {
         if pools.len() <= index {
             pools.resize_with(index + 1, || None);
         }
-        let pool = pools[index].get_or_insert_with(|| Pool::new(self.worker, endpoint));
+        let pool = pools[index].get_or_insert_with(|| Pool::new(endpoint));
         if !Arc::ptr_eq(&pool.endpoint, endpoint) {
-            *pool = Pool::new(self.worker, endpoint);
+            *pool = Pool::new(endpoint);
         }
         Rc::clone(pool)
     }
@@ -126,9 +118,8 @@ impl Pools {
 }
 
 impl Pool {
-    fn new(worker: usize, endpoint: &Arc<Endpoint>) -> Rc<Self> {
+    fn new(endpoint: &Arc<Endpoint>) -> Rc<Self> {
         Rc::new(Self {
-            worker,
             endpoint: Arc::clone(endpoint),
             idle: RefCell::default(),
             set_aside: RefCell::default(),
@@ -169,6 +160,12 @@ impl Pool {
         Ok(ClientConnection::new(transport, Rc::downgrade(self), plan, permit))
     }
 
+    /// Tells this pool from all others in a line, those of other workers and of other endpoints. Who waits
+    /// here keeps it alive.
+    fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// Waits for what becomes free.
     async fn stand_in_line(
         self: &Rc<Self>,
@@ -180,19 +177,22 @@ impl Pool {
         if fresh_only && let Some(connection) = self.remove_idle_of(plan) {
             return Ok(Turn::Permit(connection.into_permit()));
         }
-        let mut in_line = InLine { pool: self, waiting: Waiting::begin(plan, worker, true)? };
-        Ok(match in_line.waiting.place.granted().await {
-            Grant::Permit(permit) => Turn::Permit(permit),
-            Grant::Connection => {
-                let connection = self.take_set_aside(plan);
-                if fresh_only || !is_fresh(&connection) {
-                    return Ok(Turn::Permit(connection.into_permit()));
+        loop {
+            let waiting = Waiting::begin(plan, worker, self.id(), true)?;
+            let mut in_line = InLine { pool: self, waiting };
+            match in_line.waiting.place.granted().await {
+                Grant::Permit(permit) => return Ok(Turn::Permit(permit)),
+                Grant::Connection => {
+                    let Some(connection) = self.take_set_aside(plan) else { continue };
+                    if fresh_only || !is_fresh(&connection) {
+                        return Ok(Turn::Permit(connection.into_permit()));
+                    }
+                    connection.serve(plan, None);
+                    plan.metrics.reused();
+                    return Ok(Turn::Connection(connection));
                 }
-                connection.serve(plan, None);
-                plan.metrics.reused();
-                Turn::Connection(connection)
             }
-        })
+        }
     }
 
     /// The connection that was used last, is still good, and may be used for an upstream.
@@ -228,15 +228,15 @@ impl Pool {
     }
 
     /// The connection that was given to a request of an upstream: there is one for each that was told so.
-    fn take_set_aside(&self, plan: &UpstreamPlan) -> Rc<ClientConnection> {
+    fn take_set_aside(&self, plan: &UpstreamPlan) -> Option<Rc<ClientConnection>> {
         let mut set_aside = self.set_aside.borrow_mut();
-        let at = set_aside.iter().position(|connection| connection.counts_for(plan));
-        set_aside.remove(at.expect("set aside before it was told"))
+        let at = set_aside.iter().position(|connection| connection.counts_for(plan))?;
+        Some(set_aside.swap_remove(at))
     }
 
     /// Takes a connection back whose exchange ended in order.
     pub fn give_back(&self, connection: Rc<ClientConnection>) {
-        let next = connection.user().gauges.line.next(self.worker);
+        let next = connection.user().gauges.line.next(self.id());
         match next {
             Next::Nobody if self.idle.borrow().len() < IDLE_MAX => {
                 connection.user().metrics.idle_added();
@@ -295,16 +295,22 @@ pub struct Waiting {
 impl Waiting {
     /// # Errors
     /// [`AcquireError::Overflow`]: as many wait as may wait.
-    pub fn begin(plan: &Arc<UpstreamPlan>, worker: &Worker, opens: bool) -> Result<Self, AcquireError> {
-        let (number, limits) = (worker.number, plan.limits);
-        let line = &plan.gauges.line;
-        let place = line.join(number, limits.connections_max, limits.pending_requests_max, opens);
+    pub fn begin(
+        plan: &Arc<UpstreamPlan>,
+        worker: &Worker,
+        pool: usize,
+        opens: bool,
+    ) -> Result<Self, AcquireError> {
+        let (line, limits) = (&plan.gauges.line, plan.limits);
+        let place = line.join(pool, limits.connections_max, limits.pending_requests_max, opens);
         let Some(place) = place else {
             plan.metrics.overflow();
             return Err(AcquireError::Overflow);
         };
         plan.metrics.pending_added();
-        worker.recalls.tell_all();
+        if opens {
+            worker.recalls.tell_all();
+        }
         Ok(Self { plan: Arc::clone(plan), place })
     }
 }
@@ -323,8 +329,10 @@ struct InLine<'a> {
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        if let Some(Grant::Connection) = self.waiting.place.leave() {
-            self.pool.give_back(self.pool.take_set_aside(&self.waiting.plan));
+        if let Some(Grant::Connection) = self.waiting.place.leave()
+            && let Some(connection) = self.pool.take_set_aside(&self.waiting.plan)
+        {
+            self.pool.give_back(connection);
         }
     }
 }

@@ -64,8 +64,6 @@ pub struct Shared {
 
 /// One worker, on its own thread.
 pub struct Worker {
-    /// Among the workers of the process.
-    pub number: usize,
     /// Tells all workers that a request waits for a connection.
     pub recalls: Arc<Recalls>,
     /// Tells this one.
@@ -90,13 +88,12 @@ pub struct Worker {
 impl Worker {
     pub(super) fn new(shared: Shared) -> Rc<Self> {
         let handshakes_max = shared.snapshots.load().engine.tls_handshakes_max;
-        let (number, recalled) = shared.recalls.join();
+        let recalled = shared.recalls.join();
         Rc::new(Self {
-            number,
             recalls: shared.recalls,
             recalled,
             pins: shared.snapshots.pins(),
-            pools: Pools::new(number),
+            pools: Pools::default(),
             timers: Timers::new(),
             resolver: shared.resolver,
             metrics: shared.registry.gateway(),

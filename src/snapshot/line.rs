@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// A connection stays with its worker, so the next in line on another one gets it closed and opened
+/// A connection stays with its pool, so the next in line at another one gets it closed and opened
 /// anew. That is worth its price only when they came so much earlier than the next in line here.
 const OVERTAKE_MAX: Duration = Duration::from_millis(50);
 
@@ -22,11 +22,15 @@ pub struct ConnectionLine {
     state: Mutex<State>,
     /// Length of the line, to be looked at without the lock.
     waiting: AtomicUsize,
+    /// How many of them may open a connection.
+    openers: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct State {
     connections: usize,
+    /// The limit that was named last: who waits since before a reload is served by the new one.
+    connections_max: usize,
     line: VecDeque<Waiter>,
     /// Number of the latest.
     number: u64,
@@ -35,9 +39,9 @@ struct State {
 #[derive(Debug)]
 struct Waiter {
     number: u64,
-    worker: usize,
+    /// Which pool it waits at.
+    pool: usize,
     since: Instant,
-    connections_max: usize,
     /// May open a connection; otherwise it waits for a place on one that it will share.
     opens: bool,
     grant: oneshot::Sender<Grant>,
@@ -48,7 +52,7 @@ struct Waiter {
 pub enum Grant {
     /// To open a connection.
     Permit(Permit),
-    /// An open connection: its worker has set one of this upstream aside for it.
+    /// An open connection: its pool has set one of this upstream aside for it.
     Connection,
 }
 
@@ -56,9 +60,9 @@ pub enum Grant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     Nobody,
-    /// Somebody on this worker, who knows: the connection is to be set aside.
+    /// Somebody at this pool, who knows: the connection is to be set aside.
     Here,
-    /// Somebody on another worker: the connection is to be closed.
+    /// Somebody at another pool: the connection is to be closed.
     Elsewhere,
 }
 
@@ -73,10 +77,24 @@ impl ConnectionLine {
         self.waiting.load(Ordering::SeqCst)
     }
 
+    /// Requests in line that may open a connection.
+    pub fn openers(&self) -> usize {
+        self.openers.load(Ordering::SeqCst)
+    }
+
+    /// Whether somebody at another pool has waited for a connection longer than is to be expected.
+    pub fn is_overdue(&self, pool: usize) -> bool {
+        let state = self.lock();
+        let mut elsewhere = state.line.iter().filter(|waiter| waiter.opens && waiter.pool != pool);
+        elsewhere.next().is_some_and(|first| first.since.elapsed() > OVERTAKE_MAX)
+    }
+
     /// To open a connection at once, if there are less than `limit` and nobody is in line for it.
     pub fn permit(self: &Arc<Self>, limit: usize) -> Option<Permit> {
         let mut state = self.lock();
-        if state.connections >= limit || state.line.iter().any(|waiter| waiter.opens) {
+        state.connections_max = limit;
+        self.advance(&mut state);
+        if state.connections >= limit || self.openers() > 0 {
             return None;
         }
         state.connections += 1;
@@ -86,31 +104,32 @@ impl ConnectionLine {
     /// A place at the end of the line, unless `waiting_max` stand there.
     pub fn join(
         self: &Arc<Self>,
-        worker: usize,
+        pool: usize,
         connections_max: usize,
         waiting_max: usize,
         opens: bool,
     ) -> Option<Place> {
         let mut state = self.lock();
+        state.connections_max = connections_max;
         if state.line.len() >= waiting_max {
             return None;
         }
         let (grant, granted) = oneshot::channel();
         state.number += 1;
         let number = state.number;
-        state.line.push_back(Waiter { number, worker, since: Instant::now(), connections_max, opens, grant });
+        state.line.push_back(Waiter { number, pool, since: Instant::now(), opens, grant });
         self.advance(&mut state);
         Some(Place { line: Arc::clone(self), number, granted: Some(granted) })
     }
 
-    /// Who gets a connection that has become free on a worker. Nobody, and no lock, in all but hard times.
-    pub fn next(&self, worker: usize) -> Next {
+    /// Who gets a connection that has become free at a pool. Nobody, and no lock, in all but hard times.
+    pub fn next(&self, pool: usize) -> Next {
         if self.waiting() == 0 {
             return Next::Nobody;
         }
         let mut state = self.lock();
         let Some(first) = state.line.front().map(|first| first.since) else { return Next::Nobody };
-        let here = state.line.iter().position(|waiter| waiter.worker == worker);
+        let here = state.line.iter().position(|waiter| waiter.pool == pool);
         let Some(at) = here.filter(|at| state.line[*at].since <= first + OVERTAKE_MAX) else {
             return Next::Elsewhere;
         };
@@ -125,8 +144,10 @@ impl ConnectionLine {
 
     /// Gives those in front what there is.
     fn advance(self: &Arc<Self>, state: &mut State) {
-        while let Some(at) = state.line.iter().position(|waiter| waiter.opens)
-            && state.connections < state.line[at].connections_max
+        self.note(state);
+        while self.openers() > 0
+            && state.connections < state.connections_max
+            && let Some(at) = state.line.iter().position(|waiter| waiter.opens)
             && let Some(waiter) = state.line.remove(at)
         {
             let permit = Permit { line: Some(Arc::clone(self)) };
@@ -136,12 +157,14 @@ impl ConnectionLine {
                 Err(Grant::Permit(mut permit)) => permit.line = None,
                 Err(Grant::Connection) => {}
             }
+            self.note(state);
         }
-        self.note(state);
     }
 
     fn note(&self, state: &State) {
         self.waiting.store(state.line.len(), Ordering::SeqCst);
+        let openers = state.line.iter().filter(|waiter| waiter.opens).count();
+        self.openers.store(openers, Ordering::SeqCst);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -283,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_free_connection_stays_on_its_worker_unless_another_has_waited_longer() {
+    fn a_free_connection_stays_at_its_pool_unless_somebody_elsewhere_has_waited_longer() {
         let line = line();
         assert_eq!(line.next(0), Next::Nobody);
         let _held = line.permit(1);
@@ -311,13 +334,67 @@ mod tests {
     }
 
     #[test]
-    fn a_raised_limit_is_noticed_by_the_next_in_line() {
+    fn a_changed_limit_is_in_force_for_those_who_wait() {
         let line = line();
         let _held = line.permit(1);
         let mut before = line.join(0, 1, 9, true).unwrap();
+        assert!(given(&mut before).is_none());
         let mut after = line.join(0, 3, 9, true).unwrap();
-        assert!(given(&mut before).is_none() && given(&mut after).is_none(), "in order");
-        drop(before);
-        assert!(matches!(given(&mut after), Some(Grant::Permit(_))));
+        let [first, second] = [given(&mut before), given(&mut after)];
+        assert!(matches!((&first, &second), (Some(Grant::Permit(_)), Some(Grant::Permit(_)))));
+        let lowered = line.join(0, 2, 9, true).unwrap();
+        drop(first);
+        assert_eq!((line.connections(), line.waiting()), (2, 1), "two are open, and may be");
+        drop(lowered);
+    }
+
+    /// What one thread does with a line that others use too: every way to get something and to lose it.
+    fn work(line: &Arc<ConnectionLine>, worker: usize, open: &AtomicUsize) {
+        const LIMIT: usize = 3;
+        let used = |permit: Permit| {
+            assert!(open.fetch_add(1, Ordering::SeqCst) < LIMIT, "more than there may be");
+            std::thread::yield_now();
+            // What is given to somebody else counts for them.
+            open.fetch_sub(1, Ordering::SeqCst);
+            drop(permit);
+        };
+        for _ in 0..3_000 {
+            if let Some(permit) = line.permit(LIMIT) {
+                used(permit);
+                continue;
+            }
+            let Some(mut place) = line.join(worker, LIMIT, 3, fastrand::u8(..4) > 0) else { continue };
+            if fastrand::bool() {
+                place.set_opens(true);
+            }
+            for _ in 0..fastrand::usize(..50) {
+                match given(&mut place) {
+                    Some(Grant::Permit(permit)) => used(permit),
+                    // The worker has one for it; here there are none.
+                    Some(Grant::Connection) => {}
+                    None => {
+                        if fastrand::u8(..20) == 0 {
+                            line.next(worker);
+                        }
+                        std::thread::yield_now();
+                        continue;
+                    }
+                }
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn threads_that_come_wait_get_and_leave_lose_nothing_and_exceed_nothing() {
+        let (line, open) = (line(), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for worker in 0..4 {
+                let (line, open) = (&line, &open);
+                scope.spawn(move || work(line, worker, open));
+            }
+        });
+        assert_eq!((line.connections(), line.waiting(), open.into_inner()), (0, 0, 0));
+        assert!(line.permit(1).is_some());
     }
 }

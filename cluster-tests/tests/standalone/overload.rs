@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use cluster_tests::client::{Client, get};
 use cluster_tests::config::{api, binding, configuration, service};
+use cluster_tests::daemon::Daemon;
 use cluster_tests::gateway::{Gateway, Plan};
 use cluster_tests::upstream::Upstream;
 use cluster_tests::{eventually, ports};
 use serde_json::json;
+
+use crate::faults::assert_nothing_left;
 
 /// An upstream that takes so long for each request, on as many connections as there are.
 fn slow(work: Duration) -> Upstream {
@@ -119,6 +122,111 @@ fn a_connection_that_idles_on_another_worker_is_given_up_for_a_request_that_wait
     // Three in four find the only connection on another worker.
     assert!(gateway.metric("portcullis_upstream_connect_attempts_total", &[]) > 20.0);
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn workers_take_turns_with_the_only_connection_to_an_h2_service() {
+    let (server, port) = (Daemon::nghttpd("file", b"hello"), ports::free());
+    let one = json!({"circuitBreaker": {"thresholds": {"maxConnections": 1}}});
+    let url = format!("h2://{}", server.address());
+    let api = api("api", &format!("http://127.0.0.1:{port}"), &url);
+    let plan = Plan::new().with("api.yaml", &[api, configuration("settings", one)]);
+    let gateway = plan.workers(3).start();
+    let address = ([127, 0, 0, 1], port).into();
+    for _ in 0..30 {
+        assert_eq!(get(address, "/file").status, 200, "the connection idles on one worker or another");
+    }
+    let begun = Instant::now();
+    // Kept connections: each worker has clients that ask without a pause.
+    let clients: Vec<_> = (0..12)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let (mut client, mut slowest) = (Client::connect(address), Duration::ZERO);
+                while begun.elapsed() < Duration::from_secs(3) {
+                    let asked = Instant::now();
+                    assert_eq!(client.get("/file", "a", "").status, 200);
+                    slowest = slowest.max(asked.elapsed());
+                }
+                slowest
+            })
+        })
+        .collect();
+    let slowest = clients.into_iter().map(|client| client.join().expect("a client that is served")).max();
+    println!("the slowest took {slowest:?}");
+    assert!(slowest < Some(Duration::from_secs(8)), "{slowest:?}: before its response timeout of 15 s");
+    assert_nothing_left(&gateway);
+}
+
+#[test]
+fn nobody_is_forgotten_in_line_while_clients_leave_upstreams_close_and_limits_change() {
+    let upstream = Upstream::start(|exchange| {
+        std::thread::sleep(Duration::from_millis(fastrand::u64(..8)));
+        match fastrand::u8(..10) {
+            0 => {
+                exchange.close();
+                return Ok(());
+            }
+            1 => exchange.close(),
+            _ => {}
+        }
+        exchange.reply(200, "", b"done")
+    });
+    let port = ports::free();
+    let limited = |connections: usize| {
+        let mut resources = Vec::new();
+        for name in ["first", "second"] {
+            let mut api = api(name, &format!("http://127.0.0.1:{port}/{name}"), "");
+            api["spec"]["services"] = json!({});
+            let to = json!({"config": {"destinationRef": {"name": name}}});
+            let most =
+                json!({"config": {"thresholds": {"maxConnections": connections, "maxPendingRequests": 20}}});
+            resources.extend([
+                api,
+                service(name, &upstream.url()),
+                binding(&format!("{name}-route"), "ApiInstance", name, "route", to),
+                binding(&format!("{name}-breaker"), "Service", name, "circuit-breaker-flex", most),
+            ]);
+        }
+        resources
+    };
+    let gateway = Plan::new().with("api.yaml", &limited(2)).workers(3).start();
+    let (address, over) = (SocketAddr::from(([127, 0, 0, 1], port)), AtomicBool::new(false));
+    let ask = |path: &'static str| {
+        let mut served = 0;
+        while !over.load(Ordering::Relaxed) {
+            let mut client = Client::connect(address);
+            for _ in 0..fastrand::usize(1..20) {
+                client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+                if fastrand::u8(..8) == 0 {
+                    std::thread::sleep(Duration::from_millis(fastrand::u64(..6)));
+                    client.reset();
+                    break;
+                }
+                let status = client.response_to("GET").expect("an answer, good or bad").status;
+                assert!([200, 503].contains(&status), "{status}");
+                served += usize::from(status == 200);
+            }
+        }
+        served
+    };
+    let served = std::thread::scope(|scope| {
+        let ask = &ask;
+        let clients: Vec<_> =
+            (0..24).map(|at| scope.spawn(move || ask(["/first", "/second"][at % 2]))).collect();
+        for round in 0..30 {
+            std::thread::sleep(Duration::from_millis(100));
+            gateway.apply("api.yaml", &limited(1 + round % 4));
+        }
+        over.store(true, Ordering::Relaxed);
+        clients.into_iter().map(|client| client.join().expect("a client that asks on")).sum::<usize>()
+    });
+    assert!(served > 200, "{served}");
+    assert_nothing_left(&gateway);
+    for path in ["/first", "/second"].repeat(10) {
+        // One of ten requests dies in the upstream, and its retry may, too.
+        let tried = (0..5).map(|_| get(address, path).status).find(|status| *status == 200);
+        assert_eq!(tried, Some(200), "{path}");
+    }
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub struct SharedConnections {
     open: RefCell<Vec<Rc<SharedConnection>>>,
     /// One is being opened: requests that come meanwhile wait for it.
     connecting: Cell<bool>,
+    /// Requests of this worker that wait for a place.
+    waiting: Cell<usize>,
     /// There is room for a stream, or for a connection.
     changed: Notify,
 }
@@ -74,6 +76,9 @@ impl Drop for Slot {
         let connection = &self.connection;
         connection.streams.set(connection.streams.get() - 1);
         connection.idle_since.set(Instant::now());
+        if connection.streams.get() == 0 && self.home.waiting.get() == 0 {
+            self.home.recall();
+        }
         self.home.changed.notify_one();
     }
 }
@@ -93,6 +98,10 @@ impl SharedConnection {
         !self.ended.get()
             && self.streams.get()
                 < self.requests.current_max_send_streams().min(UPSTREAM_STREAMS_MAX as usize)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.streams.get() == 0
     }
 
     /// Whether its peer still takes requests.
@@ -115,6 +124,7 @@ impl SharedConnections {
         request_id: &str,
     ) -> Result<Slot, AcquireError> {
         let mut waiting: Option<Waiting> = None;
+        let _here = Here::begin(self);
         loop {
             // Listening begins before looking: what changes in between is not missed.
             let mut changed = pin!(self.changed.notified());
@@ -127,7 +137,7 @@ impl SharedConnections {
                 if opens && let Some(permit) = plan.gauges.line.permit(plan.limits.connections_max) {
                     return self.connect(plan, worker, engine, permit, request_id).await;
                 }
-                waiting = Some(Waiting::begin(plan, worker, opens)?);
+                waiting = Some(Waiting::begin(plan, worker, self.id(), opens)?);
                 continue;
             };
             in_line.place.set_opens(opens);
@@ -214,27 +224,60 @@ impl SharedConnections {
         Ok(slot)
     }
 
-    /// Closes what has idled for its upstream's idle timeout.
+    /// Tells these from all others in a line. Who waits here keeps them alive.
+    fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Closes what has idled for its upstream's idle timeout, and makes room for others in line.
     pub fn reap(&self, now: Instant) {
-        self.close_idle(|connection| {
+        // Without a handle to send requests with, a connection says GOAWAY and closes.
+        self.open.borrow_mut().retain(|connection| {
             let idle_timeout = connection.opened_for.idle_timeout;
             let idle = now.saturating_duration_since(connection.idle_since.get());
-            !idle_timeout.is_zero() && idle >= idle_timeout
+            let expired = connection.is_idle() && !idle_timeout.is_zero() && idle >= idle_timeout;
+            connection.is_open() && !expired
         });
+        self.recall();
+        // One that is never idle serves its worker for ever, while others wait: its streams end, and no more come.
+        self.close_one(|connection| {
+            let line = &connection.opened_for.gauges.line;
+            line.openers() > 0 && line.is_overdue(self.id())
+        });
+        // The peer may allow more streams than before.
+        if self.open.borrow().iter().any(|connection| connection.has_room()) {
+            self.changed.notify_waiters();
+        }
     }
 
-    /// Closes what is idle while requests of its upstream wait for a connection: on another worker, because
-    /// here they would use it.
+    /// Closes one that is idle while requests of its upstream wait to open one: on another worker, because here
+    /// they would use it.
     pub fn recall(&self) {
-        self.close_idle(|connection| connection.opened_for.gauges.line.waiting() > 0);
+        self.close_one(|connection| connection.is_idle() && connection.opened_for.gauges.line.openers() > 0);
     }
 
-    fn close_idle(&self, of_no_use: impl Fn(&SharedConnection) -> bool) {
-        // Without a handle to send requests with, the connection says GOAWAY and closes.
-        let idle = |connection: &SharedConnection| connection.streams.get() == 0;
-        self.open
-            .borrow_mut()
-            .retain(|connection| connection.is_open() && !(idle(connection) && of_no_use(connection)));
+    fn close_one(&self, which: impl Fn(&SharedConnection) -> bool) {
+        let at = self.open.borrow().iter().position(|connection| which(connection));
+        if let Some(at) = at {
+            let connection = self.open.borrow_mut().swap_remove(at);
+            connection.retire();
+        }
+    }
+}
+
+/// Counts a request of this worker that waits for a place.
+struct Here(Rc<SharedConnections>);
+
+impl Here {
+    fn begin(home: &Rc<SharedConnections>) -> Self {
+        home.waiting.set(home.waiting.get() + 1);
+        Self(Rc::clone(home))
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get() - 1);
     }
 }
 
@@ -244,6 +287,8 @@ struct Connecting(Rc<SharedConnections>);
 impl Connecting {
     fn begin(home: &Rc<SharedConnections>) -> Self {
         home.connecting.set(true);
+        // Those who stand in line to open one can wait for this.
+        home.changed.notify_waiters();
         Self(Rc::clone(home))
     }
 }
