@@ -4,7 +4,6 @@ use std::{
     cell::RefCell,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Waker},
     time::{Duration, Instant},
 };
 
@@ -184,7 +183,7 @@ impl Pool {
                 Grant::Permit(permit) => return Ok(Turn::Permit(permit)),
                 Grant::Connection => {
                     let Some(connection) = self.take_set_aside(plan) else { continue };
-                    if fresh_only || !is_fresh(&connection) {
+                    if fresh_only || !connection.is_fresh() {
                         return Ok(Turn::Permit(connection.into_permit()));
                     }
                     connection.serve(plan, None);
@@ -207,7 +206,7 @@ impl Pool {
             } else {
                 self.remove_idle_of(plan)?
             };
-            if is_fresh(&connection) {
+            if connection.is_fresh() {
                 connection.serve(plan, permit);
                 plan.metrics.reused();
                 return Some(connection);
@@ -265,7 +264,7 @@ impl Pool {
         self.idle.borrow_mut().retain(|idle| {
             let user = idle.connection.user();
             let expired = !user.idle_timeout.is_zero() && now - idle.since >= user.idle_timeout;
-            let keep = !expired && is_fresh(&idle.connection);
+            let keep = !expired && idle.connection.is_fresh();
             if !keep {
                 user.metrics.idle_removed();
                 closed.push(Rc::clone(&idle.connection));
@@ -273,10 +272,6 @@ impl Pool {
             keep
         });
     }
-}
-
-fn is_fresh(connection: &ClientConnection) -> bool {
-    connection.is_fresh(&mut Context::from_waker(Waker::noop()))
 }
 
 /// What a request was given.

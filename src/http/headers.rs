@@ -119,10 +119,7 @@ impl Headers {
     /// # Errors
     /// [`InvalidField`], so that nothing a policy computes can split a head.
     pub fn append(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), InvalidField> {
-        let value = trim(value.as_ref());
-        if !is_token(name.as_bytes()) || !is_field_value(value) {
-            return Err(InvalidField);
-        }
+        let value = checked(name, value.as_ref())?;
         self.push_field(name, value);
         Ok(())
     }
@@ -174,10 +171,7 @@ impl Headers {
     /// # Errors
     /// As [`Self::append`]; then nothing has changed.
     pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), InvalidField> {
-        let value = trim(value.as_ref());
-        if !is_token(name.as_bytes()) || !is_field_value(value) {
-            return Err(InvalidField);
-        }
+        let value = checked(name, value.as_ref())?;
         self.replace_field(name, value);
         Ok(())
     }
@@ -288,6 +282,12 @@ impl Headers {
             && self.text[field.name.end()..].starts_with(b": ")
             && self.text[field.value.end()..].starts_with(b"\r\n")
     }
+}
+
+/// The value without the white space around it, if both may be written.
+fn checked<'v>(name: &str, value: &'v [u8]) -> Result<&'v [u8], InvalidField> {
+    let value = trim(value);
+    if is_token(name.as_bytes()) && is_field_value(value) { Ok(value) } else { Err(InvalidField) }
 }
 
 impl Clone for Headers {

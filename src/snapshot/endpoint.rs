@@ -26,17 +26,17 @@ pub struct Endpoint {
 
 impl Endpoint {
     fn leads(&self, tls: Option<&UpstreamTls>, proxy: Option<&UpstreamProxy>) -> bool {
-        let same_tls = match (&self.tls, tls) {
-            (None, None) => true,
-            (Some(one), Some(other)) => one.is_like(other),
-            _ => false,
-        };
-        let same_way = match (&self.proxy, proxy) {
-            (None, None) => true,
-            (Some(one), Some(other)) => one.is_like(other),
-            _ => false,
-        };
-        same_tls && same_way
+        are_like(self.tls.as_ref(), tls, UpstreamTls::is_like)
+            && are_like(self.proxy.as_ref(), proxy, UpstreamProxy::is_like)
+    }
+}
+
+/// Whether both are missing, or both are there and like each other.
+fn are_like<T>(one: Option<&T>, other: Option<&T>, like: fn(&T, &T) -> bool) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => like(one, other),
+        _ => false,
     }
 }
 

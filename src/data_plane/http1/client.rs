@@ -9,7 +9,7 @@ use std::{
     pin::pin,
     rc::{Rc, Weak},
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -186,7 +186,7 @@ impl ClientConnection {
 
     /// An idle connection on which something arrives (a close, or bytes nobody asked for) is of no
     /// use any more. No system call while nothing does.
-    pub fn is_fresh(&self, cx: &mut Context<'_>) -> bool {
+    pub fn is_fresh(&self) -> bool {
         let mut wire = self.wire.borrow_mut();
         if !wire.input.is_empty() {
             return false;
@@ -194,7 +194,7 @@ impl ClientConnection {
         // A task that has done much is told "pending" whatever is there (tokio's budget): not here, where it
         // would make a closed connection look fresh.
         let arrival = tokio::task::unconstrained(poll_fn(|cx| wire.poll_arrival(cx)));
-        pin!(arrival).poll(cx).is_pending()
+        pin!(arrival).poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// Sends a request and waits for the head of its final response. Interim responses are passed on
