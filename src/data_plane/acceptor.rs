@@ -14,8 +14,17 @@ use tokio::{
     sync::Notify,
 };
 
-use super::{handshake::secure, http1::server::serve_connection, proxy_protocol, worker::Worker};
-use crate::{http::Peer, telemetry::metrics::ConnectionRefusal, tls::InboundContext};
+use super::{
+    handshake::{Secured, secure},
+    http1::{server::serve_connection, wire::ReadBuffer},
+    http2, proxy_protocol,
+    worker::Worker,
+};
+use crate::{
+    http::{Peer, Scheme},
+    telemetry::metrics::ConnectionRefusal,
+    tls::InboundContext,
+};
 
 /// An address that this worker accepts on.
 pub struct Listener {
@@ -144,8 +153,20 @@ fn begin(worker: &Rc<Worker>, listener: &Rc<Listener>, mut stream: TcpStream, re
             Ok(remote) => remote,
             Err(refusal) => return worker.metrics.connection_refused(refusal),
         };
-        let Some((transport, scheme)) = secure(&worker, &listener, stream, remote).await else { return };
-        let peer = Peer::new(remote, local, scheme);
+        let Some(Secured { transport, tls }) = secure(&worker, &listener, stream, remote).await else {
+            return;
+        };
+        let Some(tls) = tls else {
+            let peer = Peer::new(remote, local, Scheme::Http);
+            return serve_connection(&worker, transport, peer, listener).await;
+        };
+        let peer = Peer::new(remote, local, Scheme::Https).with_certificate(tls.certificate);
+        if tls.http2 {
+            let input = ReadBuffer::default();
+            // Boxed: connections that speak HTTP/1.1 need not be large enough for it.
+            let serving = http2::server::serve_connection(&worker, transport, input, Rc::new(peer), listener);
+            return Box::pin(serving).await;
+        }
         serve_connection(&worker, transport, peer, listener).await;
     });
 }

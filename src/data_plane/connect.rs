@@ -1,19 +1,30 @@
 //! New connections to upstreams: each address of a name is tried in turn.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{http1::wire::Transport, resolver::Resolver};
-use crate::{outbound::ProxyError, snapshot::UpstreamPlan, telemetry::metrics::ConnectFailure};
+use crate::{
+    outbound::ProxyError,
+    snapshot::{Speaks, UpstreamPlan},
+    telemetry::metrics::ConnectFailure,
+    tls::{Failure, Protocol, outbound::ClientStream},
+};
+
+/// A new connection.
+pub struct Connected {
+    pub transport: Transport,
+    pub http2: bool,
+}
 
 /// Why there is no connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum ConnectError {
     Resolve,
     Refused,
     Timeout,
-    Tls,
+    Tls(Failure),
     /// There is a connection to the forward proxy, but none through it.
     Proxy(ProxyError),
 }
@@ -24,26 +35,26 @@ impl fmt::Display for ConnectError {
             Self::Resolve => f.write_str("its name cannot be resolved"),
             Self::Refused => f.write_str("it cannot be reached"),
             Self::Timeout => f.write_str("it took too long"),
-            Self::Tls => f.write_str("the TLS handshake failed"),
+            Self::Tls(failure) => write!(f, "{}: {failure}", failure.reason.of_upstream()),
             Self::Proxy(error) => error.fmt(f),
         }
     }
 }
 
-impl From<ConnectError> for ConnectFailure {
-    fn from(error: ConnectError) -> Self {
+impl From<&ConnectError> for ConnectFailure {
+    fn from(error: &ConnectError) -> Self {
         match error {
             ConnectError::Resolve => Self::Dns,
             ConnectError::Refused => Self::Refused,
             ConnectError::Timeout => Self::Timeout,
-            ConnectError::Tls => Self::Tls,
+            ConnectError::Tls(_) => Self::Tls,
             ConnectError::Proxy(_) => Self::Proxy,
         }
     }
 }
 
-/// Connects to an upstream, or to the forward proxy that leads there, for the request of this id; `limit` is for its name and for each
-/// address.
+/// Connects to an upstream, or to the forward proxy that leads there, for the request of this id; `limit` is for its
+/// name and for each address.
 ///
 /// # Errors
 /// The reason that the last address gave. Details go to the log at level debug.
@@ -52,12 +63,12 @@ pub async fn connect(
     resolver: &Resolver,
     limit: Duration,
     request_id: &str,
-) -> Result<Transport, ConnectError> {
+) -> Result<Connected, ConnectError> {
     let outcome = try_addresses(upstream, resolver, limit, request_id).await;
     if let Some(via) = &upstream.endpoint.proxy {
         match &outcome {
             // Whatever is wrong there, the proxy let us through to it.
-            Err(ConnectError::Tls) => via.works(&upstream.name),
+            Err(ConnectError::Tls(_)) => via.works(&upstream.name),
             Err(error) => via.failed(&upstream.name, error),
             Ok(_) if via.tunnel => via.works(&upstream.name),
             // Only its first answer tells.
@@ -72,7 +83,7 @@ async fn try_addresses(
     resolver: &Resolver,
     limit: Duration,
     request_id: &str,
-) -> Result<Transport, ConnectError> {
+) -> Result<Connected, ConnectError> {
     let (host, port) = match &upstream.endpoint.proxy {
         Some(via) => (&via.proxy.host, via.proxy.port),
         None => (&upstream.address.host, upstream.address.port),
@@ -98,8 +109,8 @@ async fn connect_to(
     upstream: &UpstreamPlan,
     socket: SocketAddr,
     request_id: &str,
-) -> Result<Transport, ConnectError> {
-    let note = |error: &io::Error| {
+) -> Result<Connected, ConnectError> {
+    let note = |error: &dyn fmt::Display| {
         tracing::debug!(request_id, upstream = %upstream.name, %socket, %error, "cannot connect");
     };
     let mut stream = TcpStream::connect(socket).await.map_err(|error| {
@@ -111,11 +122,20 @@ async fn connect_to(
     if let Some(via) = upstream.endpoint.proxy.as_ref().filter(|via| via.tunnel) {
         via.proxy.tunnel(&mut stream, &via.authority).await.map_err(ConnectError::Proxy)?;
     }
-    let Some(tls) = &upstream.endpoint.tls else { return Ok(Transport::Tcp(stream)) };
-    let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls.config));
-    let stream = connector.connect(tls.name.clone(), stream).await.map_err(|error| {
-        note(&error);
-        ConnectError::Tls
+    let Some(tls) = &upstream.endpoint.tls else {
+        let http2 = upstream.endpoint.speaks() == Speaks::Http2;
+        return Ok(Connected { transport: Transport::Tcp(stream), http2 });
+    };
+    let connected = tls.context.connect(&tls.name, stream).await.map_err(|failure| {
+        note(&failure);
+        ConnectError::Tls(failure)
     })?;
-    Ok(Transport::TlsClient(Box::new(stream)))
+    Ok(Connected {
+        http2: connected.protocol == Some(Protocol::H2),
+        transport: match connected.stream {
+            ClientStream::Rustls(stream) => Transport::TlsClient(stream),
+            #[cfg(feature = "legacy-tls")]
+            ClientStream::OpenSsl(stream) => Transport::OpenSsl(stream),
+        },
+    })
 }

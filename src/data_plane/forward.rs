@@ -8,12 +8,12 @@ use super::{
     connect::ConnectError,
     envoy,
     http1::{
-        client::{ClientConnection, ExchangeError, ExchangeLimits, Fault, Outgoing},
+        client::{ExchangeError, ExchangeLimits, Fault, Outgoing},
         encode, sender,
         tunnel::Upgraded,
     },
-    http2::{self, shared::Slot},
-    pool::{AcquireError, Pool},
+    http2,
+    pool::{AcquireError, Connection, Pool},
     timers::Timer,
     worker::Worker,
 };
@@ -21,16 +21,8 @@ use crate::{
     http::{Body, BodyError, BodySource, Method, Origin, Request, Response},
     outbound::ProxyError,
     policy::{Exchange, Rejection, chain::Outcome},
-    resources::ServiceScheme,
     snapshot::{EngineSettings, Gauge, UpstreamPlan},
 };
-
-/// What a request is sent on.
-enum Connection {
-    Http1(Rc<ClientConnection>),
-    /// A place on a connection that is shared.
-    Http2(Slot),
-}
 
 /// What a forward works with.
 pub struct Forward<'a> {
@@ -98,12 +90,7 @@ impl Forward<'_> {
         fresh_only: bool,
     ) -> Result<Connection, Rejection> {
         let pool = self.worker.pools.pool(upstream);
-        let at_hand = match upstream.address.scheme {
-            ServiceScheme::H2 => pool.shared.at_hand(upstream).map(Connection::Http2),
-            ServiceScheme::Http | ServiceScheme::Https if fresh_only => None,
-            ServiceScheme::Http | ServiceScheme::Https => pool.at_hand(upstream).map(Connection::Http1),
-        };
-        match at_hand {
+        match pool.at_hand(upstream, fresh_only) {
             Some(connection) => Ok(connection),
             // In a box: what happens seldom makes the future of every request no larger.
             None => Box::pin(self.acquire(&pool, upstream, exchange, fresh_only)).await,
@@ -118,20 +105,7 @@ impl Forward<'_> {
         fresh_only: bool,
     ) -> Result<Connection, Rejection> {
         let request_id = exchange.request_id();
-        let mut acquire = pin!(async {
-            match upstream.address.scheme {
-                ServiceScheme::H2 => {
-                    let slot = pool.shared.acquire(upstream, self.worker, self.engine, request_id).await?;
-                    Ok::<_, AcquireError>(Connection::Http2(slot))
-                }
-                ServiceScheme::Http | ServiceScheme::Https => {
-                    let timeout = self.engine.connect_timeout;
-                    let acquired =
-                        pool.acquire(upstream, fresh_only, self.worker, timeout, request_id).await?;
-                    Ok(Connection::Http1(acquired))
-                }
-            }
-        });
+        let mut acquire = pin!(pool.acquire(upstream, fresh_only, self.worker, self.engine, request_id));
         // A request that waits for a connection waits no longer than one that waits for its answer.
         let watch = self.client.watch();
         watch.arm(Timer::Response, exchange.response_timeout());
@@ -149,7 +123,7 @@ impl Forward<'_> {
                 Err(Rejection::text(504, "response_timeout", "upstream request timeout"))
             }
             Some(Err(AcquireError::Overflow)) => Err(self.overflow()),
-            Some(Err(AcquireError::Connect(error))) => Err(refuse_connect(error, upstream)),
+            Some(Err(AcquireError::Connect(error))) => Err(refuse_connect(&error, upstream)),
         }
     }
 
@@ -198,7 +172,10 @@ impl Forward<'_> {
             Connection::Http2(place) => {
                 let authority =
                     if authority.is_empty() { &*upstream.authority } else { authority }.to_owned();
-                let scheme = http::uri::Scheme::HTTP;
+                let scheme = match upstream.endpoint.tls {
+                    Some(_) => http::uri::Scheme::HTTPS,
+                    None => http::uri::Scheme::HTTP,
+                };
                 let outgoing = http2::client::Outgoing { request, authority: &authority, scheme };
                 return Box::pin(http2::client::exchange(place, outgoing, limits, self.client, ticket)).await;
             }
@@ -319,15 +296,15 @@ fn connect_failure() -> Rejection {
     )
 }
 
-fn refuse_connect(error: ConnectError, upstream: &UpstreamPlan) -> Rejection {
+fn refuse_connect(error: &ConnectError, upstream: &UpstreamPlan) -> Rejection {
     let rejection = match error {
         ConnectError::Timeout => unavailable(
             "connect_timeout",
             "upstream connect error or disconnect/reset before headers. reset reason: connection timeout",
         ),
-        ConnectError::Resolve | ConnectError::Refused | ConnectError::Tls | ConnectError::Proxy(_) => {
-            connect_failure()
-        }
+        // Why is for the log alone (connected mode reference 21.11, K13).
+        ConnectError::Tls(_) => connect_failure().log(format!("upstream {}: {error}", upstream.name)),
+        ConnectError::Resolve | ConnectError::Refused | ConnectError::Proxy(_) => connect_failure(),
     };
     match &upstream.endpoint.proxy {
         Some(via) => rejection.log(format!("through the forward proxy {}: {error}", via.proxy)),

@@ -2,25 +2,47 @@
 //! reference 6.2).
 
 use std::{
-    io,
+    cell::RefCell,
+    collections::VecDeque,
     net::SocketAddr,
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use rustls::{Error, HandshakeKind, PeerIncompatible, server::Acceptor};
 use tokio::{
     net::TcpStream,
+    sync::Notify,
     time::{sleep, timeout},
 };
-use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{acceptor::Listener, http1::wire::Transport, worker::Worker};
-use crate::{http::Scheme, tls::InboundContext};
+use crate::{
+    http::ClientCertificate,
+    tls::{
+        Failure, InboundContext, Protocol, Reason, hello,
+        inbound::{Accepted, ServerStream},
+        x509::{self, Facts},
+    },
+};
 
 /// A new address is open a moment before the snapshot that serves it is published.
 const UNPUBLISHED_MAX: Duration = Duration::from_secs(1);
 const UNPUBLISHED_PAUSE: Duration = Duration::from_millis(2);
+
+/// A connection that requests can be read from.
+pub struct Secured {
+    pub transport: Transport,
+    /// TLS, and what the client proved with it.
+    pub tls: Option<ClientTls>,
+}
+
+/// What a handshake settled.
+pub struct ClientTls {
+    /// The client has chosen HTTP/2.
+    pub http2: bool,
+    pub certificate: Option<ClientCertificate>,
+}
 
 /// Secures a new connection if its port has TLS; `None` if that fails, which is counted.
 pub async fn secure(
@@ -28,30 +50,24 @@ pub async fn secure(
     listener: &Listener,
     stream: TcpStream,
     peer: SocketAddr,
-) -> Option<(Transport, Scheme)> {
+) -> Option<Secured> {
     let Some(context) = context(worker, listener).await? else {
-        return Some((Transport::Tcp(stream), Scheme::Http));
+        return Some(Secured { transport: Transport::Tcp(stream), tls: None });
     };
     let limit = worker.pins.pin().engine.tls_handshake_timeout;
     // On the heap, so that a plain connection does not carry the room for a handshake for life.
     let outcome = timeout(limit, Box::pin(handshake(worker, listener, context, stream))).await;
     let failure = match outcome {
-        Ok(Ok(stream)) => {
-            let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
-            worker.metrics.tls_handshake(resumed);
-            return Some((Transport::TlsServer(stream), Scheme::Https));
+        Ok(Ok(accepted)) => {
+            worker.metrics.tls_handshake(accepted.resumed);
+            return Some(secured(accepted));
         }
-        Ok(Err(error)) => {
-            let reason = reason(&error);
-            tracing::debug!(%peer, address = %listener.address, reason, %error, "TLS handshake failed");
-            reason
-        }
-        Err(_) => {
-            tracing::debug!(%peer, address = %listener.address, "TLS handshake took too long");
-            "timeout"
-        }
+        Ok(Err(failure)) => failure,
+        Err(_) => Failure::new(Reason::Timeout, "it took too long"),
     };
-    worker.metrics.tls_handshake_failed(failure);
+    let reason = failure.reason.of_client();
+    tracing::debug!(%peer, address = %listener.address, reason, %failure, "TLS handshake failed");
+    worker.metrics.tls_handshake_failed(reason);
     None
 }
 
@@ -60,15 +76,85 @@ async fn handshake(
     listener: &Listener,
     context: Arc<InboundContext>,
     stream: TcpStream,
-) -> io::Result<Box<TlsStream<TcpStream>>> {
-    // Collects bytes up to a complete ClientHello (64 KiB at most, rustls' own limit); a client that
-    // only connects costs no cryptography and takes no place.
-    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-    let _place = worker.handshakes.acquire().await.map_err(io::Error::other)?;
+) -> Result<Accepted, Failure> {
+    // A client that only connects costs no cryptography and takes no place.
+    let client = hello::collect(stream).await.map_err(|error| Failure::of_io(&error))?;
+    let place = worker.handshakes.begin();
     // A client may take its time to say hello: what is in force now decides.
     let current = worker.pins.pin().tls.get(&listener.address.port()).cloned();
-    let config = Arc::clone(&current.unwrap_or(context).config);
-    hello.into_stream(config).await.map(Box::new)
+    let context = current.unwrap_or(context);
+    tokio::select! {
+        biased;
+        accepted = context.accept(client) => accepted,
+        () = place.given_up() => Err(Failure::new(Reason::Overload, "later clients needed its place")),
+    }
+}
+
+fn secured(accepted: Accepted) -> Secured {
+    let certificate =
+        accepted.certificates.first().and_then(|own| client_certificate(own, accepted.presented_uris));
+    let tls = ClientTls { http2: accepted.protocol == Some(Protocol::H2), certificate };
+    let transport = match accepted.stream {
+        ServerStream::Rustls(stream) => Transport::TlsServer(stream),
+        #[cfg(feature = "legacy-tls")]
+        ServerStream::OpenSsl(stream) => Transport::OpenSsl(stream),
+    };
+    Secured { transport, tls: Some(tls) }
+}
+
+/// What a verified certificate says of its owner.
+fn client_certificate(der: &[u8], presented_uris: Vec<String>) -> Option<ClientCertificate> {
+    let Facts { subject, uris, dns_names, .. } = x509::read(der)?;
+    let fingerprint = x509::fingerprint(der);
+    Some(ClientCertificate { subject, uris, dns_names, fingerprint, presented_uris })
+}
+
+/// Places for handshakes under way. Who comes when there is none takes the oldest one's: a client that does not go on
+/// keeps nobody out.
+pub struct Handshakes {
+    places_max: usize,
+    /// The oldest first.
+    under_way: RefCell<VecDeque<Rc<Notify>>>,
+}
+
+impl Handshakes {
+    pub fn new(places_max: usize) -> Self {
+        Self { places_max, under_way: RefCell::default() }
+    }
+
+    fn begin(&self) -> Place<'_> {
+        let mut under_way = self.under_way.borrow_mut();
+        if under_way.len() >= self.places_max
+            && let Some(oldest) = under_way.pop_front()
+        {
+            oldest.notify_one();
+        }
+        let told = Rc::new(Notify::new());
+        under_way.push_back(Rc::clone(&told));
+        Place { handshakes: self, told }
+    }
+}
+
+struct Place<'h> {
+    handshakes: &'h Handshakes,
+    told: Rc<Notify>,
+}
+
+impl Place<'_> {
+    /// Waits until another handshake has taken it.
+    async fn given_up(&self) {
+        self.told.notified().await;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.handshakes.under_way.borrow_mut();
+        // Most end in the order in which they began.
+        if let Some(at) = under_way.iter().position(|told| Rc::ptr_eq(told, &self.told)) {
+            under_way.remove(at);
+        }
+    }
 }
 
 /// The context of the listener's port, `Some(None)` for plain text; `None` if nothing serves it.
@@ -92,34 +178,5 @@ async fn context(worker: &Worker, listener: &Listener) -> Option<Option<Arc<Inbo
             return None;
         }
         sleep(UNPUBLISHED_PAUSE).await;
-    }
-}
-
-/// The label of a failure: a fixed word, nothing that the peer sent.
-fn reason(error: &io::Error) -> &'static str {
-    let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<Error>()) else {
-        return "closed";
-    };
-    match error {
-        Error::PeerIncompatible(
-            PeerIncompatible::Tls12NotOffered
-            | PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::SupportedVersionsExtensionRequired
-            // Clients of TLS 1.1 and below do not send it, and it is missed before their version is.
-            | PeerIncompatible::SignatureAlgorithmsExtensionRequired
-            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
-        ) => "no_common_version",
-        Error::PeerIncompatible(_) => "no_common_cipher",
-        Error::NoApplicationProtocol => "no_common_protocol",
-        Error::NoCertificatesPresented => "client_certificate_missing",
-        Error::InvalidCertificate(_) => "client_certificate_refused",
-        Error::AlertReceived(_) => "refused_by_client",
-        Error::InvalidMessage(_)
-        | Error::InappropriateMessage { .. }
-        | Error::InappropriateHandshakeMessage { .. }
-        | Error::PeerMisbehaved(_)
-        | Error::DecryptError
-        | Error::PeerSentOversizedRecord => "malformed",
-        _ => "unexpected",
     }
 }

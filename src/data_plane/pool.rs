@@ -1,10 +1,10 @@
 //! Idle connections to upstreams, per worker: last in, first out, no lock, no hashing.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::sync::Notify;
@@ -12,11 +12,11 @@ use tokio::sync::Notify;
 use super::{
     connect::{ConnectError, connect},
     http1::client::ClientConnection,
-    http2::shared::SharedConnections,
+    http2::shared::{SharedConnections, Slot},
     worker::Worker,
 };
 use crate::snapshot::{
-    Endpoint, EndpointId, Permit, UpstreamPlan,
+    Endpoint, EndpointId, EngineSettings, Permit, Speaks, UpstreamPlan,
     line::{Grant, Next, Place},
 };
 
@@ -50,6 +50,7 @@ pub struct Pools {
 /// The connections of one worker to one endpoint, for all upstreams that are there.
 pub struct Pool {
     endpoint: Arc<Endpoint>,
+    speaks: Cell<Speaks>,
     idle: RefCell<Vec<Idle>>,
     /// On their way from who gave them back to who waited for them.
     set_aside: RefCell<Vec<Rc<ClientConnection>>>,
@@ -62,8 +63,15 @@ struct Idle {
     since: Instant,
 }
 
+/// What a request is sent on.
+pub enum Connection {
+    Http1(Rc<ClientConnection>),
+    /// A place on a connection that is shared.
+    Http2(Slot),
+}
+
 /// Why a request gets no connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum AcquireError {
     /// A limit of the circuit breaker (configuration reference 7.2).
     Overflow,
@@ -120,15 +128,28 @@ impl Pool {
     fn new(endpoint: &Arc<Endpoint>) -> Rc<Self> {
         Rc::new(Self {
             endpoint: Arc::clone(endpoint),
+            speaks: Cell::new(endpoint.speaks()),
             idle: RefCell::default(),
             set_aside: RefCell::default(),
             shared: Rc::default(),
         })
     }
 
-    /// An idle connection, unless others wait for one: who comes later does not overtake them.
-    pub fn at_hand(&self, plan: &Arc<UpstreamPlan>) -> Option<Rc<ClientConnection>> {
-        if plan.gauges.line.waiting() > 0 { None } else { self.take_idle(plan) }
+    /// What the upstream speaks, as far as it has told.
+    pub fn speaks(&self) -> Speaks {
+        self.speaks.get()
+    }
+
+    /// What costs no wait: a place, or an idle connection unless others wait for one; who comes later does not
+    /// overtake them.
+    pub fn at_hand(&self, plan: &Arc<UpstreamPlan>, fresh_only: bool) -> Option<Connection> {
+        if self.speaks() != Speaks::Http1 {
+            return self.shared.at_hand(plan).map(Connection::Http2);
+        }
+        if fresh_only || plan.gauges.line.waiting() > 0 {
+            return None;
+        }
+        self.take_idle(plan).map(Connection::Http1)
     }
 
     /// A connection for one request that none is at hand for: a new one, else the next that is free.
@@ -140,23 +161,57 @@ impl Pool {
         plan: &Arc<UpstreamPlan>,
         fresh_only: bool,
         worker: &Worker,
-        connect_timeout: Duration,
+        engine: &EngineSettings,
         request_id: &str,
-    ) -> Result<Rc<ClientConnection>, AcquireError> {
+    ) -> Result<Connection, AcquireError> {
+        if self.speaks() != Speaks::Http1 {
+            // Nothing: meanwhile the upstream has chosen HTTP/1.1.
+            if let Some(found) = self.shared.acquire(self, plan, worker, engine, request_id).await? {
+                return Ok(found);
+            }
+        }
         let permit = match plan.gauges.line.permit(plan.limits.connections_max) {
             Some(permit) => permit,
             None => match self.stand_in_line(plan, fresh_only, worker).await? {
-                Turn::Connection(connection) => return Ok(connection),
+                Turn::Connection(connection) => return Ok(Connection::Http1(connection)),
                 Turn::Permit(permit) => permit,
             },
         };
+        self.open(plan, worker, engine, permit, request_id).await
+    }
+
+    /// A new connection, of the kind that the upstream chooses.
+    ///
+    /// # Errors
+    /// [`AcquireError::Connect`].
+    pub async fn open(
+        self: &Rc<Self>,
+        plan: &Arc<UpstreamPlan>,
+        worker: &Worker,
+        engine: &EngineSettings,
+        permit: Permit,
+        request_id: &str,
+    ) -> Result<Connection, AcquireError> {
+        let failed = |error: ConnectError| {
+            // Who does not answer is not asked what it speaks by one request after the other.
+            if self.speaks() == Speaks::Either {
+                self.speaks.set(Speaks::Http1);
+            }
+            plan.metrics.connect_failed((&error).into());
+            AcquireError::Connect(error)
+        };
         plan.metrics.connect_attempt();
-        let transport =
-            connect(plan, &worker.resolver, connect_timeout, request_id).await.map_err(|error| {
-                plan.metrics.connect_failed(error.into());
-                AcquireError::Connect(error)
-            })?;
-        Ok(ClientConnection::new(transport, Rc::downgrade(self), plan, permit))
+        let connected = connect(plan, &worker.resolver, engine.connect_timeout, request_id).await;
+        let connected = connected.map_err(failed)?;
+        if self.endpoint.speaks() == Speaks::Either {
+            self.speaks.set(if connected.http2 { Speaks::Http2 } else { Speaks::Http1 });
+        }
+        if !connected.http2 {
+            let connection = ClientConnection::new(connected.transport, Rc::downgrade(self), plan, permit);
+            return Ok(Connection::Http1(connection));
+        }
+        let slot = self.shared.begin(connected.transport, plan, worker, engine, permit).await;
+        slot.map(Connection::Http2).map_err(failed)
     }
 
     /// Tells this pool from all others in a line, those of other workers and of other endpoints. Who waits

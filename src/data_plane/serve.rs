@@ -6,6 +6,7 @@ use super::{client_side::ClientSide, envoy, forward::Forward, worker::Worker};
 use crate::{
     http::{Headers, Request, Response, Span, path::is_normal_piece},
     policy::{Exchange, Handling, Rejection, Terminal},
+    settings::ClientCertDetails,
     snapshot::{DestinationPlan, EngineSettings, InstancePlan, Snapshot, UpstreamPlan},
 };
 
@@ -185,8 +186,23 @@ fn set_forwarded(request: &mut Request, engine: &EngineSettings, request_id: &st
                 id_known |= keep;
                 keep
             }
-            Some(Forwarded::ClientCert) => engine.forward_client_cert,
+            Some(Forwarded::ClientCert) => match engine.client_cert {
+                ClientCertDetails::AlwaysForwardOnly => true,
+                // Only a TLS connection can prove a client certificate.
+                ClientCertDetails::ForwardOnly | ClientCertDetails::AppendForward => {
+                    peer.certificate.is_some()
+                }
+                ClientCertDetails::Sanitize | ClientCertDetails::SanitizeSet => false,
+            },
         });
+    }
+    if let Some(certificate) = &peer.certificate
+        && matches!(engine.client_cert, ClientCertDetails::AppendForward | ClientCertDetails::SanitizeSet)
+    {
+        let before = headers.joined("x-forwarded-client-cert").filter(|before| !before.is_empty());
+        let element = certificate.forwarded();
+        let all = before.map_or(element.clone(), |before| format!("{before},{element}"));
+        headers.replace_field("x-forwarded-client-cert", all.as_bytes());
     }
     let field = headers.append_with("x-forwarded-for", |text| {
         if let Some(hops) = before.filter(|hops| !hops.is_empty()) {

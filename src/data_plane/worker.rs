@@ -17,7 +17,7 @@ use actix_rt::Arbiter;
 use tokio::{
     net::TcpListener,
     sync::{
-        Notify, Semaphore,
+        Notify,
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     },
     task::JoinSet,
@@ -25,6 +25,7 @@ use tokio::{
 
 use super::{
     acceptor::{Listener, accept},
+    handshake::Handshakes,
     pool::{Pools, Recalls},
     resolver::Resolver,
     timers::Timers,
@@ -74,7 +75,7 @@ pub struct Worker {
     pub resolver: Arc<Resolver>,
     pub metrics: Arc<GatewayMetrics>,
     /// Places for TLS handshakes under way.
-    pub handshakes: Semaphore,
+    pub handshakes: Handshakes,
     /// For answers to requests that no instance serves.
     pub no_policies: Chain,
     /// Requests under way.
@@ -97,7 +98,7 @@ impl Worker {
             timers: Timers::new(),
             resolver: shared.resolver,
             metrics: shared.registry.gateway(),
-            handshakes: Semaphore::new(handshakes_max),
+            handshakes: Handshakes::new(handshakes_max),
             no_policies: Chain::default(),
             requests: Cell::new(0),
             connections: shared.connections,

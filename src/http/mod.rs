@@ -5,6 +5,7 @@
 //! of request smuggling by construction.
 
 pub mod body;
+pub mod certificate;
 mod characters;
 pub mod headers;
 pub mod method;
@@ -14,6 +15,7 @@ pub mod request;
 pub mod response;
 
 pub use body::{Body, BodyError, BodySource, Collected, Length, Step};
+pub use certificate::ClientCertificate;
 pub use headers::{Headers, InvalidField, Span};
 pub use method::Method;
 pub use preamble::{PreambleError, read_preamble};

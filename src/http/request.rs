@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, rc::Rc};
 
-use super::{Body, Headers, Method, Span};
+use super::{Body, ClientCertificate, Headers, Method, Span};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -43,13 +43,20 @@ pub struct Peer {
     pub remote: SocketAddr,
     pub local: SocketAddr,
     pub scheme: Scheme,
+    /// What the client has proved to be, where its port asks for certificates.
+    pub certificate: Option<Box<ClientCertificate>>,
     address: Box<str>,
 }
 
 impl Peer {
     pub fn new(remote: SocketAddr, local: SocketAddr, scheme: Scheme) -> Self {
         let address = remote.ip().to_canonical().to_string().into();
-        Self { remote, local, scheme, address }
+        Self { remote, local, scheme, certificate: None, address }
+    }
+
+    #[must_use]
+    pub fn with_certificate(self, certificate: Option<ClientCertificate>) -> Self {
+        Self { certificate: certificate.map(Box::new), ..self }
     }
 
     /// The remote IP address as text, an IPv4 address mapped into IPv6 as IPv4.

@@ -6,7 +6,7 @@ use super::{
     ip_allowlist::IpAllowlist, ip_blocklist::IpBlocklist, message_logging::MessageLogging,
     rate_limiting::RateLimiting, response_timeout::ResponseTimeout, route::Route,
     route_weighted::RouteWeighted, spike_control::SpikeControl, stream_idle_timeout::StreamIdleTimeout,
-    tls::Tls,
+    tls::Tls, tls_outbound::TlsOutbound,
 };
 use crate::policy::PolicyEntry;
 
@@ -28,6 +28,7 @@ pub const CATALOG: &[PolicyEntry] = &[
     PolicyEntry::of::<SpikeControl>(),
     PolicyEntry::of::<StreamIdleTimeout>(),
     PolicyEntry::of::<Tls>(),
+    PolicyEntry::of::<TlsOutbound>(),
 ];
 
 /// The policy with exactly this name.

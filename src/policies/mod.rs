@@ -20,6 +20,7 @@ pub mod route_weighted;
 pub mod spike_control;
 pub mod stream_idle_timeout;
 pub mod tls;
+pub mod tls_outbound;
 
 #[cfg(test)]
 mod tests;

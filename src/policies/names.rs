@@ -80,7 +80,6 @@ const NOT_YET: &[(&str, Direction)] = &[
     ("soap-validation", Direction::Inbound),
     ("spec-validation-flex", Direction::Inbound),
     ("sse-logging-flex", Direction::Inbound),
-    ("tls-outbound", Direction::Tls),
     ("tracing-flex", Direction::Inbound),
     ("websocket-connection-limit-flex", Direction::Inbound),
     ("ws-security-policy-flex", Direction::Inbound),

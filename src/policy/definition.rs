@@ -118,11 +118,13 @@ pub enum Built {
 }
 
 /// What outbound policies set on an upstream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct UpstreamSettings {
     /// How long a connection may idle between requests; zero is for ever.
     pub idle_timeout: Option<Duration>,
     pub limits: Option<CircuitLimits>,
+    /// TLS towards it; `None` is the default context of an `https://` address.
+    pub tls: Option<Arc<tls::Outbound>>,
 }
 
 /// Circuit breaker thresholds (configuration reference 7.2). `None` is the default.

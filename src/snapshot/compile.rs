@@ -9,6 +9,7 @@ mod unread;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use policies::{KeptBuilt, KeptPolicy, PolicyKey, cannot_be_built};
@@ -18,13 +19,14 @@ use tls::KeptContext;
 use super::{
     DestinationPlan, EngineSettings, InstancePlan, RoutePlan, Snapshot, UpstreamGauges, UpstreamPlan,
     endpoint::Endpoints,
-    upstream::{UpstreamLimits, UpstreamProxy, UpstreamTls},
+    upstream::{UpstreamLimits, UpstreamProxy},
 };
 use crate::{
     base::{Diagnostic, Diagnostics, Digest, ResourceName, Subject},
-    policy::{Chain, UpstreamSettings},
-    resources::{Instance, ResolvedModel, Route, Service, ServiceScheme},
+    policy::{Chain, CircuitLimits},
+    resources::{BoundPolicy, Instance, ResolvedModel, Route, Service},
     telemetry::metrics::Registry,
+    tls::{Outbound, OutboundContext},
 };
 
 /// What a model became.
@@ -40,7 +42,7 @@ pub struct Compiled {
 pub struct Compiler {
     registry: Arc<Registry>,
     replica_name: Arc<str>,
-    tls: TlsDefaults,
+    tls_default: TlsDefault,
     policies: HashMap<PolicyKey, KeptPolicy>,
     /// By name and address.
     gauges: HashMap<(ResourceName, String), Arc<UpstreamGauges>>,
@@ -49,12 +51,22 @@ pub struct Compiler {
     instances: HashMap<ResourceName, (Digest, Arc<InstancePlan>)>,
     /// By port.
     contexts: HashMap<u16, KeptContext>,
+    /// Towards upstreams, by the digest of what describes them: sessions go on over reloads.
+    outbound: HashMap<Digest, Arc<OutboundContext>>,
     generation: u64,
 }
 
-/// Makes the TLS configuration of upstreams that have no context of their own: TLS 1.2, the roots
-/// of the system (configuration reference 6.3, decision 28).
-pub type TlsDefaults = Box<dyn Fn(&str) -> Result<UpstreamTls, String> + Send>;
+/// Describes the TLS towards upstreams that have no context of their own (configuration reference 6.3).
+pub type TlsDefault = fn() -> Result<Arc<Outbound>, String>;
+
+/// What the policies of a service set.
+#[derive(Default)]
+struct Settings<'m> {
+    idle_timeout: Option<Duration>,
+    limits: Option<CircuitLimits>,
+    /// With the policy that it comes from.
+    tls: Option<(&'m BoundPolicy, Arc<Outbound>)>,
+}
 
 /// Problems and results of one run.
 struct Run<'m> {
@@ -67,20 +79,22 @@ struct Run<'m> {
     upstreams: HashMap<&'m ResourceName, Arc<UpstreamPlan>>,
     gauges: HashMap<(ResourceName, String), Arc<UpstreamGauges>>,
     endpoints: Endpoints,
+    outbound: HashMap<Digest, Arc<OutboundContext>>,
 }
 
 impl Compiler {
-    pub fn new(registry: Arc<Registry>, replica_name: impl AsRef<str>, tls: TlsDefaults) -> Self {
+    pub fn new(registry: Arc<Registry>, replica_name: impl AsRef<str>, tls_default: TlsDefault) -> Self {
         Self {
             registry,
             replica_name: Arc::from(replica_name.as_ref()),
-            tls,
+            tls_default,
             policies: HashMap::new(),
             gauges: HashMap::new(),
             endpoints: Endpoints::default(),
             upstreams: HashMap::new(),
             instances: HashMap::new(),
             contexts: HashMap::new(),
+            outbound: HashMap::new(),
             generation: 0,
         }
     }
@@ -101,6 +115,7 @@ impl Compiler {
             upstreams: HashMap::new(),
             gauges: HashMap::new(),
             endpoints: Endpoints::after(&self.endpoints),
+            outbound: HashMap::new(),
         };
         let mut upstreams = HashMap::new();
         for service in &model.services {
@@ -127,6 +142,7 @@ impl Compiler {
         self.upstreams = upstreams;
         self.gauges = run.gauges;
         self.endpoints = run.endpoints;
+        self.outbound = run.outbound;
         self.policies = run.policies;
         self.generation += 1;
         let upstreams = model.services.iter().filter_map(|s| run.upstreams.get(&s.name).cloned()).collect();
@@ -160,17 +176,23 @@ impl Compiler {
         {
             run.gauges.insert(key, Arc::clone(&plan.gauges));
             run.endpoints.keep(&plan.endpoint);
+            if let Some(tls) = &plan.endpoint.tls {
+                run.outbound.insert(tls.context.digest, Arc::clone(&tls.context));
+            }
             return Arc::clone(plan);
         }
         let subject = Subject::new("Service", service.name.clone());
         let mut blocked = service.blocked.clone();
-        let mut settings = UpstreamSettings::default();
+        let mut settings = Settings::default();
         let mut steps = Vec::new();
         for policy in &service.policies {
             match self.policy(policy, &service.name, &service.policies, run) {
                 Some((KeptBuilt::Upstream(found), _)) => {
                     settings.idle_timeout = found.idle_timeout.or(settings.idle_timeout);
                     settings.limits = found.limits.or(settings.limits);
+                    if let Some(tls) = found.tls {
+                        settings.tls = Some((policy, tls));
+                    }
                 }
                 Some((KeptBuilt::Step(instance), rules)) => {
                     steps.push(self.step(policy, &service.name, instance, rules));
@@ -179,24 +201,19 @@ impl Compiler {
                 None => blocked = blocked.or_else(|| Some(cannot_be_built(policy))),
             }
         }
-        let tls = match service.address.scheme {
-            ServiceScheme::Https => match (self.tls)(&service.address.host) {
-                Ok(tls) => Some(tls),
-                Err(cause) => {
-                    run.diagnostics.push(
-                        Diagnostic::error(format!(
-                            "TLS to `{}` is not possible: {cause}",
-                            service.address.host
-                        ))
+        let tls = match self.upstream_tls(service, settings.tls, run) {
+            Ok(tls) => tls,
+            Err(cause) => {
+                let message = format!("TLS to `{}` is not possible: {cause}", service.address.host);
+                run.diagnostics.push(
+                    Diagnostic::error(message)
                         .about(&subject)
                         .at(service.location.clone())
                         .field("spec.address"),
-                    );
-                    blocked = blocked.or(Some(cause));
-                    None
-                }
-            },
-            ServiceScheme::Http | ServiceScheme::H2 => None,
+                );
+                blocked = blocked.or(Some(cause));
+                None
+            }
         };
         let proxy = run.engine.forward_proxy.as_ref().filter(|proxy| proxy.serves(&service.address.host));
         let proxy = proxy.map(|proxy| UpstreamProxy::new(proxy, &service.address, tls.is_some()));

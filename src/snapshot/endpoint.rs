@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::upstream::{UpstreamProxy, UpstreamTls};
-use crate::resources::{ServiceAddress, ServiceScheme};
+use crate::{
+    resources::{ServiceAddress, ServiceScheme},
+    tls::Protocol,
+};
 
 /// Index of an endpoint's pool in each worker. Equal endpoints keep it over reloads.
 pub type EndpointId = u32;
@@ -24,7 +27,29 @@ pub struct Endpoint {
     pub proxy: Option<UpstreamProxy>,
 }
 
+/// What an upstream speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    Http1,
+    Http2,
+    /// It chooses when a connection is made (ALPN).
+    Either,
+}
+
 impl Endpoint {
+    /// What is known before the first connection.
+    pub fn speaks(&self) -> Speaks {
+        let Some(tls) = &self.tls else {
+            return if self.scheme == ServiceScheme::H2 { Speaks::Http2 } else { Speaks::Http1 };
+        };
+        let alpn = &tls.context.alpn;
+        match (alpn.contains(&Protocol::H2), alpn.contains(&Protocol::Http11)) {
+            (false, _) => Speaks::Http1,
+            (true, false) => Speaks::Http2,
+            (true, true) => Speaks::Either,
+        }
+    }
+
     fn leads(&self, tls: Option<&UpstreamTls>, proxy: Option<&UpstreamProxy>) -> bool {
         are_like(self.tls.as_ref(), tls, UpstreamTls::is_like)
             && are_like(self.proxy.as_ref(), proxy, UpstreamProxy::is_like)

@@ -36,9 +36,8 @@ pub struct EngineSettings {
     /// A request for exactly the base path without its final slash is served as if it had one.
     pub base_path_canonicalizer: bool,
     pub rewrite_host: bool,
-    /// `x-forwarded-client-cert` of clients is passed on (`ALWAYS_FORWARD_ONLY`); else it is removed:
-    /// only a TLS connection can prove a client certificate (4.7).
-    pub forward_client_cert: bool,
+    /// What becomes of `x-forwarded-client-cert` (4.7).
+    pub client_cert: ClientCertDetails,
     /// `x-envoy-*` fields pass, and the gateway adds its own (4.7); else they are removed.
     pub envoy_headers: bool,
     /// Value of `server` on responses; `None` leaves it out, that of the upstream too.
@@ -79,8 +78,7 @@ impl EngineSettings {
             merge_slashes: settings.paths.merge_slashes,
             base_path_canonicalizer: settings.paths.base_path_canonicalizer,
             rewrite_host: resources.rewrite_host_header.unwrap_or(settings.headers.rewrite_host),
-            forward_client_cert: settings.headers.forward_client_cert_details
-                == ClientCertDetails::AlwaysForwardOnly,
+            client_cert: settings.headers.forward_client_cert_details,
             envoy_headers: settings.headers.envoy,
             server: (!settings.headers.remove_server).then(|| settings.headers.server.clone()),
             trusted_proxies: settings.trusted_proxies.clone(),

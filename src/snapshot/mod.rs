@@ -18,7 +18,7 @@ pub mod upstream;
 
 pub use cell::{SnapshotPublisher, SnapshotReader, snapshot_cell};
 pub use compile::{Compiled, Compiler};
-pub use endpoint::{Endpoint, EndpointId};
+pub use endpoint::{Endpoint, EndpointId, Speaks};
 pub use engine::EngineSettings;
 pub use gauges::{Gauge, Ticket, UpstreamGauges};
 pub use line::{ConnectionLine, Permit};

@@ -55,7 +55,7 @@ pub enum Look {
 
 impl Reconciliation {
     pub fn new(settings: Arc<Settings>, environment: Lookup, registry: Arc<Registry>) -> Self {
-        let compiler = Compiler::new(registry, &settings.gateway.name, Box::new(tls::default_context));
+        let compiler = Compiler::new(registry, &settings.gateway.name, tls::default_outbound);
         let store = ResourceStore::new(Arc::clone(&environment)).with_hold(settings.sync.hold);
         Self { settings, environment, store, compiler, model: None, repeat: false }
     }

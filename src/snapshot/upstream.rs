@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::pki_types::ServerName;
 
 use super::{Endpoint, Gauge, UpstreamGauges};
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     policy::{Chain, CircuitLimits},
     resources::{ServiceAddress, ServiceScheme},
     telemetry::metrics::UpstreamMetrics,
+    tls::OutboundContext,
 };
 
 /// One upstream.
@@ -41,7 +42,7 @@ pub struct UpstreamPlan {
 /// TLS towards an upstream.
 #[derive(Clone, Debug)]
 pub struct UpstreamTls {
-    pub config: Arc<ClientConfig>,
+    pub context: Arc<OutboundContext>,
     /// The name that is sent (SNI, not for addresses) and checked.
     pub name: ServerName<'static>,
 }
@@ -49,7 +50,7 @@ pub struct UpstreamTls {
 impl UpstreamTls {
     /// Whether connections with the one may be used for the other.
     pub fn is_like(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.config, &other.config) && self.name == other.name
+        self.context.digest == other.context.digest && self.name == other.name
     }
 }
 

@@ -1,43 +1,70 @@
-//! Application protocols that a port offers (configuration reference 6.1, `alpn`).
+//! Application protocols that a context offers (configuration reference 6.1, `alpn`).
 
-use super::Findings;
+use super::{Findings, Version, Versions};
 use crate::base::{ConfigProblem, suggest::closest};
 
-/// What a context offers when it names nothing, most preferred first.
-const DEFAULT: [&str; 2] = ["h2", "http/1.1"];
+/// An application protocol by its registered name (RFC 7301 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    H2,
+    Http11,
+}
 
-/// What the engine speaks to clients over TLS: only this is ever offered. HTTP/2 enters here, and
-/// nowhere else, once the engine serves it.
-pub const SPOKEN_INBOUND: &[&str] = &["http/1.1"];
+impl Protocol {
+    /// What a context offers when it names nothing, most preferred first.
+    pub const DEFAULT: [Self; 2] = [Self::H2, Self::Http11];
 
-/// The protocols to offer to clients, in the order written; an empty list is the default.
-pub fn inbound(listed: &[String], findings: &mut Findings) -> Vec<&'static str> {
-    let mut offered: Vec<&'static str> = Vec::new();
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::H2 => "h2",
+            Self::Http11 => "http/1.1",
+        }
+    }
+
+    pub fn of(name: &[u8]) -> Option<Self> {
+        Self::DEFAULT.into_iter().find(|known| known.as_str().as_bytes() == name)
+    }
+}
+
+/// The protocols to offer, in the order written; an empty list is the default. HTTP/2 needs TLS 1.2 (RFC 9113
+/// section 9.2).
+pub fn select(listed: &[String], versions: Versions, findings: &mut Findings) -> Vec<Protocol> {
+    let mut offered: Vec<Protocol> = Vec::new();
     for (index, name) in listed.iter().enumerate() {
         let field = format!("alpn[{index}]");
-        match DEFAULT.into_iter().find(|known| known == name) {
+        match Protocol::of(name.as_bytes()) {
             None => {
                 let mut problem = ConfigProblem::new(field, format!("unknown protocol `{name}`"));
-                if let Some(close) = closest(name, DEFAULT) {
+                if let Some(close) = closest(name, Protocol::DEFAULT.map(Protocol::as_str)) {
                     problem = problem.help(format!("did you mean `{close}`?"));
                 }
                 findings.error(problem.help("allowed: `h2`, `http/1.1`"));
             }
-            Some(known) if !SPOKEN_INBOUND.contains(&known) => findings.warning(ConfigProblem::new(
-                field,
-                format!("`{known}` is not supported yet; it is not offered"),
-            )),
             Some(known) if !offered.contains(&known) => offered.push(known),
             Some(_) => {}
         }
     }
     if listed.is_empty() {
-        return DEFAULT.into_iter().filter(|name| SPOKEN_INBOUND.contains(name)).collect();
+        offered = Protocol::DEFAULT.to_vec();
     }
-    if offered.is_empty() && findings.errors.is_empty() {
-        findings.error(
-            ConfigProblem::new("alpn", "none of these protocols is supported yet").help("add `http/1.1`"),
-        );
+    if versions.max < Version::V1_2 && offered.contains(&Protocol::H2) {
+        offered.retain(|protocol| *protocol != Protocol::H2);
+        if offered.is_empty() && findings.errors.is_empty() {
+            let problem = ConfigProblem::new("alpn", "`h2` needs TLS 1.2, and `maxversion` is 1.1");
+            findings.error(problem.help("add `http/1.1`"));
+        }
     }
     offered
+}
+
+/// As the extension writes a list of names (RFC 7301 section 3.1).
+pub(super) fn encode(protocols: &[Protocol]) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    for protocol in protocols {
+        let name = protocol.as_str().as_bytes();
+        // Both names are shorter than 256 bytes.
+        encoded.push(name.len() as u8);
+        encoded.extend_from_slice(name);
+    }
+    encoded
 }

@@ -11,28 +11,46 @@ use rustls::{
 };
 
 use super::{
-    Findings, Version,
+    Backend, Findings, Version,
     Version::{V1_1, V1_2, V1_3},
     Versions,
 };
 use crate::base::{ConfigProblem, suggest::closest};
 
 /// One row of the table.
+#[derive(Debug)]
 pub struct Cipher {
     /// The name that IANA has registered.
     pub name: &'static str,
     pub lowest: Version,
     pub highest: Version,
-    served: Served,
+    pub served: Served,
 }
 
-#[derive(Clone, Copy)]
-enum Served {
+/// How a suite can be negotiated.
+#[derive(Clone, Copy, Debug)]
+pub enum Served {
+    /// A default of its version.
     By(&'static SupportedCipherSuite),
+    /// Not in rustls, because it is weak.
+    Legacy,
     /// Needs a key that no parameter can give: never negotiated, by anybody.
     PreShared,
-    /// Not in rustls.
-    NotYet,
+}
+
+impl Cipher {
+    /// What the table advises against.
+    pub fn is_weak(&self) -> bool {
+        match self.served {
+            Served::By(_) => false,
+            Served::Legacy => true,
+            Served::PreShared => self.lowest == V1_1,
+        }
+    }
+
+    fn is_within(&self, versions: Versions) -> bool {
+        self.lowest <= versions.max && self.highest >= versions.min
+    }
 }
 
 const fn row(name: &'static str, lowest: Version, highest: Version, served: Served) -> Cipher {
@@ -43,7 +61,7 @@ const fn served(name: &'static str, version: Version, suite: &'static SupportedC
     row(name, version, version, Served::By(suite))
 }
 
-/// In the order of preference. All that can be served are defaults, and the other way round.
+/// In the order of preference. Defaults are those that rustls serves, and the other way round.
 pub static TABLE: [Cipher; 23] = [
     served("TLS_AES_128_GCM_SHA256", V1_3, &TLS13_AES_128_GCM_SHA256),
     served("TLS_AES_256_GCM_SHA384", V1_3, &TLS13_AES_256_GCM_SHA384),
@@ -59,86 +77,131 @@ pub static TABLE: [Cipher; 23] = [
     served("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", V1_2, &TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
     served("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", V1_2, &TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
     served("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", V1_2, &TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
-    row("TLS_RSA_WITH_AES_128_GCM_SHA256", V1_2, V1_2, Served::NotYet),
-    row("TLS_RSA_WITH_AES_256_GCM_SHA384", V1_2, V1_2, Served::NotYet),
-    row("TLS_RSA_WITH_AES_128_CBC_SHA", V1_1, V1_2, Served::NotYet),
-    row("TLS_RSA_WITH_AES_256_CBC_SHA", V1_1, V1_2, Served::NotYet),
+    row("TLS_RSA_WITH_AES_128_GCM_SHA256", V1_2, V1_2, Served::Legacy),
+    row("TLS_RSA_WITH_AES_256_GCM_SHA384", V1_2, V1_2, Served::Legacy),
+    row("TLS_RSA_WITH_AES_128_CBC_SHA", V1_1, V1_2, Served::Legacy),
+    row("TLS_RSA_WITH_AES_256_CBC_SHA", V1_1, V1_2, Served::Legacy),
     row("TLS_PSK_WITH_AES_128_CBC_SHA", V1_1, V1_2, Served::PreShared),
     row("TLS_PSK_WITH_AES_256_CBC_SHA", V1_1, V1_2, Served::PreShared),
-    row("TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA", V1_1, V1_2, Served::NotYet),
-    row("TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA", V1_1, V1_2, Served::NotYet),
-    row("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA", V1_1, V1_2, Served::NotYet),
-    row("TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA", V1_1, V1_2, Served::NotYet),
+    row("TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA", V1_1, V1_2, Served::Legacy),
+    row("TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA", V1_1, V1_2, Served::Legacy),
+    row("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA", V1_1, V1_2, Served::Legacy),
+    row("TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA", V1_1, V1_2, Served::Legacy),
     row("TLS_ECDHE_PSK_WITH_AES_128_CBC_SHA", V1_1, V1_2, Served::PreShared),
     row("TLS_ECDHE_PSK_WITH_AES_256_CBC_SHA", V1_1, V1_2, Served::PreShared),
     // At 1.2 too, as the original does (decision 26).
-    row("TLS_RSA_WITH_3DES_EDE_CBC_SHA", V1_1, V1_2, Served::NotYet),
+    row("TLS_RSA_WITH_3DES_EDE_CBC_SHA", V1_1, V1_2, Served::Legacy),
 ];
 
-/// The suites of a context, most preferred first (rules 1 to 6 of configuration reference 6.5).
-pub fn select(listed: &[String], versions: Versions, findings: &mut Findings) -> Vec<SupportedCipherSuite> {
-    let known: Vec<(usize, &Cipher)> = listed
-        .iter()
-        .enumerate()
-        .filter_map(|(index, name)| {
-            let found = TABLE.iter().find(|cipher| cipher.name == name);
-            if found.is_none() {
+/// The suites that a context negotiates, most preferred first, those of TLS 1.3 before the others.
+#[derive(Clone, Debug)]
+pub struct Suites(Vec<&'static Cipher>);
+
+impl Suites {
+    /// The defaults within these versions.
+    pub fn defaults(versions: Versions) -> Self {
+        let defaults = TABLE.iter().filter(|cipher| matches!(cipher.served, Served::By(_)));
+        Self(defaults.filter(|cipher| cipher.is_within(versions)).collect())
+    }
+
+    /// By rules 1 to 6 of configuration reference 6.5.
+    pub fn select(listed: &[String], versions: Versions, findings: &mut Findings) -> Self {
+        let mut chosen: Vec<&'static Cipher> = Vec::new();
+        let mut none_below_1_3 = true;
+        for (index, name) in listed.iter().enumerate() {
+            let Some(cipher) = TABLE.iter().find(|cipher| cipher.name == name) else {
                 findings.error(unknown(index, name));
+                continue;
+            };
+            // Names of 1.3 are legal and have no effect (rules 1 and 4).
+            if cipher.lowest == V1_3 {
+                continue;
             }
-            Some((index, found?))
-        })
-        .collect();
-    // Names of 1.3 are legal and have no effect (rules 1 and 4).
-    let chosen: Vec<(usize, &Cipher)> =
-        known.into_iter().filter(|(_, cipher)| cipher.highest < V1_3).collect();
-    for (index, cipher) in &chosen {
-        let field = format!("ciphers[{index}]");
-        let in_range = cipher.lowest <= versions.max && cipher.highest >= versions.min;
-        match cipher.served {
-            Served::NotYet if in_range => findings.error(
-                ConfigProblem::new(field, format!("`{}` is not supported yet", cipher.name))
-                    .help("leave it out if no client needs it: it is weak"),
-            ),
-            Served::PreShared => findings.warning(
-                ConfigProblem::new(field, format!("`{}` is never negotiated", cipher.name))
-                    .help("no parameter gives the pre-shared key that it needs; remove it"),
-            ),
-            Served::By(_) | Served::NotYet => {}
+            none_below_1_3 = false;
+            if advise(cipher, index, versions, findings)
+                && !chosen.iter().any(|other| std::ptr::eq(*other, cipher))
+            {
+                chosen.push(cipher);
+            }
+        }
+        let mut suites = Self::defaults(versions);
+        if !none_below_1_3 {
+            suites.0.retain(|cipher| cipher.lowest == V1_3);
+            suites.0.extend(chosen);
+        }
+        if findings.errors.is_empty() {
+            suites.check_reach(versions, findings);
+        }
+        suites
+    }
+
+    /// Who can serve them exactly.
+    pub fn backend(&self) -> Backend {
+        let legacy = self.0.iter().any(|cipher| matches!(cipher.served, Served::Legacy));
+        if legacy { Backend::OpenSsl } else { Backend::Rustls }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &'static Cipher> {
+        self.0.iter().copied()
+    }
+
+    pub(super) fn of_rustls(&self) -> Vec<SupportedCipherSuite> {
+        let suites = self.0.iter().filter_map(|cipher| match cipher.served {
+            Served::By(suite) => Some(*suite),
+            Served::Legacy | Served::PreShared => None,
+        });
+        suites.collect()
+    }
+
+    /// Whether each version can be negotiated, and any at all (rules 3 and 6, decision 26).
+    fn check_reach(&self, versions: Versions, findings: &mut Findings) {
+        if self.0.is_empty() {
+            let problem = ConfigProblem::new("ciphers", "no suite can be negotiated within these versions");
+            findings.error(
+                problem.help(
+                    "TLS 1.1 has no default suites, and suites with pre-shared keys are never negotiated",
+                ),
+            );
+        } else if versions.contains(V1_1) {
+            let problem = if self.0.iter().any(|cipher| cipher.lowest == V1_1) {
+                ConfigProblem::new("minversion", "TLS 1.1 is weak: it is deprecated (RFC 8996)")
+                    .help("write `minversion: \"1.2\"` once no peer needs it")
+            } else {
+                ConfigProblem::new("minversion", "TLS 1.1 is never negotiated: no suite of it is listed")
+                    .help("write `minversion: \"1.2\"`")
+            };
+            findings.warning(problem);
         }
     }
-    let mut suites: Vec<SupportedCipherSuite> = Vec::new();
-    let mut add = |cipher: &Cipher| {
-        if let Served::By(suite) = cipher.served
-            && versions.contains(cipher.highest)
-            && !suites.contains(suite)
-        {
-            suites.push(*suite);
-        }
-    };
-    TABLE.iter().filter(|cipher| cipher.lowest == V1_3).for_each(&mut add);
-    match chosen.is_empty() {
-        true => TABLE.iter().filter(|cipher| cipher.highest < V1_3).for_each(add),
-        false => chosen.iter().for_each(|(_, cipher)| add(cipher)),
-    }
-    if findings.errors.is_empty() {
-        check_reach(&suites, versions, findings);
-    }
-    suites
 }
 
-/// Whether each version can be negotiated, and any at all (rules 3 and 6, decision 26).
-fn check_reach(suites: &[SupportedCipherSuite], versions: Versions, findings: &mut Findings) {
-    if suites.is_empty() {
-        let problem = ConfigProblem::new("ciphers", "no suite can be negotiated within these versions");
-        findings.error(
-            problem
-                .help("TLS 1.1 has no default suites, and suites with pre-shared keys are never negotiated"),
-        );
-    } else if versions.contains(V1_1) {
-        findings.warning(
-            ConfigProblem::new("minversion", "TLS 1.1 is never negotiated: no suite of it is listed")
-                .help("write `minversion: \"1.2\"`"),
-        );
+/// Says what is to be said of a listed suite; whether it can be negotiated within these versions.
+fn advise(cipher: &Cipher, index: usize, versions: Versions, findings: &mut Findings) -> bool {
+    let field = format!("ciphers[{index}]");
+    match cipher.served {
+        Served::PreShared => {
+            findings.warning(
+                ConfigProblem::new(field, format!("`{}` is never negotiated", cipher.name))
+                    .help("no parameter gives the pre-shared key that it needs; remove it"),
+            );
+            false
+        }
+        _ if !cipher.is_within(versions) => false,
+        Served::By(_) => true,
+        Served::Legacy if cfg!(feature = "legacy-tls") => {
+            findings.warning(
+                ConfigProblem::new(field, format!("`{}` is weak", cipher.name))
+                    .help("leave it out once no peer needs it"),
+            );
+            true
+        }
+        Served::Legacy => {
+            findings.error(
+                ConfigProblem::new(field, format!("this build has no `{}`: it is without `legacy-tls`", cipher.name))
+                    .help("leave the suite out if no peer needs it: it is weak; or build with `--features legacy-tls`"),
+            );
+            false
+        }
     }
 }
 

@@ -1,46 +1,55 @@
-//! The certificate that the gateway presents, with its key (configuration reference 6.1).
+//! A certificate that the gateway presents, with its key (configuration reference 6.1).
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustls::{
     Error, InconsistentKeys,
-    crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     sign::{CertifiedKey, SigningKey},
 };
 
-use super::{Certificate, Findings, x509};
+use super::{
+    Certificate, Findings, provider,
+    x509::{self, Facts},
+};
 use crate::base::{ConfigProblem, Digest};
 
 /// Below it a modulus can be factored (decision 27).
 pub const RSA_BITS_MIN: usize = 2048;
 
-const CRT: &str = "certificate.crt";
-const KEY: &str = "certificate.key";
+const CRT: &str = "crt";
+const KEY: &str = "key";
 
 /// A chain, the own certificate first, and the key that fits it.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    pub certified: CertifiedKey,
+    pub certified: Arc<CertifiedKey>,
+    #[cfg_attr(not(feature = "legacy-tls"), expect(dead_code, reason = "rustls has read it"))]
+    pub(super) key: Arc<PrivateKeyDer<'static>>,
+    /// Of the own certificate.
+    pub facts: Facts,
     /// Of chain and key.
     pub digest: Digest,
 }
 
 impl Identity {
-    /// Reads both; problems go to `findings`, with fields below `config`.
+    /// Reads both; problems go to `findings`, with fields below the certificate's.
     pub fn read(written: &Certificate, now: Timestamp, findings: &mut Findings) -> Option<Self> {
         let chain = findings.keep(certificates(&written.crt, CRT));
-        let sound = chain.as_ref().is_some_and(|chain| check_chain(chain, now, findings));
+        let facts = chain.as_ref().and_then(|chain| check_chain(chain, now, findings));
         let key = findings.keep(private_key(written.key.expose()));
-        let (true, Some(chain), Some(key)) = (sound, chain, key) else { return None };
+        let (Some(facts), Some(chain), Some((key, signing))) = (facts, chain, key) else { return None };
         let mut digest = Digest::builder().part(written.key.expose());
         chain.iter().for_each(|certificate| digest.add(certificate));
-        let certified = CertifiedKey::new(chain, key);
+        let certified = CertifiedKey::new(chain, signing);
         match certified.keys_match() {
-            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
-                Some(Self { certified, digest: digest.finish() })
-            }
+            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Some(Self {
+                certified: Arc::new(certified),
+                key: Arc::new(key),
+                facts,
+                digest: digest.finish(),
+            }),
             Err(_) => {
                 findings.error(
                     ConfigProblem::new(KEY, "the key does not belong to the certificate")
@@ -66,7 +75,9 @@ pub(super) fn certificates(pem: &str, field: &str) -> Result<Vec<CertificateDer<
     }
 }
 
-fn check_chain(chain: &[CertificateDer<'_>], now: Timestamp, findings: &mut Findings) -> bool {
+/// The facts of the own certificate, if all of them are sound.
+fn check_chain(chain: &[CertificateDer<'_>], now: Timestamp, findings: &mut Findings) -> Option<Facts> {
+    let mut own = None;
     let mut sound = true;
     for (index, certificate) in chain.iter().enumerate() {
         let which = if index == 0 {
@@ -88,16 +99,19 @@ fn check_chain(chain: &[CertificateDer<'_>], now: Timestamp, findings: &mut Find
         }
         if now > facts.not_after {
             let message = format!("{which} expired at {}", facts.not_after);
-            findings.warning(ConfigProblem::new(CRT, message).help("clients will refuse it: renew it"));
+            findings.warning(ConfigProblem::new(CRT, message).help("peers will refuse it: renew it"));
         } else if now < facts.not_before {
             let message = format!("{which} is not valid before {}", facts.not_before);
-            findings.warning(ConfigProblem::new(CRT, message).help("clients will refuse it until then"));
+            findings.warning(ConfigProblem::new(CRT, message).help("peers will refuse it until then"));
         }
+        own = own.or(Some(facts));
     }
-    sound
+    own.filter(|_| sound)
 }
 
-fn private_key(pem: &str) -> Result<Arc<dyn SigningKey>, ConfigProblem> {
+type Key = (PrivateKeyDer<'static>, Arc<dyn SigningKey>);
+
+fn private_key(pem: &str) -> Result<Key, ConfigProblem> {
     if pem.contains("ENCRYPTED") {
         return Err(ConfigProblem::new(
             KEY,
@@ -109,8 +123,9 @@ fn private_key(pem: &str) -> Result<Arc<dyn SigningKey>, ConfigProblem> {
         ConfigProblem::new(KEY, "there is no private key in it")
             .help("write the lines from `-----BEGIN PRIVATE KEY-----` to `-----END PRIVATE KEY-----`, as a block (`|`)")
     })?;
-    aws_lc_rs::default_provider().key_provider.load_private_key(der).map_err(|_| {
+    let signing = provider().key_provider.load_private_key(der.clone_key()).map_err(|_| {
         ConfigProblem::new(KEY, "the key cannot be used")
             .help("it must be RSA of 2048 bits or more, ECDSA on P-256, P-384 or P-521, or Ed25519")
-    })
+    })?;
+    Ok((der, signing))
 }

@@ -1,16 +1,18 @@
-//! The context of a port: what rustls needs to be the server of a handshake.
+//! The context of a port: the server's side of handshakes.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use rustls::{
-    Error, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
-    crypto::{CryptoProvider, aws_lc_rs},
-    server::{ServerSessionMemoryCache, WebPkiClientVerifier, danger::ClientCertVerifier},
-    sign::SingleCertAndKey,
-    version::{TLS12, TLS13},
+    Error, HandshakeKind, ServerConfig,
+    crypto::aws_lc_rs,
+    server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache},
+    sign::CertifiedKey,
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{Version, Versions, identity::Identity, trust::ClientCertificates};
+use super::{
+    Backend, Failure, Negotiable, Protocol, choice::Choice, hello::Greeted, trust::ClientCertificates,
+};
 use crate::base::Digest;
 
 /// Sessions of TLS 1.2 clients without tickets that can be resumed, for each port.
@@ -19,80 +21,172 @@ const SESSIONS_MAX: usize = 1024;
 /// A checked description of a port's TLS.
 #[derive(Debug)]
 pub struct Inbound {
-    versions: Versions,
-    /// Most preferred first: the server's order counts.
-    suites: Vec<SupportedCipherSuite>,
-    alpn: Vec<&'static str>,
-    identity: Identity,
-    clients: Option<ClientCertificates>,
+    pub negotiable: Negotiable,
+    pub certificates: Arc<Choice>,
+    pub clients: Option<ClientCertificates>,
     /// Equal digests: clients cannot tell the contexts apart.
     pub digest: Digest,
 }
 
 /// What handshakes on a port use.
 pub struct InboundContext {
-    pub config: Arc<ServerConfig>,
+    made: Made,
     /// Of the description.
     pub digest: Digest,
-    trust: Digest,
+    /// Sessions may be resumed where it is the same: what they have settled is not settled again.
+    sessions: Digest,
+    /// Of clients; what they are shown.
+    certificates: Option<Arc<Choice>>,
+}
+
+enum Made {
+    Rustls(Arc<ServerConfig>),
+    #[cfg(feature = "legacy-tls")]
+    OpenSsl(super::legacy::Server),
+}
+
+/// A connection with a client.
+pub struct Accepted {
+    pub stream: ServerStream,
+    pub resumed: bool,
+    /// What the two agreed on; `None` where the client does not know of ALPN.
+    pub protocol: Option<Protocol>,
+    /// Of the client, its own first; empty when it gave none.
+    pub certificates: Vec<Vec<u8>>,
+    /// URIs in the certificate that was presented to a client with one.
+    pub presented_uris: Vec<String>,
+}
+
+pub enum ServerStream {
+    Rustls(Box<TlsStream<Greeted>>),
+    #[cfg(feature = "legacy-tls")]
+    OpenSsl(Box<super::legacy::Stream>),
 }
 
 impl Inbound {
-    pub fn new(
-        versions: Versions,
-        suites: Vec<SupportedCipherSuite>,
-        alpn: Vec<&'static str>,
-        identity: Identity,
-        clients: Option<ClientCertificates>,
-    ) -> Self {
-        let mut digest = Digest::builder()
-            .part(format!("{versions:?} {alpn:?}"))
-            .part(identity.digest.to_string())
-            .part(ClientCertificates::digest(clients.as_ref()).to_string());
-        suites.iter().for_each(|suite| digest.add(format!("{:?}", suite.suite())));
-        Self { versions, suites, alpn, identity, clients, digest: digest.finish() }
+    pub fn new(negotiable: Negotiable, certificates: Choice, clients: Option<ClientCertificates>) -> Self {
+        let digest = Digest::builder()
+            .part(negotiable.digest().to_string())
+            .part(certificates.digest().to_string())
+            .part(ClientCertificates::digest(clients.as_ref()).to_string())
+            .finish();
+        Self { negotiable, certificates: Arc::new(certificates), clients, digest }
     }
 
-    /// The context. Sessions of the one `before` it can be resumed unless trust has changed: a resumed
-    /// handshake does not verify the client's certificate again (decision 30).
+    pub fn backend(&self) -> Backend {
+        self.negotiable.suites.backend()
+    }
+
+    /// The context. Sessions of the one `before` it can be resumed unless trust has changed, or the backend: a
+    /// resumed handshake does not verify the client's certificate again (decision 30).
     ///
     /// # Errors
-    /// Of rustls; the checks before leave none.
+    /// Of the backend; the checks before leave none.
     pub fn context(&self, before: Option<&InboundContext>) -> Result<InboundContext, Error> {
-        let provider =
-            Arc::new(CryptoProvider { cipher_suites: self.suites.clone(), ..aws_lc_rs::default_provider() });
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&self.protocol_versions())?;
+        let trust = ClientCertificates::digest(self.clients.as_ref()).to_string();
+        let (made, sessions) = match self.backend() {
+            Backend::Rustls => {
+                let sessions = Digest::builder().part("rustls").part(trust).finish();
+                let before = before.filter(|before| before.sessions == sessions);
+                (Made::Rustls(Arc::new(self.of_rustls(before)?)), sessions)
+            }
+            #[cfg(feature = "legacy-tls")]
+            Backend::OpenSsl => {
+                // OpenSSL resumes with a suite that is not listed any more: what may be negotiated counts too.
+                let negotiable = self.negotiable.digest().to_string();
+                let sessions = Digest::builder().part("OpenSSL").part(trust).part(negotiable).finish();
+                let before = before.filter(|before| before.sessions == sessions).map(|before| &before.made);
+                let before = if let Some(Made::OpenSsl(before)) = before { Some(before) } else { None };
+                (Made::OpenSsl(super::legacy::Server::new(self, before)?), sessions)
+            }
+            #[cfg(not(feature = "legacy-tls"))]
+            Backend::OpenSsl => return Err(Error::General("this build is without `legacy-tls`".to_owned())),
+        };
+        Ok(InboundContext {
+            made,
+            digest: self.digest,
+            sessions,
+            certificates: self.clients.as_ref().map(|_| Arc::clone(&self.certificates)),
+        })
+    }
+
+    fn of_rustls(&self, before: Option<&InboundContext>) -> Result<ServerConfig, Error> {
+        let (provider, versions) = self.negotiable.of_rustls();
+        let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&versions)?;
         let builder = match &self.clients {
-            Some(clients) => builder.with_client_cert_verifier(verifier(clients, provider)?),
+            Some(clients) => builder.with_client_cert_verifier(clients.verifier()?),
             None => builder.with_no_client_auth(),
         };
-        let mut config =
-            builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(self.identity.certified.clone())));
+        let mut config = builder.with_cert_resolver(Arc::new(ByName(Arc::clone(&self.certificates))));
         config.ignore_client_order = true;
-        config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let trust = ClientCertificates::digest(self.clients.as_ref());
-        if let Some(before) = before.filter(|before| before.trust == trust) {
-            config.ticketer = Arc::clone(&before.config.ticketer);
-            config.session_storage = Arc::clone(&before.config.session_storage);
+        config.alpn_protocols = self.negotiable.alpn_of_rustls();
+        if let Some(Made::Rustls(before)) = before.map(|before| &before.made) {
+            config.ticketer = Arc::clone(&before.ticketer);
+            config.session_storage = Arc::clone(&before.session_storage);
         } else {
             config.ticketer = aws_lc_rs::Ticketer::new()?;
             config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
         }
-        Ok(InboundContext { config: Arc::new(config), digest: self.digest, trust })
-    }
-
-    fn protocol_versions(&self) -> Vec<&'static SupportedProtocolVersion> {
-        let known = [(Version::V1_3, &TLS13), (Version::V1_2, &TLS12)];
-        known.into_iter().filter(|(version, _)| self.versions.contains(*version)).map(|(_, of)| of).collect()
+        Ok(config)
     }
 }
 
-fn verifier(
-    clients: &ClientCertificates,
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, Error> {
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::clone(&clients.roots), provider);
-    let builder = if clients.required { builder } else { builder.allow_unauthenticated() };
-    builder.build().map_err(|error| Error::General(error.to_string()))
+impl InboundContext {
+    /// Secures a connection whose client has been heard.
+    ///
+    /// # Errors
+    /// [`Failure`]. The deadline is the caller's.
+    pub async fn accept(&self, client: Greeted) -> Result<Accepted, Failure> {
+        match &self.made {
+            Made::Rustls(config) => {
+                let accepted = TlsAcceptor::from(Arc::clone(config)).accept(client).await;
+                let stream = accepted.map_err(|error| Failure::of_io(&error))?;
+                let session = stream.get_ref().1;
+                let certificates = if self.certificates.is_some() {
+                    session.peer_certificates().unwrap_or_default().iter().map(|der| der.to_vec()).collect()
+                } else {
+                    Vec::new()
+                };
+                let presented =
+                    self.certificates.as_ref().map(|choice| choice.presented(session.server_name()));
+                let presented_uris =
+                    presented.map(|identity| identity.facts.uris.clone()).unwrap_or_default();
+                Ok(Accepted {
+                    presented_uris,
+                    resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+                    protocol: session.alpn_protocol().and_then(Protocol::of),
+                    certificates,
+                    stream: ServerStream::Rustls(Box::new(stream)),
+                })
+            }
+            #[cfg(feature = "legacy-tls")]
+            Made::OpenSsl(server) => server.accept(client).await,
+        }
+    }
+
+    /// What rustls uses, for tests.
+    #[cfg(test)]
+    pub fn rustls(&self) -> Option<&Arc<ServerConfig>> {
+        match &self.made {
+            Made::Rustls(config) => Some(config),
+            #[cfg(feature = "legacy-tls")]
+            Made::OpenSsl(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for InboundContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InboundContext").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct ByName(Arc<Choice>);
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let index = self.0.index(hello.server_name());
+        self.0.identities().get(index).map(|identity| Arc::clone(&identity.certified))
+    }
 }

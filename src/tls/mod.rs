@@ -1,21 +1,66 @@
-//! Floor 1: TLS contexts from what a configuration says of them (configuration reference 6).
+//! Floor 1: TLS contexts from what a configuration says of them, and the handshakes made with them (configuration
+//! reference 6).
 //!
-//! Everything is checked first, with every problem reported; what passes is served exactly as
-//! written. What the reference allows and rustls cannot serve exactly (TLS 1.1, CBC suites, RSA key
-//! exchange) is refused as "not supported yet", never replaced by something else.
+//! Everything is checked first, with every problem reported; what passes is served exactly as written, by rustls
+//! where it can, else by OpenSSL (`legacy`). Which certificates are accepted is decided by the same code for both
+//! (`verify`).
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | `ciphers`, `alpn` | what may be negotiated |
+//! | `identity` | the certificates that the gateway presents |
+//! | `trust`, `verify` | whose certificates it accepts |
+//! | `inbound`, `hello`, `choice` | the context of a port, and the server's side of a handshake |
+//! | `outbound` | the context of a service, and the client's side |
+//! | `failure` | why a handshake failed |
 
 pub mod alpn;
+pub mod choice;
 pub mod ciphers;
+pub mod failure;
+pub mod hello;
 pub mod identity;
 pub mod inbound;
+#[cfg(feature = "legacy-tls")]
+pub mod legacy;
+pub mod outbound;
 pub mod trust;
+pub mod verify;
 pub mod x509;
 
+use std::sync::{Arc, LazyLock};
+
+use rustls::{
+    SupportedProtocolVersion,
+    crypto::{CryptoProvider, aws_lc_rs},
+    version::{TLS12, TLS13},
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::base::{ConfigProblem, Secret};
+use crate::base::{ConfigProblem, Digest, Secret};
+pub use alpn::Protocol;
+use ciphers::Suites;
+pub use failure::{Failure, Reason};
 pub use inbound::{Inbound, InboundContext};
+pub use outbound::{Outbound, OutboundContext};
+
+/// Who makes the handshakes of a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    Rustls,
+    /// With weak suites compiled in (feature `legacy-tls`).
+    OpenSsl,
+}
+
+impl Backend {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rustls => "rustls",
+            Self::OpenSsl => "OpenSSL",
+        }
+    }
+}
 
 /// A protocol version of the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
@@ -74,6 +119,64 @@ impl Versions {
     }
 }
 
+/// What a context may negotiate.
+#[derive(Clone, Debug)]
+pub struct Negotiable {
+    pub versions: Versions,
+    pub suites: Suites,
+    /// Most preferred first.
+    pub alpn: Vec<Protocol>,
+}
+
+impl Negotiable {
+    /// From the parameters of these names.
+    pub fn read(
+        minversion: Option<Version>,
+        maxversion: Option<Version>,
+        ciphers: &[String],
+        alpn: &[String],
+        findings: &mut Findings,
+    ) -> Option<Self> {
+        // The checks of the others need a range.
+        let range = findings.keep(Versions::new(minversion, maxversion));
+        let versions = range.unwrap_or(Versions::DEFAULT);
+        let suites = Suites::select(ciphers, versions, findings);
+        let alpn = alpn::select(alpn, versions, findings);
+        range.map(|versions| Self { versions, suites, alpn })
+    }
+
+    /// Equal for those that negotiate the same.
+    pub fn digest(&self) -> Digest {
+        let mut digest = Digest::builder().part(format!("{:?} {:?}", self.versions, self.alpn));
+        self.suites.iter().for_each(|cipher| digest.add(cipher.name));
+        digest.finish()
+    }
+
+    /// For rustls: its provider with these suites, and versions.
+    fn of_rustls(&self) -> (Arc<CryptoProvider>, Vec<&'static SupportedProtocolVersion>) {
+        let provider =
+            CryptoProvider { cipher_suites: self.suites.of_rustls(), ..provider().as_ref().clone() };
+        let known = [(Version::V1_3, &TLS13), (Version::V1_2, &TLS12)];
+        let versions = known.into_iter().filter(|(version, _)| self.versions.contains(*version));
+        (Arc::new(provider), versions.map(|(_, of)| of).collect())
+    }
+
+    fn alpn_of_rustls(&self) -> Vec<Vec<u8>> {
+        self.alpn.iter().map(|protocol| protocol.as_str().as_bytes().to_vec()).collect()
+    }
+}
+
+/// What all contexts of rustls have in common. The hybrid key exchange comes first: a peer that has it shall not have
+/// to be asked twice.
+fn provider() -> &'static Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+        use aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
+        let kx_groups = vec![X25519MLKEM768, X25519, SECP256R1, SECP384R1];
+        Arc::new(CryptoProvider { kx_groups, ..aws_lc_rs::default_provider() })
+    });
+    &PROVIDER
+}
+
 /// The certificate that the gateway presents.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Certificate {
@@ -93,12 +196,22 @@ pub struct Findings {
 }
 
 impl Findings {
-    fn error(&mut self, problem: ConfigProblem) {
+    pub fn error(&mut self, problem: ConfigProblem) {
         self.errors.push(problem);
     }
 
-    fn warning(&mut self, problem: ConfigProblem) {
+    pub fn warning(&mut self, problem: ConfigProblem) {
         self.warnings.push(problem);
+    }
+
+    /// Notes the errors and warnings of another check, whose fields lie below `field`.
+    pub fn adopt(&mut self, field: &str, other: Self) {
+        let below = |mut problem: ConfigProblem| {
+            problem.field = format!("{field}.{}", problem.field);
+            problem
+        };
+        self.errors.extend(other.errors.into_iter().map(below));
+        self.warnings.extend(other.warnings.into_iter().map(below));
     }
 
     /// The value, or the problem noted.

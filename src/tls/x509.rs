@@ -1,98 +1,156 @@
-//! What a message about a configured certificate has to name and rustls does not show: validity and
-//! size of an RSA key. Whether a certificate is accepted is never decided here alone.
+//! What a certificate says of itself, for messages, policies and headers. Whether it is accepted is never decided
+//! here alone.
 
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use std::{fmt::Write, net::IpAddr};
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use x509_parser::{
+    der_parser::asn1_rs::FromDer,
+    extensions::GeneralName,
+    objects::{oid_registry, oid2abbrev},
+    parse_x509_certificate,
+    public_key::{PublicKey, RSAPublicKey},
+    time::ASN1Time,
+    x509::{SubjectPublicKeyInfo, X509Name},
+};
 
 /// The part of a certificate that is looked at.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     pub not_before: Timestamp,
     pub not_after: Timestamp,
     /// Bits of the modulus; `None` for other keys.
     pub rsa_bits: Option<usize>,
+    /// As RFC 4514 writes it, the most specific part first.
+    pub subject: String,
+    pub issuer: String,
+    /// Alternative names (RFC 5280 section 4.2.1.6).
+    pub dns_names: Vec<String>,
+    pub uris: Vec<String>,
+    pub addresses: Vec<IpAddr>,
 }
-
-const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
-const VERSION: u8 = 0xa0;
-/// `rsaEncryption` and `id-RSASSA-PSS` without their last byte (RFC 8017 appendix A).
-const PKCS1: [u8; 8] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
 
 /// Reads a certificate (RFC 5280 section 4.1); `None` when it is none.
 pub fn read(der: &[u8]) -> Option<Facts> {
-    let mut certificate = Elements(Elements(der).expect(SEQUENCE)?);
-    let mut fields = Elements(certificate.expect(SEQUENCE)?);
-    if fields.0.first() == Some(&VERSION) {
-        fields.expect(VERSION)?;
-    }
-    fields.expect(INTEGER)?;
-    let _signature = fields.expect(SEQUENCE)?;
-    let _issuer = fields.expect(SEQUENCE)?;
-    let mut validity = Elements(fields.expect(SEQUENCE)?);
-    let (not_before, not_after) = (time(validity.next()?)?, time(validity.next()?)?);
-    let _subject = fields.expect(SEQUENCE)?;
-    let mut key = Elements(fields.expect(SEQUENCE)?);
-    let mut algorithm = Elements(key.expect(SEQUENCE)?);
-    let is_rsa = algorithm.expect(OBJECT_IDENTIFIER)?.starts_with(&PKCS1);
-    let rsa_bits = if is_rsa { Some(modulus_bits(key.expect(BIT_STRING)?)?) } else { None };
-    Some(Facts { not_before, not_after, rsa_bits })
-}
-
-fn modulus_bits(key: &[u8]) -> Option<usize> {
-    // The first byte of a bit string counts bits that are unused at its end.
-    let mut numbers = Elements(Elements(key.get(1..)?).expect(SEQUENCE)?);
-    let modulus = numbers.expect(INTEGER)?;
-    let significant = modulus.iter().position(|byte| *byte != 0).map_or(&[][..], |at| &modulus[at..]);
-    Some(significant.len() * 8 - significant.first().map_or(0, |byte| byte.leading_zeros() as usize))
-}
-
-/// `YYMMDDHHMMSSZ`, until 2049, or with four digits for the year.
-fn time((tag, text): (u8, &[u8])) -> Option<Timestamp> {
-    let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+    let (rest, certificate) = parse_x509_certificate(der).ok()?;
+    if !rest.is_empty() {
         return None;
     }
-    let (year, rest) = match (tag, text.len()) {
-        (UTC_TIME, 12) => {
-            let year: i16 = text[..2].parse().ok()?;
-            (if year < 50 { 2000 + year } else { 1900 + year }, &text[2..])
-        }
-        (GENERALIZED_TIME, 14) => (text[..4].parse().ok()?, &text[4..]),
-        _ => return None,
+    let mut facts = Facts {
+        not_before: timestamp(certificate.validity().not_before)?,
+        not_after: timestamp(certificate.validity().not_after)?,
+        rsa_bits: rsa_bits(certificate.public_key())?,
+        subject: name(certificate.subject()),
+        issuer: name(certificate.issuer()),
+        dns_names: Vec::new(),
+        uris: Vec::new(),
+        addresses: Vec::new(),
     };
-    let part = |at: usize| rest[at..at + 2].parse::<i8>().ok();
-    let moment = DateTime::new(year, part(0)?, part(2)?, part(4)?, part(6)?, part(8)?, 0).ok()?;
-    Some(moment.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    // Twice, or damaged: nothing of it counts.
+    if let Ok(Some(names)) = certificate.subject_alternative_name() {
+        for name in &names.value.general_names {
+            match name {
+                GeneralName::DNSName(name) => facts.dns_names.push((*name).to_owned()),
+                GeneralName::URI(uri) => facts.uris.push((*uri).to_owned()),
+                GeneralName::IPAddress(octets) => facts.addresses.extend(address(octets)),
+                _ => {}
+            }
+        }
+    }
+    Some(facts)
 }
 
-/// DER elements one after the other (X.690 section 8.1).
-struct Elements<'a>(&'a [u8]);
-
-impl<'a> Elements<'a> {
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
-        let (&tag, rest) = self.0.split_first()?;
-        let (&first, rest) = rest.split_first()?;
-        let (length, rest) = match usize::from(first) {
-            short @ 0..=0x7f => (short, rest),
-            long => {
-                let (bytes, rest) = rest.split_at_checked(long & 0x7f)?;
-                if bytes.is_empty() || bytes.len() > 4 {
-                    return None;
-                }
-                (bytes.iter().fold(0, |length, byte| (length << 8) | usize::from(*byte)), rest)
-            }
-        };
-        let (contents, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some((tag, contents))
+/// SHA-256 of a certificate, lower-case hexadecimal digits.
+pub fn fingerprint(der: &[u8]) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(der) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
     }
+    text
+}
 
-    fn expect(&mut self, wanted: u8) -> Option<&'a [u8]> {
-        self.next().filter(|(tag, _)| *tag == wanted).map(|(_, contents)| contents)
+fn timestamp(time: ASN1Time) -> Option<Timestamp> {
+    Timestamp::from_second(time.timestamp()).ok()
+}
+
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    match octets.len() {
+        4 => Some(IpAddr::from(<[u8; 4]>::try_from(octets).ok()?)),
+        16 => Some(IpAddr::from(<[u8; 16]>::try_from(octets).ok()?)),
+        _ => None,
+    }
+}
+
+/// The size of an RSA key, `Some(None)` for other keys; `None` when it is damaged.
+fn rsa_bits(key: &SubjectPublicKeyInfo<'_>) -> Option<Option<usize>> {
+    /// `id-RSASSA-PSS` (RFC 8017 appendix A.2.3): the key is written as for `rsaEncryption`.
+    const PSS: &str = "1.2.840.113549.1.1.10";
+    let modulus = if key.algorithm.algorithm.to_id_string() == PSS {
+        RSAPublicKey::from_der(&key.subject_public_key.data).ok()?.1.modulus
+    } else {
+        match key.parsed() {
+            Ok(PublicKey::RSA(rsa)) => rsa.modulus,
+            Ok(_) => return Some(None),
+            Err(_) => return None,
+        }
+    };
+    let significant = modulus.iter().position(|byte| *byte != 0).map_or(&[][..], |at| &modulus[at..]);
+    Some(Some(significant.len() * 8 - significant.first().map_or(0, |byte| byte.leading_zeros() as usize)))
+}
+
+/// A distinguished name as RFC 4514 writes it.
+fn name(name: &X509Name<'_>) -> String {
+    let mut text = String::new();
+    let parts: Vec<_> = name.iter_rdn().collect();
+    for (index, part) in parts.into_iter().rev().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        for (index, attribute) in part.iter().enumerate() {
+            if index > 0 {
+                text.push('+');
+            }
+            let id = attribute.attr_type();
+            match oid2abbrev(id, oid_registry()) {
+                Ok(short) => text.push_str(short),
+                Err(_) => text.push_str(&id.to_id_string()),
+            }
+            text.push('=');
+            match attribute.as_str() {
+                Ok(value) => escape(value, &mut text),
+                // Section 2.4: the value as it is encoded.
+                Err(_) => {
+                    text.push('#');
+                    for byte in attribute.as_slice() {
+                        // Writing to a string cannot fail.
+                        let _ = write!(text, "{byte:02x}");
+                    }
+                }
+            }
+        }
+    }
+    text
+}
+
+/// RFC 4514 section 2.4; what is not printable as pairs of hexadecimal digits, so that a name cannot forge a line
+/// of a log or a header.
+fn escape(value: &str, text: &mut String) {
+    let last = value.chars().count().saturating_sub(1);
+    for (index, character) in value.chars().enumerate() {
+        match character {
+            '"' | '+' | ',' | ';' | '<' | '>' | '\\' => text.extend(['\\', character]),
+            '#' if index == 0 => text.push_str("\\#"),
+            ' ' if index == 0 || index == last => text.push_str("\\ "),
+            ' '..='~' => text.push(character),
+            _ => {
+                let mut bytes = [0; 4];
+                for byte in character.encode_utf8(&mut bytes).bytes() {
+                    let _ = write!(text, "\\{byte:02x}");
+                }
+            }
+        }
     }
 }
 
@@ -113,5 +171,18 @@ mod tests {
         for length in 0..der.len() {
             assert_eq!(read(&der[..length]), None, "{length} bytes");
         }
+    }
+
+    #[test]
+    fn names_are_written_as_rfc_4514_does_and_forge_no_line() {
+        let escaped = |value: &str| {
+            let mut text = String::new();
+            escape(value, &mut text);
+            text
+        };
+        assert_eq!(escaped("Sue, \"the\" <boss>"), "Sue\\, \\\"the\\\" \\<boss\\>");
+        assert_eq!(escaped("#1 "), "\\#1\\ ");
+        assert_eq!(escaped("a\r\nb"), "a\\0d\\0ab");
+        assert_eq!(escaped("Lučić"), "Lu\\c4\\8di\\c4\\87");
     }
 }

@@ -17,13 +17,19 @@ use super::{
     head::Framing,
     sender::Sink,
 };
-use crate::http::{BodyError, Step};
+use crate::{
+    http::{BodyError, Step},
+    tls::hello::Greeted,
+};
 
 /// Plain TCP, or TLS over it.
 pub enum Transport {
     Tcp(TcpStream),
     TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
-    TlsServer(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    TlsServer(Box<tokio_rustls::server::TlsStream<Greeted>>),
+    /// Of either side.
+    #[cfg(feature = "legacy-tls")]
+    OpenSsl(Box<crate::tls::legacy::Stream>),
 }
 
 impl Transport {
@@ -39,6 +45,8 @@ impl Transport {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
             Self::TlsClient(stream) => Pin::new(&mut **stream).poll_read(cx, into),
             Self::TlsServer(stream) => Pin::new(&mut **stream).poll_read(cx, into),
+            #[cfg(feature = "legacy-tls")]
+            Self::OpenSsl(stream) => stream.poll_read(cx, into),
         }
     }
 
@@ -47,6 +55,8 @@ impl Transport {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::TlsClient(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
             Self::TlsServer(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            #[cfg(feature = "legacy-tls")]
+            Self::OpenSsl(stream) => stream.poll_shutdown(cx),
         }
     }
 
@@ -55,7 +65,9 @@ impl Transport {
         let stream = match self {
             Self::Tcp(stream) => stream,
             Self::TlsClient(stream) => stream.get_ref().0,
-            Self::TlsServer(stream) => stream.get_ref().0,
+            Self::TlsServer(stream) => stream.get_ref().0.socket(),
+            #[cfg(feature = "legacy-tls")]
+            Self::OpenSsl(stream) => stream.socket(),
         };
         // If the socket refuses, it is gone already.
         let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
@@ -71,8 +83,13 @@ impl Transport {
             }
             Self::TlsServer(stream) => {
                 let (stream, session) = stream.get_mut();
-                (&*stream, Some(session.process_new_packets()))
+                if stream.has_more() {
+                    return Poll::Ready(());
+                }
+                (stream.socket(), Some(session.process_new_packets()))
             }
+            #[cfg(feature = "legacy-tls")]
+            Self::OpenSsl(stream) => return stream.poll_readable(cx),
         };
         // What was decrypted with an earlier record announces itself on no socket.
         if state.is_some_and(|state| !state.is_ok_and(|state| state.plaintext_bytes_to_read() == 0)) {
@@ -89,6 +106,8 @@ impl Sink for Transport {
             (Self::Tcp(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
             (Self::TlsClient(stream), parts) => Pin::new(&mut **stream).poll_write_vectored(cx, parts),
             (Self::TlsServer(stream), parts) => Pin::new(&mut **stream).poll_write_vectored(cx, parts),
+            #[cfg(feature = "legacy-tls")]
+            (Self::OpenSsl(stream), parts) => stream.poll_write(cx, parts),
         }
     }
 
@@ -97,6 +116,8 @@ impl Sink for Transport {
             Self::Tcp(_) => Poll::Ready(Ok(())),
             Self::TlsClient(stream) => Pin::new(&mut **stream).poll_flush(cx),
             Self::TlsServer(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            #[cfg(feature = "legacy-tls")]
+            Self::OpenSsl(stream) => stream.poll_flush(cx),
         }
     }
 }

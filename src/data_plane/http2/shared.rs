@@ -23,13 +23,13 @@ use super::{
 };
 use crate::{
     data_plane::{
-        connect::{ConnectError, connect},
-        http1::wire::ReadBuffer,
-        pool::{AcquireError, Waiting},
+        connect::ConnectError,
+        http1::wire::{ReadBuffer, Transport},
+        pool::{AcquireError, Connection, Pool, Waiting},
         timers::{Timer, Timers, Watch},
         worker::Worker,
     },
-    snapshot::{EngineSettings, Permit, UpstreamPlan, line::Grant},
+    snapshot::{EngineSettings, Permit, Speaks, UpstreamPlan, line::Grant},
 };
 
 /// Connections of one worker to one upstream. A second one is opened when the first has no room for
@@ -112,17 +112,23 @@ impl SharedConnection {
 }
 
 impl SharedConnections {
-    /// A place for one stream that none is at hand for: on a new connection, else on the next that has room.
+    /// A place for one stream that none is at hand for: on a new connection, else on the next that has room. `None`:
+    /// the upstream has chosen HTTP/1.1, with a connection that another request made.
     ///
     /// # Errors
     /// [`AcquireError`]. Waiting has no limit of its own: the caller's deadline ends it.
     pub async fn acquire(
         self: &Rc<Self>,
+        pool: &Rc<Pool>,
         plan: &Arc<UpstreamPlan>,
         worker: &Worker,
         engine: &EngineSettings,
         request_id: &str,
-    ) -> Result<Slot, AcquireError> {
+    ) -> Result<Option<Connection>, AcquireError> {
+        let open = async |permit: Permit| {
+            let _connecting = Connecting::begin(self);
+            pool.open(plan, worker, engine, permit, request_id).await.map(Some)
+        };
         let mut waiting: Option<Waiting> = None;
         let _here = Here::begin(self);
         loop {
@@ -130,12 +136,15 @@ impl SharedConnections {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             if let Some(slot) = self.at_hand(plan) {
-                return Ok(slot);
+                return Ok(Some(Connection::Http2(slot)));
+            }
+            if pool.speaks() == Speaks::Http1 {
+                return Ok(None);
             }
             let opens = self.may_open();
             let Some(in_line) = &mut waiting else {
                 if opens && let Some(permit) = plan.gauges.line.permit(plan.limits.connections_max) {
-                    return self.connect(plan, worker, engine, permit, request_id).await;
+                    return open(permit).await;
                 }
                 waiting = Some(Waiting::begin(plan, worker, self.id(), opens)?);
                 continue;
@@ -146,7 +155,7 @@ impl SharedConnections {
                 grant = in_line.place.granted() => {
                     waiting = None;
                     if let Grant::Permit(permit) = grant && self.may_open() {
-                        return self.connect(plan, worker, engine, permit, request_id).await;
+                        return open(permit).await;
                     }
                 }
             }
@@ -175,27 +184,23 @@ impl SharedConnections {
         Slot { connection: Rc::clone(connection), home: Rc::clone(self) }
     }
 
-    async fn connect(
+    /// Speaks HTTP/2 on a new connection, and takes the first place on it.
+    ///
+    /// # Errors
+    /// [`ConnectError::Refused`] when it has closed already.
+    pub async fn begin(
         self: &Rc<Self>,
+        transport: Transport,
         plan: &Arc<UpstreamPlan>,
         worker: &Worker,
         engine: &EngineSettings,
         permit: Permit,
-        request_id: &str,
-    ) -> Result<Slot, AcquireError> {
-        let _connecting = Connecting::begin(self);
-        plan.metrics.connect_attempt();
-        let failed = |error: ConnectError| {
-            plan.metrics.connect_failed(error.into());
-            AcquireError::Connect(error)
-        };
-        let transport = connect(plan, &worker.resolver, engine.connect_timeout, request_id);
-        let transport = transport.await.map_err(failed)?;
+    ) -> Result<Slot, ConnectError> {
         let meter = Rc::new(Meter::of_server());
         let watch = worker.timers.watch();
         let io = Io::new(transport, ReadBuffer::default(), Rc::clone(&meter), Rc::clone(&watch));
         let handshake = builder(engine).handshake(io).await;
-        let (requests, connection) = handshake.map_err(|_| failed(ConnectError::Refused))?;
+        let (requests, connection) = handshake.map_err(|_| ConnectError::Refused)?;
         let shared = Rc::new(SharedConnection {
             opened_for: Arc::clone(plan),
             requests,

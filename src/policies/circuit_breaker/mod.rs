@@ -44,6 +44,6 @@ impl PolicyDefinition for CircuitBreaker {
             requests_max: thresholds.max_requests,
             retries_max: thresholds.max_retries,
         };
-        Ok(Built::Upstream(UpstreamSettings { idle_timeout: None, limits: Some(limits) }))
+        Ok(Built::Upstream(UpstreamSettings { limits: Some(limits), ..UpstreamSettings::default() }))
     }
 }

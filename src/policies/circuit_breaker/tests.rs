@@ -6,7 +6,10 @@ use crate::policy::{
 
 fn limits(config: &str) -> CircuitLimits {
     match build::<CircuitBreaker>(config) {
-        (Some(Built::Upstream(UpstreamSettings { idle_timeout: None, limits: Some(limits) })), problems) => {
+        (
+            Some(Built::Upstream(UpstreamSettings { idle_timeout: None, limits: Some(limits), tls: None })),
+            problems,
+        ) => {
             assert_eq!(problems, [""; 0]);
             limits
         }

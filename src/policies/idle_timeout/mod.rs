@@ -23,6 +23,9 @@ impl PolicyDefinition for IdleTimeout {
     type Config = Config;
 
     fn build(config: Config, _: &PolicyServices) -> Result<Built, Vec<ConfigProblem>> {
-        Ok(Built::Upstream(UpstreamSettings { idle_timeout: Some(config.timeout.0), limits: None }))
+        Ok(Built::Upstream(UpstreamSettings {
+            idle_timeout: Some(config.timeout.0),
+            ..UpstreamSettings::default()
+        }))
     }
 }

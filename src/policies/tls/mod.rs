@@ -10,7 +10,10 @@ use jiff::Timestamp;
 
 use crate::{
     policy::{Built, Category, ConfigProblem, Direction, PolicyDefinition, PolicyServices},
-    tls::{Findings, Inbound, Versions, alpn, ciphers, identity::Identity, trust::ClientCertificates},
+    tls::{
+        Certificate, Findings, Inbound, Negotiable, choice::Choice, identity::Identity,
+        trust::ClientCertificates,
+    },
 };
 pub use config::Config;
 
@@ -37,11 +40,34 @@ impl PolicyDefinition for Tls {
 }
 
 fn read(config: &Config, now: Timestamp, findings: &mut Findings) -> Option<Inbound> {
-    let versions = findings.keep(Versions::new(config.minversion, config.maxversion));
-    let suites = versions.map(|versions| ciphers::select(&config.ciphers, versions, findings));
-    let alpn = alpn::inbound(&config.alpn, findings);
-    let identity = Identity::read(&config.certificate, now, findings);
-    let clients =
-        ClientCertificates::read(config.trusted_ca.as_deref(), config.require_client_certificate, findings);
-    Some(Inbound::new(versions?, suites?, alpn, identity?, clients))
+    let Config { minversion, maxversion, ciphers, alpn, .. } = config;
+    let negotiable = Negotiable::read(*minversion, *maxversion, ciphers, alpn, findings);
+    let certificates = certificates(config, now, findings);
+    let clients = ClientCertificates::read(
+        config.trusted_ca.as_deref(),
+        config.crl.as_deref(),
+        config.require_client_certificate,
+        findings,
+    );
+    Some(Inbound::new(negotiable?, certificates?, clients))
+}
+
+fn certificates(config: &Config, now: Timestamp, findings: &mut Findings) -> Option<Choice> {
+    let mut read = |certificate: &Certificate, field: &str| {
+        let mut of_this = Findings::default();
+        let identity = Identity::read(certificate, now, &mut of_this);
+        findings.adopt(field, of_this);
+        identity
+    };
+    let default = read(&config.certificate, "certificate");
+    let named = config.certificates.iter().enumerate().map(|(index, named)| {
+        let field = format!("certificates[{index}]");
+        (read(&named.certificate, &format!("{field}.certificate")), &named.hosts, field)
+    });
+    let named: Vec<_> = named.collect();
+    let mut choice = Choice::new(default?);
+    for (identity, hosts, field) in named {
+        choice.add(identity?, hosts, &field, findings);
+    }
+    Some(choice)
 }

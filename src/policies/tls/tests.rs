@@ -6,6 +6,7 @@ use crate::{
     document::{Limits, SourceFile, parse},
     policies::catalog,
     policy::definition::PolicyBuild,
+    tls::{Backend, Protocol, ciphers},
 };
 
 macro_rules! fixture {
@@ -57,7 +58,7 @@ fn refused(made: PolicyBuild) -> Vec<String> {
 
 fn suites(inbound: &Inbound) -> Vec<String> {
     let context = inbound.context(None).unwrap();
-    let suites = &context.config.crypto_provider().cipher_suites;
+    let suites = &context.rustls().unwrap().crypto_provider().cipher_suites;
     suites.iter().map(|suite| format!("{:?}", suite.suite())).collect()
 }
 
@@ -141,17 +142,17 @@ fn require_client_certificate_needs_trusted_ca() {
 }
 
 #[test]
-fn alpn_offers_what_is_spoken_in_the_order_written() {
+fn alpn_offers_what_is_listed_in_the_order_written() {
     let offered = |lines: &str| {
         let (inbound, warnings) = built(lines);
-        (inbound.context(None).unwrap().config.alpn_protocols.clone(), warnings)
+        assert!(warnings.is_empty(), "{warnings:?}");
+        inbound.context(None).unwrap().rustls().unwrap().alpn_protocols.clone()
     };
-    let spoken: Vec<Vec<u8>> = alpn::SPOKEN_INBOUND.iter().map(|name| name.as_bytes().to_vec()).collect();
-    assert_eq!(offered("").0.len(), spoken.len());
-    assert_eq!(offered("alpn: [http/1.1]"), (vec![b"http/1.1".to_vec()], vec![]));
-    let (both, warnings) = offered("alpn: [http/1.1, h2]");
-    assert_eq!(both.first().map(Vec::as_slice), Some(&b"http/1.1"[..]));
-    assert_eq!(warnings.is_empty(), alpn::SPOKEN_INBOUND.contains(&"h2"), "{warnings:?}");
+    let (h2, http1) = (b"h2".to_vec(), b"http/1.1".to_vec());
+    assert_eq!(offered(""), [h2.clone(), http1.clone()]);
+    assert_eq!(offered("alpn: []"), [h2.clone(), http1.clone()]);
+    assert_eq!(offered("alpn: [http/1.1]"), std::slice::from_ref(&http1));
+    assert_eq!(offered("alpn: [http/1.1, h2]"), [http1, h2]);
     let errors = refused(build("alpn: [http/1.1, htp/1.1]"));
     assert!(errors[0].starts_with("1:18 unknown protocol `htp/1.1` (did you mean `http/1.1`?"), "{errors:?}");
 }
@@ -188,18 +189,33 @@ fn listed_suites_replace_the_defaults_of_1_2_and_never_those_of_1_3() {
     assert_eq!(suites(&built("ciphers: [TLS_AES_256_GCM_SHA384]").0), suites(&built("ciphers: []").0));
 }
 
+fn legacy() -> Vec<&'static str> {
+    let legacy = ciphers::TABLE.iter().filter(|cipher| matches!(cipher.served, ciphers::Served::Legacy));
+    legacy.map(|cipher| cipher.name).collect()
+}
+
+#[cfg(feature = "legacy-tls")]
 #[test]
-fn every_suite_that_rustls_lacks_is_not_supported_yet_within_the_versions() {
-    let not_yet: Vec<&str> = ciphers::TABLE
-        .iter()
-        .map(|cipher| cipher.name)
-        .filter(|name| name.contains("CBC") || name.starts_with("TLS_RSA"))
-        .filter(|name| !name.contains("PSK"))
-        .collect();
-    assert_eq!(not_yet.len(), 9);
-    for name in not_yet {
+fn a_suite_that_rustls_lacks_is_served_by_openssl_with_a_warning_within_the_versions() {
+    assert_eq!(legacy().len(), 9);
+    for name in legacy() {
+        let (inbound, warnings) = built(&format!("ciphers: [{name}]"));
+        assert_eq!(inbound.backend(), Backend::OpenSsl);
+        assert!(inbound.context(None).is_ok());
+        assert_eq!(warnings, [format!("`{name}` is weak")]);
+        let (inbound, warnings) = built(&format!("minversion: 1.3\nciphers: [{name}]"));
+        assert!(warnings.is_empty(), "{warnings:?}");
+        assert_eq!(suites(&inbound), OF_1_3);
+    }
+}
+
+#[cfg(not(feature = "legacy-tls"))]
+#[test]
+fn without_legacy_tls_a_suite_that_rustls_lacks_is_refused_with_the_reason() {
+    assert_eq!(legacy().len(), 9);
+    for name in legacy() {
         let errors = refused(build(&format!("ciphers: [{name}]")));
-        assert!(errors[0].starts_with(&format!("1:11 `{name}` is not supported yet")), "{errors:?}");
+        assert!(errors[0].contains("it is without `legacy-tls`"), "{errors:?}");
         assert_eq!(suites(&built(&format!("minversion: 1.3\nciphers: [{name}]")).0), OF_1_3);
     }
 }
@@ -222,10 +238,44 @@ fn tls_1_1_without_a_suite_of_it_is_allowed_and_never_negotiated() {
     assert_eq!(warnings, ["TLS 1.1 is never negotiated: no suite of it is listed"]);
     assert_eq!(suites(&inbound), suites(&built("").0));
     assert!(refused(build("minversion: 1.1\nmaxversion: 1.1"))[0].contains("no suite can be negotiated"));
-    assert!(
-        refused(build("minversion: 1.1\nciphers: [TLS_RSA_WITH_AES_128_CBC_SHA]"))[0]
-            .contains("not supported yet")
+}
+
+#[cfg(feature = "legacy-tls")]
+#[test]
+fn tls_1_1_is_allowed_with_a_suite_of_it_and_warned_of() {
+    let (inbound, warnings) = built("minversion: 1.1\nciphers: [TLS_RSA_WITH_AES_128_CBC_SHA]");
+    assert_eq!(
+        warnings,
+        ["`TLS_RSA_WITH_AES_128_CBC_SHA` is weak", "TLS 1.1 is weak: it is deprecated (RFC 8996)"]
     );
+    assert_eq!(inbound.backend(), Backend::OpenSsl);
+    // A range without HTTP/2 offers none.
+    let old = "minversion: 1.1\nmaxversion: 1.1\nciphers: [TLS_RSA_WITH_AES_128_CBC_SHA]";
+    assert_eq!(built(old).0.negotiable.alpn, [Protocol::Http11]);
+    assert!(refused(build(&format!("{old}\nalpn: [h2]")))[0].contains("`h2` needs TLS 1.2"));
+}
+
+#[test]
+fn a_port_may_have_more_certificates_for_other_names() {
+    let more = |hosts: &str| {
+        let other = certificate(RSA).lines().map(|line| format!("    {line}\n")).collect::<String>();
+        format!("certificates:\n  -{hosts}\n{}", &other)
+    };
+    let (inbound, warnings) = built(&more(" hosts: [b.example.com, \"*.Example.org\"]"));
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let choice = &inbound.certificates;
+    for (name, index) in [
+        (None, 0),
+        (Some("a.example.com"), 0),
+        (Some("B.example.com"), 1),
+        (Some("x.example.org"), 1),
+        (Some("example.org"), 0),
+        (Some("x.y.example.org"), 0),
+    ] {
+        assert_eq!(choice.index(name), index, "{name:?}");
+    }
+    let errors = refused(build(&more(" hosts: [\"*\"]")));
+    assert!(errors[0].contains("`*` is not a host name"), "{errors:?}");
 }
 
 #[test]
@@ -250,9 +300,12 @@ fn sessions_go_on_in_the_next_context_unless_trust_changed() {
     let first = plain.context(None).unwrap();
     let second = other_suites.context(Some(&first)).unwrap();
     let third = trusting.context(Some(&second)).unwrap();
-    assert!(Arc::ptr_eq(&first.config.ticketer, &second.config.ticketer));
-    assert!(!Arc::ptr_eq(&second.config.ticketer, &third.config.ticketer));
-    assert!(!Arc::ptr_eq(&second.config.session_storage, &third.config.session_storage));
+    assert!(Arc::ptr_eq(&first.rustls().unwrap().ticketer, &second.rustls().unwrap().ticketer));
+    assert!(!Arc::ptr_eq(&second.rustls().unwrap().ticketer, &third.rustls().unwrap().ticketer));
+    assert!(!Arc::ptr_eq(
+        &second.rustls().unwrap().session_storage,
+        &third.rustls().unwrap().session_storage
+    ));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! One TLS context for each port that a `tls` policy reaches (configuration reference 6.2).
+//! TLS contexts: of services (configuration reference 6.3), and one for each port that a `tls` policy reaches (6.2).
 //!
 //! No port that is to have TLS is opened in plain text: without a context that can be built, now or
 //! before, it stays closed (decision 12).
@@ -8,11 +8,14 @@ use std::{
     sync::Arc,
 };
 
+use rustls::pki_types::ServerName;
+
 use super::{Compiler, KeptBuilt, Run};
 use crate::{
     base::{Diagnostic, ResourceName},
-    resources::{ResolvedModel, TlsBinding},
-    tls::{Inbound, InboundContext},
+    resources::{BoundPolicy, ResolvedModel, Service, ServiceAddress, ServiceScheme, TlsBinding},
+    snapshot::upstream::UpstreamTls,
+    tls::{Inbound, InboundContext, Outbound, Protocol},
 };
 
 /// What ports are to have TLS, and what came of it.
@@ -45,6 +48,43 @@ pub(super) struct KeptContext {
 type Candidate<'m> = (&'m TlsBinding, Option<Arc<Inbound>>);
 
 impl Compiler {
+    /// TLS towards a service: as its policy says, else the default of an `https://` address; `None` for plain text.
+    pub(super) fn upstream_tls(
+        &self,
+        service: &Service,
+        bound: Option<(&BoundPolicy, Arc<Outbound>)>,
+        run: &mut Run<'_>,
+    ) -> Result<Option<UpstreamTls>, String> {
+        let ServiceAddress { scheme, host, .. } = &service.address;
+        let described = match (scheme, bound) {
+            (ServiceScheme::Http | ServiceScheme::H2, None) => return Ok(None),
+            (ServiceScheme::Https, None) => (self.tls_default)()?,
+            (ServiceScheme::Https, Some((_, described))) => described,
+            (ServiceScheme::H2, Some((_, described))) => Arc::new(described.speaking(vec![Protocol::H2])),
+            (ServiceScheme::Http, Some((policy, described))) => {
+                run.diagnostics.push(
+                    Diagnostic::warning(format!(
+                        "the Service {} is called over TLS although its address says `http://`",
+                        service.name
+                    ))
+                    .about(&policy.subject)
+                    .at(policy.location.clone())
+                    .help("write `https://` as its address, or remove the `tls-outbound` policy"),
+                );
+                described
+            }
+        };
+        let name = ServerName::try_from(host.clone())
+            .map_err(|_| format!("`{host}` cannot be a name in a certificate"))?;
+        let known = run.outbound.get(&described.digest).or_else(|| self.outbound.get(&described.digest));
+        let context = match known {
+            Some(context) => Arc::clone(context),
+            None => Arc::new(described.context().map_err(|error| error.to_string())?),
+        };
+        run.outbound.insert(described.digest, Arc::clone(&context));
+        Ok(Some(UpstreamTls { context, name }))
+    }
+
     pub(super) fn port_tls(&self, model: &ResolvedModel, run: &mut Run<'_>) -> PortTls {
         // State of policies is kept by target and binding; of these the port is the target.
         let port_target = ResourceName::new("", "port");

@@ -1,0 +1,157 @@
+//! Contexts with suites or versions that rustls leaves out on purpose, by OpenSSL built from source (feature
+//! `legacy-tls`; docs/decisions/0007).
+//!
+//! OpenSSL makes the handshakes, nothing else: which certificates are accepted is decided by [`super::verify`], as
+//! for rustls, from within its callback; it has no trust store of its own. Security level 0 lets TLS 1.1 pass; what
+//! that level would forbid is bounded by the list of suites and by the checks of keys.
+
+mod client;
+mod server;
+mod stream;
+
+use std::sync::{Arc, OnceLock};
+
+use openssl::{
+    error::ErrorStack,
+    pkey::PKey,
+    ssl::{SslContextBuilder, SslMethod, SslMode, SslOptions, SslVersion},
+    x509::{X509, X509StoreContextRef},
+};
+use rustls::{Error, pki_types::CertificateDer};
+
+use super::{Failure, Negotiable, Reason, Version, identity::Identity};
+pub use client::Client;
+pub use server::Server;
+pub use stream::Stream;
+
+/// What a builder of contexts fails with; the checks before leave nothing of it.
+fn internal(error: ErrorStack) -> Error {
+    Error::General(error.to_string())
+}
+
+/// What both sides have in common.
+fn builder(method: SslMethod, negotiable: &Negotiable) -> Result<SslContextBuilder, ErrorStack> {
+    let mut builder = SslContextBuilder::new(method)?;
+    builder.set_security_level(0);
+    builder.set_min_proto_version(Some(version(negotiable.versions.min)))?;
+    builder.set_max_proto_version(Some(version(negotiable.versions.max)))?;
+    let (of_1_3, others): (Vec<_>, Vec<_>) =
+        negotiable.suites.iter().partition(|cipher| cipher.lowest == Version::V1_3);
+    let names =
+        |of: &[&super::ciphers::Cipher]| of.iter().map(|cipher| cipher.name).collect::<Vec<_>>().join(":");
+    // An empty list is refused; the versions keep these out then.
+    if !of_1_3.is_empty() {
+        builder.set_ciphersuites(&names(&of_1_3))?;
+    }
+    builder.set_cipher_list(&names(&others))?;
+    builder.set_groups_list("X25519MLKEM768:X25519:P-256:P-384")?;
+    builder.set_options(
+        SslOptions::CIPHER_SERVER_PREFERENCE
+            | SslOptions::NO_COMPRESSION
+            | SslOptions::NO_RENEGOTIATION
+            | SslOptions::NO_SESSION_RESUMPTION_ON_RENEGOTIATION,
+    );
+    builder.set_mode(SslMode::RELEASE_BUFFERS | SslMode::NO_AUTO_CHAIN);
+    Ok(builder)
+}
+
+fn version(version: Version) -> SslVersion {
+    match version {
+        Version::V1_1 => SslVersion::TLS1_1,
+        Version::V1_2 => SslVersion::TLS1_2,
+        Version::V1_3 => SslVersion::TLS1_3,
+    }
+}
+
+fn present(builder: &mut SslContextBuilder, identity: &Identity) -> Result<(), ErrorStack> {
+    let mut chain = identity.certified.cert.iter();
+    if let Some(own) = chain.next() {
+        builder.set_certificate(&*X509::from_der(own)?)?;
+    }
+    for certificate in chain {
+        builder.add_extra_chain_cert(X509::from_der(certificate)?)?;
+    }
+    builder.set_private_key(&*PKey::private_key_from_der(identity.key.secret_der())?)
+}
+
+/// What a verifier has said of the peer's certificate.
+type Verdict = Arc<OnceLock<Result<(), Failure>>>;
+
+/// Asks `verify` about the peer's chain, its own certificate first; the answer stays in `verdict`. OpenSSL calls this
+/// for each of its own findings, which do not count, and with a clean result at the end of the chain.
+fn judge(
+    clean: bool,
+    found: &X509StoreContextRef,
+    verdict: &Verdict,
+    verify: impl FnOnce(&CertificateDer<'_>, &[CertificateDer<'_>]) -> Result<(), Error>,
+) -> bool {
+    if !clean || found.error_depth() != 0 {
+        return true;
+    }
+    let chain: Option<Vec<CertificateDer<'static>>> = found.chain().and_then(|chain| {
+        chain.iter().map(|certificate| certificate.to_der().ok().map(CertificateDer::from)).collect()
+    });
+    let judged = match chain.as_deref() {
+        Some([own, others @ ..]) => verify(own, others).map_err(|error| Failure::of_rustls(&error)),
+        _ => Err(Failure::new(Reason::CertificateRefused, "the certificate is malformed")),
+    };
+    let accepted = judged.is_ok();
+    verdict.set(judged).is_ok() && accepted
+}
+
+/// What OpenSSL says of a handshake that failed.
+fn explain(error: openssl::ssl::Error, verdict: Option<&Verdict>) -> Failure {
+    if let Some(Err(failure)) = verdict.and_then(|verdict| verdict.get()) {
+        return failure.clone();
+    }
+    let Some(stack) = error.ssl_error() else {
+        let detail =
+            error.io_error().map_or_else(|| "the peer closed the connection".to_owned(), ToString::to_string);
+        return Failure::new(Reason::Closed, detail);
+    };
+    let text = stack.errors().iter().rev().find_map(|error| error.reason()).unwrap_or("unknown");
+    let has = |part: &str| text.contains(part);
+    let reason = if has("unexpected eof") {
+        Reason::Closed
+    } else if has(" alert ") {
+        Reason::RefusedByPeer
+    } else if has("no shared cipher") || has("no suitable") || has("wrong cipher") || has("no shared group") {
+        Reason::NoCommonCipher
+    } else if has("unsupported protocol") || has("version too low") || has("inappropriate fallback") {
+        Reason::NoCommonVersion
+    } else if has("did not return a certificate") {
+        Reason::CertificateMissing
+    } else if has("no application protocol") {
+        Reason::NoCommonProtocol
+    } else if has("certificate verify failed") {
+        Reason::CertificateRefused
+    } else if has("internal error") || has("malloc") {
+        Reason::Unexpected
+    } else {
+        Reason::Malformed
+    };
+    Failure::new(reason, text)
+}
+
+/// Whether everything of the reference's table was compiled in: 3DES is there only with `weak-crypto`.
+///
+/// # Errors
+/// Names the first suite that is missing.
+pub fn self_check() -> Result<(), String> {
+    for cipher in super::ciphers::TABLE.iter().filter(|cipher| cipher.highest < Version::V1_3) {
+        let mut builder = SslContextBuilder::new(SslMethod::tls()).map_err(|error| error.to_string())?;
+        builder.set_security_level(0);
+        builder
+            .set_cipher_list(cipher.name)
+            .map_err(|_| format!("OpenSSL was built without {}", cipher.name))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_suite_of_the_table_is_compiled_in() {
+        super::self_check().unwrap();
+    }
+}

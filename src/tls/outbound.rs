@@ -1,0 +1,160 @@
+//! The context of a service: the client's side of handshakes.
+
+use std::{fmt, sync::Arc};
+
+use rustls::{
+    ClientConfig, Error,
+    client::ResolvesClientCert,
+    pki_types::ServerName,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::{Backend, Failure, Negotiable, Protocol, Reason, identity::Identity, trust::ServerTrust};
+use crate::base::Digest;
+
+/// A checked description of the TLS towards a service.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    pub negotiable: Negotiable,
+    pub trust: ServerTrust,
+    /// For servers that ask for it.
+    pub identity: Option<Identity>,
+    /// Equal digests: connections made with the one may be used for the other.
+    pub digest: Digest,
+}
+
+/// What handshakes with a service use.
+pub struct OutboundContext {
+    made: Made,
+    /// Of the description.
+    pub digest: Digest,
+    /// Whether a server may choose HTTP/2, and HTTP/1.1.
+    pub alpn: Vec<Protocol>,
+}
+
+enum Made {
+    Rustls(Arc<ClientConfig>),
+    #[cfg(feature = "legacy-tls")]
+    OpenSsl(super::legacy::Client),
+}
+
+/// A connection with a server.
+pub struct Connected {
+    pub stream: ClientStream,
+    /// What the server has chosen; `None` where it does not know of ALPN.
+    pub protocol: Option<Protocol>,
+}
+
+pub enum ClientStream {
+    Rustls(Box<TlsStream<TcpStream>>),
+    #[cfg(feature = "legacy-tls")]
+    OpenSsl(Box<super::legacy::Stream>),
+}
+
+impl Outbound {
+    pub fn new(negotiable: Negotiable, trust: ServerTrust, identity: Option<Identity>) -> Self {
+        let identity_digest = identity.as_ref().map_or(Digest::of("none"), |identity| identity.digest);
+        let digest = Digest::builder()
+            .part(negotiable.digest().to_string())
+            .part(trust.digest().to_string())
+            .part(identity_digest.to_string())
+            .finish();
+        Self { negotiable, trust, identity, digest }
+    }
+
+    /// The same with other protocols.
+    #[must_use]
+    pub fn speaking(&self, alpn: Vec<Protocol>) -> Self {
+        let negotiable = Negotiable { alpn, ..self.negotiable.clone() };
+        Self::new(negotiable, self.trust.clone(), self.identity.clone())
+    }
+
+    pub fn backend(&self) -> Backend {
+        self.negotiable.suites.backend()
+    }
+
+    /// The context.
+    ///
+    /// # Errors
+    /// Of the backend; the checks before leave none.
+    pub fn context(&self) -> Result<OutboundContext, Error> {
+        let made = match self.backend() {
+            Backend::Rustls => Made::Rustls(Arc::new(self.of_rustls()?)),
+            #[cfg(feature = "legacy-tls")]
+            Backend::OpenSsl => Made::OpenSsl(super::legacy::Client::new(self)?),
+            #[cfg(not(feature = "legacy-tls"))]
+            Backend::OpenSsl => return Err(Error::General("this build is without `legacy-tls`".to_owned())),
+        };
+        Ok(OutboundContext { made, digest: self.digest, alpn: self.negotiable.alpn.clone() })
+    }
+
+    fn of_rustls(&self) -> Result<ClientConfig, Error> {
+        let (provider, versions) = self.negotiable.of_rustls();
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&versions)?
+            .dangerous()
+            .with_custom_certificate_verifier(self.trust.verifier()?);
+        let mut config = match &self.identity {
+            Some(identity) => builder.with_client_cert_resolver(presenting(&identity.certified)),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = self.negotiable.alpn_of_rustls();
+        Ok(config)
+    }
+}
+
+fn presenting(certified: &CertifiedKey) -> Arc<dyn ResolvesClientCert> {
+    Arc::new(SingleCertAndKey::from(certified.clone()))
+}
+
+impl OutboundContext {
+    /// Secures a connection to the server of this name, which is sent (not if it is an address) and checked.
+    ///
+    /// # Errors
+    /// [`Failure`]. The deadline is the caller's.
+    pub async fn connect(&self, name: &ServerName<'static>, socket: TcpStream) -> Result<Connected, Failure> {
+        match &self.made {
+            Made::Rustls(config) => {
+                let connected = TlsConnector::from(Arc::clone(config)).connect(name.clone(), socket).await;
+                let stream = connected.map_err(|error| Failure::of_io(&error))?;
+                let protocol = stream.get_ref().1.alpn_protocol().and_then(Protocol::of);
+                Ok(Connected { stream: ClientStream::Rustls(Box::new(stream)), protocol })
+            }
+            #[cfg(feature = "legacy-tls")]
+            Made::OpenSsl(client) => client.connect(name, socket).await,
+        }
+        .and_then(|connected| self.check_protocol(connected))
+    }
+
+    /// HTTP/2 is spoken only where it was chosen; where nothing else was offered, it must have been.
+    fn check_protocol(&self, connected: Connected) -> Result<Connected, Failure> {
+        let agreed = match connected.protocol {
+            Some(chosen) => self.alpn.contains(&chosen),
+            None => self.alpn.contains(&Protocol::Http11),
+        };
+        match agreed {
+            true => Ok(connected),
+            false => {
+                Err(Failure::new(Reason::NoCommonProtocol, "the server speaks none of the protocols offered"))
+            }
+        }
+    }
+
+    /// What rustls uses, for tests.
+    #[cfg(test)]
+    pub fn rustls(&self) -> Option<&Arc<ClientConfig>> {
+        match &self.made {
+            Made::Rustls(config) => Some(config),
+            #[cfg(feature = "legacy-tls")]
+            Made::OpenSsl(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for OutboundContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboundContext").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
