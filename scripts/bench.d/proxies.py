@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import machine
 
@@ -19,6 +20,17 @@ class Setup:
     base_paths: tuple = ("/",)  # one API each
     policies: bool = False
     connections: int = 4096
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a proxy runs, and what it finds there."""
+
+    directory: Path  # its own
+    port: int
+    upstream: int  # the port of what it forwards to
+    plain: bool  # peers add no header
+    binary: str  # of Portcullis
 
 
 NGINX = """
@@ -49,21 +61,21 @@ def nginx_words(directory, name):
     }
 
 
-def nginx(setup, directory, port, upstream, plain, _binary):
+def nginx(setup, place):
     module, scheme = ("grpc", "grpc") if setup.h2_out else ("proxy", "http")
     passing = [] if setup.h2_out else ["proxy_http_version 1.1;", 'proxy_set_header Connection "";']
     if setup.tunnels:
         passing[1] = 'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; proxy_read_timeout 1h;'
     values = ("$proxy_add_x_forwarded_for", "$scheme", "$request_id")
-    headers = [] if plain else [f"{module}_set_header {name} {value};" for name, value in zip(FORWARDED, values)]
-    config = directory / "nginx.conf"
+    headers = [] if place.plain else [f"{module}_set_header {name} {value};" for name, value in zip(FORWARDED, values)]
+    config = place.directory / "nginx.conf"
     config.write_text(NGINX.format(
-        port=port, upstream=upstream, connections=setup.connections, h2="http2" if setup.h2_in else "",
+        port=place.port, upstream=place.upstream, connections=setup.connections, h2="http2" if setup.h2_in else "",
         passing=" ".join(passing), headers=" ".join(headers),
         locations="\n    ".join(f"location {base} {{ {module}_pass {scheme}://behind; }}" for base in setup.base_paths),
-        **nginx_words(directory, "nginx"),
+        **nginx_words(place.directory, "nginx"),
     ))
-    return [machine.tool("nginx"), "-e", str(directory / "nginx.log"), "-p", str(directory), "-c", str(config)]
+    return [machine.tool("nginx"), "-e", str(place.directory / "nginx.log"), "-p", str(place.directory), "-c", str(config)]
 
 
 HAPROXY = """
@@ -92,21 +104,22 @@ HAPROXY_HEADERS = """  option forwardfor
   unique-id-header x-request-id"""
 
 
-def haproxy(setup, directory, port, upstream, plain, _binary):
+def haproxy(setup, place):
     choose = "default_backend behind"
     if len(setup.base_paths) > 1:
-        table = directory / "base-paths.map"
+        table = place.directory / "base-paths.map"
         table.write_text("".join(f"{base} behind\n" for base in setup.base_paths))
         choose = f"use_backend %[path,map_beg({table})]"
-    config = directory / "haproxy.cfg"
+    config = place.directory / "haproxy.cfg"
     config.write_text(HAPROXY.format(
-        port=port, upstream=upstream, connections=setup.connections, headers="" if plain else HAPROXY_HEADERS, choose=choose,
+        port=place.port, upstream=place.upstream, connections=setup.connections, choose=choose,
+        headers="" if place.plain else HAPROXY_HEADERS,
         h2_in="proto h2" if setup.h2_in else "", h2_out="proto h2" if setup.h2_out else "",
     ))
     return [machine.tool("haproxy"), "-db", "-f", str(config)]
 
 
-def envoy(setup, directory, port, upstream, plain, _binary):
+def envoy(setup, place):
     """Router only. Envoy adds x-forwarded-proto and x-request-id unasked."""
     address = lambda number: {"socket_address": {"address": "127.0.0.1", "port_value": number}}
     typed = lambda name, **fields: {"@type": f"type.googleapis.com/envoy.extensions.{name}", **fields}
@@ -115,16 +128,16 @@ def envoy(setup, directory, port, upstream, plain, _binary):
         "filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="bench",
         codec_type="HTTP2" if setup.h2_in else "HTTP1",
-        use_remote_address=not plain,
-        generate_request_id=not plain,
+        use_remote_address=not place.plain,
+        generate_request_id=not place.plain,
         upgrade_configs=[{"upgrade_type": "websocket"}] if setup.tunnels else [],
         route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         http_filters=[{"name": "router", "typed_config": typed("filters.http.router.v3.Router")}],
     )
     protocol = {"http2_protocol_options" if setup.h2_out else "http_protocol_options": {}}
-    endpoint = {"endpoint": {"address": address(upstream)}}
+    endpoint = {"endpoint": {"address": address(place.upstream)}}
     config = {"static_resources": {
-        "listeners": [{"name": "in", "address": address(port), "filter_chains": [
+        "listeners": [{"name": "in", "address": address(place.port), "filter_chains": [
             {"filters": [{"name": "http", "typed_config": manager}]}]}],
         "clusters": [{
             "name": "behind", "type": "STATIC", "connect_timeout": "5s",
@@ -133,7 +146,7 @@ def envoy(setup, directory, port, upstream, plain, _binary):
             "load_assignment": {"cluster_name": "behind", "endpoints": [{"lb_endpoints": [endpoint]}]},
         }],
     }}
-    file = directory / "envoy.json"
+    file = place.directory / "envoy.json"
     file.write_text(json.dumps(config))
     return [machine.envoy(), "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
 
@@ -180,17 +193,17 @@ PORTCULLIS_POLICIES = """  policies:
 """
 
 
-def portcullis(setup, directory, port, upstream, _plain, binary):
-    folder = directory / "portcullis"
+def portcullis(setup, place):
+    folder = place.directory / "portcullis"
     folder.mkdir()
     scheme = "h2" if setup.h2_out else "http"
     policies = PORTCULLIS_POLICIES if setup.policies else ""
-    resources = [PORTCULLIS_SERVICE.format(scheme=scheme, upstream=upstream)]
+    resources = [PORTCULLIS_SERVICE.format(scheme=scheme, upstream=place.upstream)]
     for number, base in enumerate(setup.base_paths):
-        api = PORTCULLIS_API.format(number=number, port=port, base_path=base.rstrip("/"))
+        api = PORTCULLIS_API.format(number=number, port=place.port, base_path=base.rstrip("/"))
         resources += [api, policies, PORTCULLIS_ROUTE.format(number=number)]
     (folder / "apis.yaml").write_text("".join(resources))
-    return [binary, "run", "--config", str(folder), "--workers", "1", "--admin", f"127.0.0.1:{machine.free_port()}"]
+    return [place.binary, "run", "--config", str(folder), "--workers", "1", "--admin", f"127.0.0.1:{machine.free_port()}"]
 
 
 COMMANDS = {"portcullis": portcullis, "haproxy": haproxy, "nginx": nginx, "envoy": envoy}

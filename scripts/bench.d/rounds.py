@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import machine
 from processes import Process, Running
-from proxies import COMMANDS, PEERS, Setup
+from proxies import COMMANDS, PEERS, Place, Setup
 
 WARM_UP_SECONDS = 1
 MIB = 2**20
@@ -41,11 +41,11 @@ class Bench:
         self.started += 1
         directory = self.directory / f"{self.started}-{program}"
         directory.mkdir()
-        port = machine.free_port()
-        command = COMMANDS[program](setup, directory, port, self.upstreams.port(setup.upstream), self.plain, self.binary)
+        place = Place(directory, machine.free_port(), self.upstreams.port(setup.upstream), self.plain, self.binary)
+        command = COMMANDS[program](setup, place)
         if program == "portcullis":
             machine.validate(self.binary, directory / "portcullis")
-        return Contestant(label, setup, port, running.start(label, command, self.proxy_core, directory / "said"))
+        return Contestant(label, setup, place.port, running.start(label, command, self.proxy_core, directory / "said"))
 
     def wait_until_right(self, contestant, generator):
         """Waits until the load's own question is answered as it must be; ends the run in the proxy's words if it never is."""
