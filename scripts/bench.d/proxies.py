@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import machine
+from certificates import CIPHERS, GROUPS, SUITES, Certificates
 
 FORWARDED = ("x-forwarded-for", "x-forwarded-proto", "x-request-id")
 
@@ -14,12 +15,17 @@ class Setup:
     """What a proxy is set up for. All of them can do all of it, policies apart: those are Portcullis's."""
 
     upstream: str = "files"  # a name of upstreams.STARTERS
-    h2_in: bool = False  # listens for HTTP/2 in clear text, by prior knowledge
+    h2_in: bool = False  # listens for HTTP/2; in clear text by prior knowledge
     h2_out: bool = False  # speaks it to the upstream
+    tls_in: bool = False  # listens for TLS 1.2 and 1.3
     tunnels: bool = False  # passes on Upgrade: websocket
     base_paths: tuple = ("/",)  # one API each
     policies: bool = False
     connections: int = 4096
+
+    @property
+    def alpn(self):
+        return "h2" if self.h2_in else "http/1.1"
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class Place:
     directory: Path  # its own
     port: int
     upstream: int  # the port of what it forwards to
+    certificates: Certificates  # None where there is no TLS
     plain: bool  # peers add no header
     binary: str  # of Portcullis
 
@@ -40,13 +47,18 @@ http {{
   access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; {temp}
   upstream behind {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; keepalive_timeout 1h; }}
   server {{
-    listen 127.0.0.1:{port} {h2} backlog=4096;
+    listen 127.0.0.1:{port} {ssl} {h2} backlog=4096; {tls_in}
     {passing}
     {headers}
     {locations}
   }}
 }}
 """
+NGINX_TLS = (
+    "ssl_certificate {crt}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3; ssl_session_tickets on; "
+    f"ssl_prefer_server_ciphers on; ssl_ciphers {':'.join(CIPHERS)}; ssl_conf_command Ciphersuites {':'.join(SUITES)}; "
+    f"ssl_ecdh_curve {':'.join(GROUPS)};"
+)
 
 
 def nginx_words(directory, name):
@@ -71,6 +83,7 @@ def nginx(setup, place):
     config = place.directory / "nginx.conf"
     config.write_text(NGINX.format(
         port=place.port, upstream=place.upstream, connections=setup.connections, h2="http2" if setup.h2_in else "",
+        ssl="ssl" if setup.tls_in else "", tls_in=NGINX_TLS.format(**vars(place.certificates)) if setup.tls_in else "",
         passing=" ".join(passing), headers=" ".join(headers),
         locations="\n    ".join(f"location {base} {{ {module}_pass {scheme}://behind; }}" for base in setup.base_paths),
         **nginx_words(place.directory, "nginx"),
@@ -83,6 +96,7 @@ global
   nbthread 1
   maxconn {connections}
   no strict-limits
+  tune.ssl.cachesize 0
 defaults
   mode http
   timeout connect 5s
@@ -92,16 +106,20 @@ defaults
   timeout http-keep-alive 1h
   http-reuse always
 frontend in
-  bind 127.0.0.1:{port} backlog 4096 {h2_in}
+  bind 127.0.0.1:{port} backlog 4096 {protocol}
 {headers}
   {choose}
 backend behind
   server upstream 127.0.0.1:{upstream} pool-max-conn 256 {h2_out}
 """
 HAPROXY_HEADERS = """  option forwardfor
-  http-request set-header x-forwarded-proto http
+  http-request set-header x-forwarded-proto {scheme}
   unique-id-format %[uuid()]
   unique-id-header x-request-id"""
+HAPROXY_TLS = (
+    f"ssl crt {{both}} alpn {{alpn}} ssl-min-ver TLSv1.2 curves {':'.join(GROUPS)} "
+    f"ciphers {':'.join(CIPHERS)} ciphersuites {':'.join(SUITES)}"
+)
 
 
 def haproxy(setup, place):
@@ -110,13 +128,22 @@ def haproxy(setup, place):
         table = place.directory / "base-paths.map"
         table.write_text("".join(f"{base} behind\n" for base in setup.base_paths))
         choose = f"use_backend %[path,map_beg({table})]"
+    protocol = "proto h2" if setup.h2_in else ""
+    if setup.tls_in:
+        protocol = HAPROXY_TLS.format(both=place.certificates.both, alpn=setup.alpn)
     config = place.directory / "haproxy.cfg"
     config.write_text(HAPROXY.format(
         port=place.port, upstream=place.upstream, connections=setup.connections, choose=choose,
-        headers="" if place.plain else HAPROXY_HEADERS,
-        h2_in="proto h2" if setup.h2_in else "", h2_out="proto h2" if setup.h2_out else "",
+        headers="" if place.plain else HAPROXY_HEADERS.format(scheme="https" if setup.tls_in else "http"),
+        protocol=protocol, h2_out="proto h2" if setup.h2_out else "",
     ))
     return [machine.tool("haproxy"), "-db", "-f", str(config)]
+
+
+ENVOY_TLS = {
+    "tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3",
+    "cipher_suites": CIPHERS, "ecdh_curves": GROUPS,
+}
 
 
 def envoy(setup, place):
@@ -136,9 +163,18 @@ def envoy(setup, place):
     )
     protocol = {"http2_protocol_options" if setup.h2_out else "http_protocol_options": {}}
     endpoint = {"endpoint": {"address": address(place.upstream)}}
+    filters = {"filters": [{"name": "http", "typed_config": manager}]}
+    if setup.tls_in:
+        filters["transport_socket"] = {"name": "tls", "typed_config": typed(
+            "transport_sockets.tls.v3.DownstreamTlsContext", common_tls_context={
+                "tls_params": ENVOY_TLS, "alpn_protocols": [setup.alpn],
+                "tls_certificates": [{
+                    "certificate_chain": {"filename": str(place.certificates.crt)},
+                    "private_key": {"filename": str(place.certificates.key)},
+                }],
+            })}
     config = {"static_resources": {
-        "listeners": [{"name": "in", "address": address(place.port), "filter_chains": [
-            {"filters": [{"name": "http", "typed_config": manager}]}]}],
+        "listeners": [{"name": "in", "address": address(place.port), "filter_chains": [filters]}],
         "clusters": [{
             "name": "behind", "type": "STATIC", "connect_timeout": "5s",
             "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
@@ -171,7 +207,16 @@ apiVersion: gateway.mulesoft.com/v1alpha1
 kind: ApiInstance
 metadata: {{name: bench-{number}}}
 spec:
-  address: http://127.0.0.1:{port}{base_path}
+  address: {scheme}://127.0.0.1:{port}{base_path}
+"""
+PORTCULLIS_TLS = """---
+apiVersion: gateway.mulesoft.com/v1alpha1
+kind: PolicyBinding
+metadata: {{name: tls}}
+spec:
+  targetRef: {{kind: ApiInstance, name: bench-0}}
+  policyRef: {{name: tls}}
+  config: {config}
 """
 # None of them refuses a request of the load, and each has something to do; `debug` is below the level `info`.
 PORTCULLIS_POLICIES = """  policies:
@@ -196,12 +241,15 @@ PORTCULLIS_POLICIES = """  policies:
 def portcullis(setup, place):
     folder = place.directory / "portcullis"
     folder.mkdir()
-    scheme = "h2" if setup.h2_out else "http"
     policies = PORTCULLIS_POLICIES if setup.policies else ""
-    resources = [PORTCULLIS_SERVICE.format(scheme=scheme, upstream=place.upstream)]
+    resources = [PORTCULLIS_SERVICE.format(scheme="h2" if setup.h2_out else "http", upstream=place.upstream)]
     for number, base in enumerate(setup.base_paths):
-        api = PORTCULLIS_API.format(number=number, port=place.port, base_path=base.rstrip("/"))
+        api = PORTCULLIS_API.format(
+            number=number, scheme="https" if setup.tls_in else "http", port=place.port, base_path=base.rstrip("/"))
         resources += [api, policies, PORTCULLIS_ROUTE.format(number=number)]
+    if setup.tls_in:
+        certificate = {"key": place.certificates.key.read_text(), "crt": place.certificates.crt.read_text()}
+        resources.append(PORTCULLIS_TLS.format(config=json.dumps({"certificate": certificate, "alpn": [setup.alpn]})))
     (folder / "apis.yaml").write_text("".join(resources))
     return [place.binary, "run", "--config", str(folder), "--workers", "1", "--admin", f"127.0.0.1:{machine.free_port()}"]
 

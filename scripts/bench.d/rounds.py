@@ -1,9 +1,13 @@
 """Rounds of one load: every proxy in turn, in reversed order every other round."""
 
 import http.client
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 
+import certificates
+import handshakes
 import machine
 from processes import Process, Running
 from proxies import COMMANDS, PEERS, Place, Setup
@@ -41,7 +45,10 @@ class Bench:
         self.started += 1
         directory = self.directory / f"{self.started}-{program}"
         directory.mkdir()
-        place = Place(directory, machine.free_port(), self.upstreams.port(setup.upstream), self.plain, self.binary)
+        place = Place(
+            directory, machine.free_port(), self.upstreams.port(setup.upstream),
+            certificates.of(self.directory) if setup.tls_in else None, self.plain, self.binary,
+        )
         command = COMMANDS[program](setup, place)
         if program == "portcullis":
             machine.validate(self.binary, directory / "portcullis")
@@ -53,7 +60,7 @@ class Bench:
         problem = "nothing listens"
         while time.monotonic() < deadline and contestant.process.lives():
             try:
-                problem = generator.probe(contestant.port, contestant.setup)
+                problem = self.tls_problem(contestant) or generator.probe(contestant.port, contestant.setup)
             except machine.Unsupported as reason:
                 if contestant.label not in PEERS:
                     raise
@@ -64,6 +71,15 @@ class Bench:
                 return
             time.sleep(0.02)
         machine.fail(69, f"{contestant.label} does not serve ({problem}); it said:\n{contestant.process.said()}")
+
+    def tls_problem(self, contestant):
+        if not contestant.setup.tls_in:
+            return None
+        made = certificates.of(self.directory)
+        arguments = ["probe", str(contestant.port), contestant.setup.alpn, str(made.authority)]
+        said = subprocess.run(
+            [sys.executable, handshakes.__file__, *arguments], env=made.for_clients(), capture_output=True, text=True)
+        return (said.stdout + said.stderr).strip()
 
     def measure(self, load, rounds, seconds):
         """Figures of every round by label; raises Unsupported when Portcullis cannot carry this load."""
