@@ -48,6 +48,7 @@ class Certificates:
     crt: Path
     both: Path  # as HAProxy reads them
     authority: Path
+    stranger: Path  # an authority that has signed none of this
     config: Path  # of OpenSSL
 
     def for_clients(self):
@@ -68,12 +69,14 @@ def of(directory):
         if done.returncode != 0:
             machine.fail(70, f"openssl {arguments[0]} failed:\n{done.stderr}")
 
-    openssl("req", "-config", config, "-x509", *P256, "-subj", "/CN=bench", "-keyout", "authority.key", "-out", "authority.crt")
+    for name in ("authority", "stranger"):
+        openssl("req", "-config", config, "-x509", *P256, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.crt")
     openssl("req", "-config", config, *P256, "-subj", f"/CN={NAME}", "-keyout", "leaf.key", "-out", "leaf.csr")
     openssl(
         "x509", "-req", "-in", "leaf.csr", "-CA", "authority.crt", "-CAkey", "authority.key", "-CAcreateserial",
         "-extfile", config, "-extensions", "leaf", "-out", "leaf.crt",
     )
-    made = Certificates(folder / "leaf.key", folder / "leaf.crt", folder / "leaf.both", folder / "authority.crt", config)
+    made = Certificates(
+        folder / "leaf.key", folder / "leaf.crt", folder / "leaf.both", folder / "authority.crt", folder / "stranger.crt", config)
     made.both.write_text(made.crt.read_text() + made.key.read_text())
     return made

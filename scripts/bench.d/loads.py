@@ -76,11 +76,15 @@ end
 
     def probe(self, port, setup):
         for path in {self.paths(setup)[0], self.paths(setup)[-1]}:
-            status, size, closes = self.ask(port, setup, path, self.headers)
-            if (status, size) != (200, self.received):
-                return f"{path}: status {status}, {size} bytes"
+            status, body, closes = self.ask(port, setup, path, self.headers)
+            if (status, len(body)) != (200, self.received):
+                return f"{path}: status {status}, {len(body)} bytes"
             if closes != (self.headers.get("Connection") == "close"):
                 return f"{path}: the connection {'is closed' if closes else 'stays open'}"
+        if setup.tls_out:
+            _, agreed, _ = self.ask(port, setup, "/tls", {})
+            if agreed != upstreams.AGREED:
+                return f"it speaks {agreed} to the upstream instead of {upstreams.AGREED}"
         if setup.policies:
             without = {name: value for name, value in self.headers.items() if name != self.refused_without}
             status, _, _ = self.ask(port, setup, self.paths(setup)[0], without)
@@ -95,7 +99,7 @@ end
             connection.request(self.method, path, body=b"x" * self.sent if self.sent else None, headers=headers)
             response = connection.getresponse()
             closes = response.will_close
-            return response.status, len(response.read()), closes
+            return response.status, response.read(), closes
         finally:
             connection.close()
 
@@ -269,6 +273,10 @@ LOADS = {load.name: load for load in [
     Load(
         "tls-10k", "GET, 10 KiB down, over TLS 1.3; HTTP/1.1 in clear text to the upstream",
         Wrk("/large", upstreams.LARGE_BYTES), Setup(tls_in=True), targets={"nginx": Target(0.80)},
+    ),
+    Load(
+        "tls-upstream", "GET, 128 bytes down, in clear text; over TLS 1.3 to the upstream, whose certificate is verified",
+        Wrk("/small", SMALL), Setup("files over TLS", tls_out=True), targets={"nginx": Target(0.95)},
     ),
     Load(
         "h2-tls", f"HTTP/2 GET over TLS 1.3, 128 bytes down, {H2_CONNECTIONS} connections x {H2_STREAMS} streams; else as h2",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import machine
-from certificates import CIPHERS, GROUPS, SUITES, Certificates
+from certificates import CIPHERS, GROUPS, NAME, SUITES, Certificates
 
 FORWARDED = ("x-forwarded-for", "x-forwarded-proto", "x-request-id")
 
@@ -18,6 +18,8 @@ class Setup:
     h2_in: bool = False  # listens for HTTP/2; in clear text by prior knowledge
     h2_out: bool = False  # speaks it to the upstream
     tls_in: bool = False  # listens for TLS 1.2 and 1.3
+    tls_out: bool = False  # speaks it to the upstream, whose certificate is verified
+    misled: bool = False  # trusts another authority than the upstream's
     tunnels: bool = False  # passes on Upgrade: websocket
     base_paths: tuple = ("/",)  # one API each
     policies: bool = False
@@ -26,6 +28,10 @@ class Setup:
     @property
     def alpn(self):
         return "h2" if self.h2_in else "http/1.1"
+
+    @property
+    def scheme(self):
+        return "https" if self.tls_in else "http"
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class Place:
     port: int
     upstream: int  # the port of what it forwards to
     certificates: Certificates  # None where there is no TLS
+    trusted: Path  # the authority of the upstream's certificate; None likewise
     plain: bool  # peers add no header
     binary: str  # of Portcullis
 
@@ -59,6 +66,10 @@ NGINX_TLS = (
     f"ssl_prefer_server_ciphers on; ssl_ciphers {':'.join(CIPHERS)}; ssl_conf_command Ciphersuites {':'.join(SUITES)}; "
     f"ssl_ecdh_curve {':'.join(GROUPS)};"
 )
+NGINX_TLS_OUT = (
+    f"proxy_ssl_protocols TLSv1.2 TLSv1.3; proxy_ssl_server_name on; proxy_ssl_name {NAME}; "
+    "proxy_ssl_verify on; proxy_ssl_trusted_certificate {trusted};"
+)
 
 
 def nginx_words(directory, name):
@@ -74,10 +85,12 @@ def nginx_words(directory, name):
 
 
 def nginx(setup, place):
-    module, scheme = ("grpc", "grpc") if setup.h2_out else ("proxy", "http")
+    module, scheme = ("grpc", "grpc") if setup.h2_out else ("proxy", "https" if setup.tls_out else "http")
     passing = [] if setup.h2_out else ["proxy_http_version 1.1;", 'proxy_set_header Connection "";']
     if setup.tunnels:
         passing[1] = 'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; proxy_read_timeout 1h;'
+    if setup.tls_out:
+        passing.append(NGINX_TLS_OUT.format(trusted=place.trusted))
     values = ("$proxy_add_x_forwarded_for", "$scheme", "$request_id")
     headers = [] if place.plain else [f"{module}_set_header {name} {value};" for name, value in zip(FORWARDED, values)]
     config = place.directory / "nginx.conf"
@@ -110,7 +123,7 @@ frontend in
 {headers}
   {choose}
 backend behind
-  server upstream 127.0.0.1:{upstream} pool-max-conn 256 {h2_out}
+  server upstream 127.0.0.1:{upstream} pool-max-conn 256 {protocol_out}
 """
 HAPROXY_HEADERS = """  option forwardfor
   http-request set-header x-forwarded-proto {scheme}
@@ -120,6 +133,7 @@ HAPROXY_TLS = (
     f"ssl crt {{both}} alpn {{alpn}} ssl-min-ver TLSv1.2 curves {':'.join(GROUPS)} "
     f"ciphers {':'.join(CIPHERS)} ciphersuites {':'.join(SUITES)}"
 )
+HAPROXY_TLS_OUT = f"ssl ssl-min-ver TLSv1.2 sni str({NAME}) verify required verifyhost {NAME} ca-file {{trusted}}"
 
 
 def haproxy(setup, place):
@@ -131,11 +145,14 @@ def haproxy(setup, place):
     protocol = "proto h2" if setup.h2_in else ""
     if setup.tls_in:
         protocol = HAPROXY_TLS.format(both=place.certificates.both, alpn=setup.alpn)
+    protocol_out = "proto h2" if setup.h2_out else ""
+    if setup.tls_out:
+        protocol_out = HAPROXY_TLS_OUT.format(trusted=place.trusted)
     config = place.directory / "haproxy.cfg"
     config.write_text(HAPROXY.format(
         port=place.port, upstream=place.upstream, connections=setup.connections, choose=choose,
-        headers="" if place.plain else HAPROXY_HEADERS.format(scheme="https" if setup.tls_in else "http"),
-        protocol=protocol, h2_out="proto h2" if setup.h2_out else "",
+        headers="" if place.plain else HAPROXY_HEADERS.format(scheme=setup.scheme),
+        protocol=protocol, protocol_out=protocol_out,
     ))
     return [machine.tool("haproxy"), "-db", "-f", str(config)]
 
@@ -173,14 +190,23 @@ def envoy(setup, place):
                     "private_key": {"filename": str(place.certificates.key)},
                 }],
             })}
+    cluster = {
+        "name": "behind", "type": "STATIC", "connect_timeout": "5s",
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
+            "upstreams.http.v3.HttpProtocolOptions", explicit_http_config=protocol)},
+        "load_assignment": {"cluster_name": "behind", "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+    if setup.tls_out:
+        names = [{"san_type": "DNS", "matcher": {"exact": NAME}}]
+        cluster["transport_socket"] = {"name": "tls", "typed_config": typed(
+            "transport_sockets.tls.v3.UpstreamTlsContext", sni=NAME, common_tls_context={
+                "tls_params": ENVOY_TLS,
+                "validation_context": {
+                    "trusted_ca": {"filename": str(place.trusted)}, "match_typed_subject_alt_names": names},
+            })}
     config = {"static_resources": {
         "listeners": [{"name": "in", "address": address(place.port), "filter_chains": [filters]}],
-        "clusters": [{
-            "name": "behind", "type": "STATIC", "connect_timeout": "5s",
-            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
-                "upstreams.http.v3.HttpProtocolOptions", explicit_http_config=protocol)},
-            "load_assignment": {"cluster_name": "behind", "endpoints": [{"lb_endpoints": [endpoint]}]},
-        }],
+        "clusters": [cluster],
     }}
     file = place.directory / "envoy.json"
     file.write_text(json.dumps(config))
@@ -191,7 +217,7 @@ def envoy(setup, place):
 PORTCULLIS_SERVICE = """apiVersion: gateway.mulesoft.com/v1alpha1
 kind: Service
 metadata: {{name: behind}}
-spec: {{address: "{scheme}://127.0.0.1:{upstream}"}}
+spec: {{address: "{address}:{upstream}"}}
 """
 PORTCULLIS_ROUTE = """---
 apiVersion: gateway.mulesoft.com/v1alpha1
@@ -212,10 +238,10 @@ spec:
 PORTCULLIS_TLS = """---
 apiVersion: gateway.mulesoft.com/v1alpha1
 kind: PolicyBinding
-metadata: {{name: tls}}
+metadata: {{name: {policy}}}
 spec:
-  targetRef: {{kind: ApiInstance, name: bench-0}}
-  policyRef: {{name: tls}}
+  targetRef: {target}
+  policyRef: {{name: {policy}}}
   config: {config}
 """
 # None of them refuses a request of the load, and each has something to do; `debug` is below the level `info`.
@@ -242,14 +268,19 @@ def portcullis(setup, place):
     folder = place.directory / "portcullis"
     folder.mkdir()
     policies = PORTCULLIS_POLICIES if setup.policies else ""
-    resources = [PORTCULLIS_SERVICE.format(scheme="h2" if setup.h2_out else "http", upstream=place.upstream)]
+    # The name in the certificate is the one in the address.
+    address = f"https://{NAME}" if setup.tls_out else "h2://127.0.0.1" if setup.h2_out else "http://127.0.0.1"
+    resources = [PORTCULLIS_SERVICE.format(address=address, upstream=place.upstream)]
     for number, base in enumerate(setup.base_paths):
-        api = PORTCULLIS_API.format(
-            number=number, scheme="https" if setup.tls_in else "http", port=place.port, base_path=base.rstrip("/"))
+        api = PORTCULLIS_API.format(number=number, scheme=setup.scheme, port=place.port, base_path=base.rstrip("/"))
         resources += [api, policies, PORTCULLIS_ROUTE.format(number=number)]
     if setup.tls_in:
         certificate = {"key": place.certificates.key.read_text(), "crt": place.certificates.crt.read_text()}
-        resources.append(PORTCULLIS_TLS.format(config=json.dumps({"certificate": certificate, "alpn": [setup.alpn]})))
+        config = json.dumps({"certificate": certificate, "alpn": [setup.alpn]})
+        resources.append(PORTCULLIS_TLS.format(policy="tls", target="{kind: ApiInstance, name: bench-0}", config=config))
+    if setup.tls_out:
+        config = json.dumps({"trustedCA": place.trusted.read_text()})
+        resources.append(PORTCULLIS_TLS.format(policy="tls-outbound", target="{kind: Service, name: behind}", config=config))
     (folder / "apis.yaml").write_text("".join(resources))
     return [place.binary, "run", "--config", str(folder), "--workers", "1", "--admin", f"127.0.0.1:{machine.free_port()}"]
 

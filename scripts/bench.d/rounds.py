@@ -1,22 +1,23 @@
 """Rounds of one load: every proxy in turn, in reversed order every other round."""
 
+import dataclasses
 import http.client
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 
 import certificates
 import handshakes
 import machine
 from processes import Process, Running
 from proxies import COMMANDS, PEERS, Place, Setup
+from upstreams import wait_until_it_listens
 
 WARM_UP_SECONDS = 1
 MIB = 2**20
 
 
-@dataclass
+@dataclasses.dataclass
 class Contestant:
     """A started proxy. `label` is its name, or for a second Portcullis what is different about it."""
 
@@ -45,10 +46,10 @@ class Bench:
         self.started += 1
         directory = self.directory / f"{self.started}-{program}"
         directory.mkdir()
-        place = Place(
-            directory, machine.free_port(), self.upstreams.port(setup.upstream),
-            certificates.of(self.directory) if setup.tls_in else None, self.plain, self.binary,
-        )
+        made = certificates.of(self.directory) if setup.tls_in or setup.tls_out else None
+        trusted = made and (made.stranger if setup.misled else made.authority)
+        upstream = self.upstreams.port(setup.upstream)
+        place = Place(directory, machine.free_port(), upstream, made, trusted, self.plain, self.binary)
         command = COMMANDS[program](setup, place)
         if program == "portcullis":
             machine.validate(self.binary, directory / "portcullis")
@@ -81,11 +82,22 @@ class Bench:
             [sys.executable, handshakes.__file__, *arguments], env=made.for_clients(), capture_output=True, text=True)
         return (said.stdout + said.stderr).strip()
 
+    def require_verification(self, load, label, program, setup):
+        """Ends the run if this proxy forwards to an upstream whose certificate is not signed by the authority that it trusts."""
+        with Running() as running:
+            misled = self.start(running, label, program, dataclasses.replace(setup, misled=True))
+            wait_until_it_listens(misled.process, misled.port)
+            status, _, _ = load.generator.ask(misled.port, misled.setup, "/small", {})
+            if status < 500:
+                machine.fail(70, f"{label} does not verify the upstream's certificate: status {status}")
+
     def measure(self, load, rounds, seconds):
         """Figures of every round by label; raises Unsupported when Portcullis cannot carry this load."""
         with Running() as running:
             proxies = []
             for label, program, setup in contestants(load, self.peers, ours=self.binary is not None):
+                if setup.tls_out:
+                    self.require_verification(load, label, program, setup)
                 contestant = self.start(running, label, program, setup)
                 self.wait_until_right(contestant, load.generator)
                 proxies.append(contestant)
