@@ -19,6 +19,7 @@ from proxies import Setup
 CONNECTIONS = 64
 # 160 requests under way: below the 256 connections to the upstream that every proxy may keep.
 H2_CONNECTIONS, H2_STREAMS = 16, 10
+HANDSHAKE_CONNECTIONS = 16
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,23 @@ class WebSocket:
         return result_line(core, [sys.executable, program, "load", str(port), str(seconds), str(CONNECTIONS)])
 
 
+class Handshakes:
+    """A TLS connection for each request, every one of them with a full handshake or every one resumed."""
+
+    tools = []
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def probe(self, port, _setup):
+        answered, _, _ = handshakes.ask(port, handshakes.client())
+        return None if answered else "the answer is not the one expected"
+
+    def run(self, port, _setup, seconds, core, directory):
+        arguments = ["load", str(port), str(seconds), str(HANDSHAKE_CONNECTIONS), self.kind]
+        return result_line(core, [sys.executable, handshakes.__file__, *arguments], certificates.of(directory).for_clients())
+
+
 def url(port, setup, path):
     return f"https://{certificates.NAME}:{port}{path}" if setup.tls_in else f"http://127.0.0.1:{port}{path}"
 
@@ -281,5 +299,13 @@ LOADS = {load.name: load for load in [
     Load(
         "h2-tls", f"HTTP/2 GET over TLS 1.3, 128 bytes down, {H2_CONNECTIONS} connections x {H2_STREAMS} streams; else as h2",
         H2load("/small", SMALL), Setup(h2_in=True, tls_in=True), targets={"haproxy": Target(1.10)},
+    ),
+    Load(
+        "handshake-full", "GET, 128 bytes down, a new connection and a full handshake of TLS 1.3 for each",
+        Handshakes("full"), Setup(tls_in=True), targets={"envoy": Target(0.60)},
+    ),
+    Load(
+        "handshake-resumed", "GET, 128 bytes down, a new connection for each, its session of TLS 1.3 resumed by ticket",
+        Handshakes("resumed"), Setup(tls_in=True),
     ),
 ]}
