@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import certificates
+import handshakes
 import machine
 import upstreams
 import websocket
@@ -17,6 +19,7 @@ from proxies import Setup
 CONNECTIONS = 64
 # 160 requests under way: below the 256 connections to the upstream that every proxy may keep.
 H2_CONNECTIONS, H2_STREAMS = 16, 10
+HANDSHAKE_CONNECTIONS = 16
 
 
 @dataclass(frozen=True)
@@ -74,24 +77,30 @@ end
 
     def probe(self, port, setup):
         for path in {self.paths(setup)[0], self.paths(setup)[-1]}:
-            status, size, closes = self.ask(port, path, self.headers)
-            if (status, size) != (200, self.received):
-                return f"{path}: status {status}, {size} bytes"
+            status, body, closes = self.ask(port, setup, path, self.headers)
+            if (status, len(body)) != (200, self.received):
+                return f"{path}: status {status}, {len(body)} bytes"
             if closes != (self.headers.get("Connection") == "close"):
                 return f"{path}: the connection {'is closed' if closes else 'stays open'}"
+        if setup.tls_out:
+            _, agreed, _ = self.ask(port, setup, "/tls", {})
+            if agreed != upstreams.AGREED:
+                return f"it speaks {agreed} to the upstream instead of {upstreams.AGREED}"
         if setup.policies:
             without = {name: value for name, value in self.headers.items() if name != self.refused_without}
-            status, _, _ = self.ask(port, self.paths(setup)[0], without)
+            status, _, _ = self.ask(port, setup, self.paths(setup)[0], without)
             return None if status == 401 else f"without {self.refused_without}: status {status}, the policies are not in force"
         return None
 
-    def ask(self, port, path, headers):
+    def ask(self, port, setup, path, headers):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        if setup.tls_in:
+            connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=handshakes.client())
         try:
             connection.request(self.method, path, body=b"x" * self.sent if self.sent else None, headers=headers)
             response = connection.getresponse()
             closes = response.will_close
-            return response.status, len(response.read()), closes
+            return response.status, response.read(), closes
         finally:
             connection.close()
 
@@ -104,13 +113,13 @@ end
             headers="\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in self.headers.items()),
             spread=self.SPREAD.format(paths=", ".join(f'"{path}"' for path in paths)) if self.spread else "",
         ))
-        url = f"http://127.0.0.1:{port}{paths[0]}"
         return result_line(core, [
-            machine.tool("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{round(seconds)}s", "--latency", "-s", str(script), url])
+            machine.tool("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{round(seconds)}s", "--latency", "-s", str(script),
+            url(port, setup, paths[0])], certificates.of(directory).for_clients() if setup.tls_in else None)
 
 
 class H2load:
-    """HTTP/2 in clear text by prior knowledge."""
+    """HTTP/2: by ALPN over TLS, by prior knowledge in clear text."""
 
     tools = ["h2load", "nghttp"]
 
@@ -125,10 +134,11 @@ class H2load:
             arguments += ["-d", str(file)]
         return arguments
 
-    def probe(self, port, _setup):
-        require_h2(port)
+    def probe(self, port, setup):
+        if not setup.tls_in:
+            require_h2(port)
         with machine.scratch() as directory:
-            command = [machine.tool("nghttp"), "-v", "-t", "5", *self.arguments(directory), f"http://127.0.0.1:{port}{self.path}"]
+            command = [machine.tool("nghttp"), "-v", "-t", "5", *self.arguments(directory), url(port, setup, self.path)]
             said = subprocess.run(command, capture_output=True).stdout.decode("latin-1")
         said = re.sub(r"\x1b\[[\d;]*m", "", said)  # colours
         status = re.search(r":status: (\d+)", said)
@@ -139,12 +149,12 @@ class H2load:
             return f"{self.path}: no trailer `{self.trailer}`"
         return None
 
-    def run(self, port, _setup, seconds, core, directory):
+    def run(self, port, setup, seconds, core, directory):
         log = directory / "h2load.log"
         log.unlink(missing_ok=True)
         command = [
             machine.tool("h2load"), "-t1", f"-c{H2_CONNECTIONS}", f"-m{H2_STREAMS}", f"-D{round(seconds)}",
-            f"--log-file={log}", *self.arguments(directory), f"http://127.0.0.1:{port}{self.path}",
+            f"--log-file={log}", *self.arguments(directory), url(port, setup, self.path),
         ]
         said = on_core(core, command)
         rows = [line.split() for line in log.read_text().splitlines()]
@@ -182,10 +192,31 @@ class WebSocket:
         return result_line(core, [sys.executable, program, "load", str(port), str(seconds), str(CONNECTIONS)])
 
 
+class Handshakes:
+    """A TLS connection for each request, every one of them with a full handshake or every one resumed."""
+
+    tools = []
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def probe(self, port, _setup):
+        answered, _, _ = handshakes.ask(port, handshakes.client())
+        return None if answered else "the answer is not the one expected"
+
+    def run(self, port, _setup, seconds, core, directory):
+        arguments = ["load", str(port), str(seconds), str(HANDSHAKE_CONNECTIONS), self.kind]
+        return result_line(core, [sys.executable, handshakes.__file__, *arguments], certificates.of(directory).for_clients())
+
+
+def url(port, setup, path):
+    return f"https://{certificates.NAME}:{port}{path}" if setup.tls_in else f"http://127.0.0.1:{port}{path}"
+
+
 def require_h2(port):
     """Raises Unsupported if the proxy answers the preface of HTTP/2 in HTTP/1.1, or with nothing."""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+        connection.sendall(handshakes.PREFACE)
         try:
             first = connection.recv(9)
         except OSError:
@@ -194,15 +225,15 @@ def require_h2(port):
         raise machine.Unsupported("it does not speak HTTP/2 in clear text")
 
 
-def on_core(core, command):
-    done = subprocess.run(["taskset", "-c", str(core), *command], capture_output=True, text=True)
+def on_core(core, command, environment=None):
+    done = subprocess.run(["taskset", "-c", str(core), *command], capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         machine.fail(70, f"{Path(command[0]).name} failed:\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
-def result_line(core, command):
-    said = on_core(core, command)
+def result_line(core, command, environment=None):
+    said = on_core(core, command, environment)
     line = next(line for line in said.splitlines() if line.startswith("RESULT "))
     return figures(*map(int, line.split()[1:]), said)
 
@@ -252,5 +283,29 @@ LOADS = {load.name: load for load in [
         "policies", "GET, 128 bytes down, through four policies; the peers have none",
         Wrk("/small", SMALL, headers={"Authorization": "Basic YmVuY2g6YmVuY2g="}, refused_without="Authorization"),
         Setup(policies=True), Setup(), beside={"no policy": Setup()}, targets={"haproxy": Target(1.0)},
+    ),
+    Load(
+        "tls-128", "GET, 128 bytes down, over TLS 1.3; HTTP/1.1 in clear text to the upstream",
+        Wrk("/small", SMALL), Setup(tls_in=True), targets={"nginx": Target(0.70)},
+    ),
+    Load(
+        "tls-10k", "GET, 10 KiB down, over TLS 1.3; HTTP/1.1 in clear text to the upstream",
+        Wrk("/large", upstreams.LARGE_BYTES), Setup(tls_in=True), targets={"nginx": Target(0.80)},
+    ),
+    Load(
+        "tls-upstream", "GET, 128 bytes down, in clear text; over TLS 1.3 to the upstream, whose certificate is verified",
+        Wrk("/small", SMALL), Setup("files over TLS", tls_out=True), targets={"nginx": Target(0.95)},
+    ),
+    Load(
+        "h2-tls", f"HTTP/2 GET over TLS 1.3, 128 bytes down, {H2_CONNECTIONS} connections x {H2_STREAMS} streams; else as h2",
+        H2load("/small", SMALL), Setup(h2_in=True, tls_in=True), targets={"haproxy": Target(1.10)},
+    ),
+    Load(
+        "handshake-full", "GET, 128 bytes down, a new connection and a full handshake of TLS 1.3 for each",
+        Handshakes("full"), Setup(tls_in=True), targets={"envoy": Target(0.60)},
+    ),
+    Load(
+        "handshake-resumed", "GET, 128 bytes down, a new connection for each, its session of TLS 1.3 resumed by ticket",
+        Handshakes("resumed"), Setup(tls_in=True),
     ),
 ]}

@@ -1,10 +1,12 @@
 """What is counted once a run and not per request: memory of idle connections; start and size of the demo."""
 
 import contextlib
+import dataclasses
 import select
 import socket
 import time
 
+import handshakes
 import machine
 from loads import LOADS, Wrk
 from processes import Running
@@ -12,7 +14,11 @@ from proxies import Setup
 from upstreams import SMALL_BYTES
 
 IDLE = 10_000
-IDLE_WHAT = f"memory of {IDLE:,} connections that have served one request each; the kernel's part is not counted"
+IDLE_WHAT = {
+    "idle-10k": f"memory of {IDLE:,} connections that have served one request each; the kernel's part is not counted",
+    "idle-tls-10k": f"the same over TLS 1.3, after {IDLE:,} full handshakes",
+}
+IDLE_SETUP = {"idle-10k": Setup(), "idle-tls-10k": Setup(tls_in=True)}
 DEMO_WHAT = "`portcullis demo` on one core, its upstream included: start to first 200, memory after a load"
 SPARE_DESCRIPTORS = 1_000
 IDLE_KIB_MOST = 20
@@ -23,7 +29,7 @@ SETTLE_SECONDS = 2
 ROUNDS_MOST = 3
 
 
-def idle_connections(bench, rounds, descriptors):
+def idle_connections(bench, load, rounds, descriptors):
     """By proxy, for each round: RSS before, with 10,000 connections, after they closed; KiB for each connection.
 
     Each connection has served a request before it falls idle. Kernel memory of its sockets is not counted.
@@ -37,21 +43,22 @@ def idle_connections(bench, rounds, descriptors):
     for number in range(min(rounds, ROUNDS_MOST)):
         for name in names if number % 2 == 0 else names[::-1]:
             with Running() as running:
-                proxy = bench.start(running, name, name, Setup(connections=IDLE + SPARE_DESCRIPTORS))
+                setup = dataclasses.replace(IDLE_SETUP[load], connections=IDLE + SPARE_DESCRIPTORS)
+                proxy = bench.start(running, name, name, setup)
                 bench.wait_until_right(proxy, LOADS["get-128"].generator)
                 results[name].append(hold_connections(proxy))
     return results
 
 
 def hold_connections(proxy):
+    tls = handshakes.client() if proxy.setup.tls_in else None
     with contextlib.ExitStack() as stack:
         for _ in range(100):  # one connection to the upstream and all code paged in, before the count begins
-            served(stack.enter_context(contextlib.closing(connect(proxy.port))))
+            stack.enter_context(contextlib.closing(connection_that_served(proxy, tls)))
         before = proxy.process.rss_bytes()
         poll = select.poll()
         for _ in range(IDLE):
-            connection = stack.enter_context(contextlib.closing(connect(proxy.port)))
-            served(connection)
+            connection = stack.enter_context(contextlib.closing(connection_that_served(proxy, tls)))
             poll.register(connection, select.POLLIN | select.POLLHUP)
         time.sleep(SETTLE_SECONDS)
         closed = len(poll.poll(0))
@@ -68,11 +75,18 @@ def hold_connections(proxy):
     }
 
 
-def connect(port):
-    return socket.create_connection(("127.0.0.1", port), timeout=10)
+def connection_that_served(proxy, tls):
+    """A connection that has served one request. Of one over TLS the socket remains: it is only held, which costs less so."""
+    if not tls:
+        connection = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+        ask(connection)
+        return connection
+    connection = handshakes.connect(proxy.port, tls)
+    ask(connection)
+    return socket.socket(fileno=connection.detach())
 
 
-def served(connection):
+def ask(connection):
     connection.sendall(b"GET /small HTTP/1.1\r\nHost: bench\r\n\r\n")
     received = b""
     while not received.endswith(b"s" * SMALL_BYTES):

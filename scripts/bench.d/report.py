@@ -50,8 +50,8 @@ def print_load(name, by_label):
         )
 
 
-def print_idle(by_name):
-    print(f"\nidle-10k: {memory.IDLE_WHAT}")
+def print_idle(load, by_name):
+    print(f"\n{load}: {memory.IDLE_WHAT[load]}")
     print(f"  {'':<11}{'KiB each':>24}{'before MiB':>12}{'held MiB':>10}{'closed MiB':>12}")
     for name, figures in by_name.items():
         middle = lambda figure: figures[figure]["median"]
@@ -73,7 +73,7 @@ def targets(report):
         ratios = report["loads"].get(name, {}).get("portcullis", {}).get("cpu_ratio_to", {})
         for label, target in load.targets.items():
             rows.append((f"{name}: CPU / {label}", target, ratios.get(label), 2))
-    idle = report["idle"].get("portcullis", {})
+    idle = report["idle"].get("idle-10k", {}).get("portcullis", {})
     rows.append(("idle-10k: KiB each", Target(memory.IDLE_KIB_MOST), idle.get("kib_each"), 1))
     rows.append(("demo: RSS MiB after load", Target(memory.DEMO_RSS_MIB_MOST), report["demo"].get("rss_mib"), 1))
     rows.append(("demo: ms to ready", Target(memory.DEMO_READY_MS_MOST), report["demo"].get("ready_ms"), 0))

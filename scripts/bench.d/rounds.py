@@ -1,18 +1,23 @@
 """Rounds of one load: every proxy in turn, in reversed order every other round."""
 
+import dataclasses
 import http.client
+import subprocess
+import sys
 import time
-from dataclasses import dataclass
 
+import certificates
+import handshakes
 import machine
 from processes import Process, Running
-from proxies import COMMANDS, PEERS, Setup
+from proxies import COMMANDS, PEERS, Place, Setup
+from upstreams import wait_until_it_listens
 
 WARM_UP_SECONDS = 1
 MIB = 2**20
 
 
-@dataclass
+@dataclasses.dataclass
 class Contestant:
     """A started proxy. `label` is its name, or for a second Portcullis what is different about it."""
 
@@ -41,11 +46,14 @@ class Bench:
         self.started += 1
         directory = self.directory / f"{self.started}-{program}"
         directory.mkdir()
-        port = machine.free_port()
-        command = COMMANDS[program](setup, directory, port, self.upstreams.port(setup.upstream), self.plain, self.binary)
+        made = certificates.of(self.directory) if setup.tls_in or setup.tls_out else None
+        trusted = made and (made.stranger if setup.misled else made.authority)
+        upstream = self.upstreams.port(setup.upstream)
+        place = Place(directory, machine.free_port(), upstream, made, trusted, self.plain, self.binary)
+        command = COMMANDS[program](setup, place)
         if program == "portcullis":
             machine.validate(self.binary, directory / "portcullis")
-        return Contestant(label, setup, port, running.start(label, command, self.proxy_core, directory / "said"))
+        return Contestant(label, setup, place.port, running.start(label, command, self.proxy_core, directory / "said"))
 
     def wait_until_right(self, contestant, generator):
         """Waits until the load's own question is answered as it must be; ends the run in the proxy's words if it never is."""
@@ -53,7 +61,7 @@ class Bench:
         problem = "nothing listens"
         while time.monotonic() < deadline and contestant.process.lives():
             try:
-                problem = generator.probe(contestant.port, contestant.setup)
+                problem = self.tls_problem(contestant) or generator.probe(contestant.port, contestant.setup)
             except machine.Unsupported as reason:
                 if contestant.label not in PEERS:
                     raise
@@ -65,11 +73,31 @@ class Bench:
             time.sleep(0.02)
         machine.fail(69, f"{contestant.label} does not serve ({problem}); it said:\n{contestant.process.said()}")
 
+    def tls_problem(self, contestant):
+        if not contestant.setup.tls_in:
+            return None
+        made = certificates.of(self.directory)
+        arguments = ["probe", str(contestant.port), contestant.setup.alpn, str(made.authority)]
+        said = subprocess.run(
+            [sys.executable, handshakes.__file__, *arguments], env=made.for_clients(), capture_output=True, text=True)
+        return (said.stdout + said.stderr).strip()
+
+    def require_verification(self, load, label, program, setup):
+        """Ends the run if this proxy forwards to an upstream whose certificate is not signed by the authority that it trusts."""
+        with Running() as running:
+            misled = self.start(running, label, program, dataclasses.replace(setup, misled=True))
+            wait_until_it_listens(misled.process, misled.port)
+            status, _, _ = load.generator.ask(misled.port, misled.setup, "/small", {})
+            if status < 500:
+                machine.fail(70, f"{label} does not verify the upstream's certificate: status {status}")
+
     def measure(self, load, rounds, seconds):
         """Figures of every round by label; raises Unsupported when Portcullis cannot carry this load."""
         with Running() as running:
             proxies = []
             for label, program, setup in contestants(load, self.peers, ours=self.binary is not None):
+                if setup.tls_out:
+                    self.require_verification(load, label, program, setup)
                 contestant = self.start(running, label, program, setup)
                 self.wait_until_right(contestant, load.generator)
                 proxies.append(contestant)

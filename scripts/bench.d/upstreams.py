@@ -1,13 +1,15 @@
 """What the proxies forward to; it shares a core with the load generators."""
 
 import contextlib
+import functools
 import socket
 import sys
 import time
 from pathlib import Path
 
+import certificates
 import machine
-from proxies import nginx_words
+from proxies import NGINX_TLS, nginx_words
 
 SMALL_BYTES = 128
 LARGE_BYTES = 10 * 1024
@@ -17,31 +19,43 @@ GRPC_PATH = "/bench.Echo/Say.grpc"
 # One message of 32 bytes: no compression, length, bytes (the gRPC wire format, "Length-Prefixed-Message").
 GRPC_MESSAGE = b"\0" + (32).to_bytes(4, "big") + b"g" * 32
 
+# What `/tls` of the upstream over TLS answers, asked through a proxy.
+AGREED = f"HTTP/1.1 TLSv1.3 {certificates.SUITES[0]} {certificates.NAME}".encode()
+
 NGINX = """
-{user} worker_processes 1; daemon off; pid {dir}/upstream.pid; error_log {dir}/upstream.log error;
+{user} worker_processes 1; daemon off; pid {dir}/{name}.pid; error_log {dir}/{name}.log error;
 events {{ worker_connections 16384; }}
 http {{
   access_log off; sendfile on; tcp_nopush on; open_file_cache max=4096 inactive=1h; keepalive_requests 1000000000;
   keepalive_timeout 1h; default_type application/octet-stream; {temp}
   server {{
-    listen 127.0.0.1:{port} backlog=4096; root {dir}/www;
+    listen 127.0.0.1:{port} {ssl} backlog=4096; {tls} root {dir}/www;
     location = /sink {{ return 200 "ok"; }}
+    location = /tls {{ return 200 "$server_protocol $ssl_protocol $ssl_cipher $ssl_server_name"; }}
   }}
 }}
 """
 
 
-def files(directory, port):
-    """nginx with two files and a sink. Every base path also leads there, for peers that forward it as it came."""
-    www = directory / "www"
+@functools.cache
+def write_files(www):
     www.mkdir()
     (www / "small").write_bytes(b"s" * SMALL_BYTES)
     (www / "large").write_bytes(b"l" * LARGE_BYTES)
     for path in API_PATHS:
         (www / path[1:]).symlink_to(www)
-    config = directory / "upstream.conf"
-    config.write_text(NGINX.format(port=port, **nginx_words(directory, "upstream")))
-    return [machine.tool("nginx"), "-e", str(directory / "upstream.log"), "-p", str(directory), "-c", str(config)]
+
+
+def files(directory, port, name="files", ssl="", tls=""):
+    """nginx with two files and a sink. Every base path also leads there, for peers that forward it as it came."""
+    write_files(directory / "www")
+    config = directory / f"{name}.conf"
+    config.write_text(NGINX.format(port=port, name=name, ssl=ssl, tls=tls, **nginx_words(directory, name)))
+    return [machine.tool("nginx"), "-e", str(directory / f"{name}.log"), "-p", str(directory), "-c", str(config)]
+
+
+def files_over_tls(directory, port):
+    return files(directory, port, "files-over-tls", "ssl", NGINX_TLS.format(**vars(certificates.of(directory))))
 
 
 def grpc(directory, port):
@@ -61,7 +75,7 @@ def echo(_directory, port):
     return [sys.executable, str(Path(__file__).parent / "websocket.py"), "echo", str(port)]
 
 
-STARTERS = {"files": files, "grpc": grpc, "echo": echo}
+STARTERS = {"files": files, "files over TLS": files_over_tls, "grpc": grpc, "echo": echo}
 
 
 class Upstreams:
