@@ -60,9 +60,18 @@ impl Authority {
     /// When `openssl` fails.
     #[must_use]
     pub fn issue(&self, host: &str) -> (PathBuf, PathBuf) {
+        self.issue_as(host, host)
+    }
+
+    /// As [`Self::issue`], in files of this name.
+    ///
+    /// # Panics
+    /// When `openssl` fails.
+    #[must_use]
+    pub fn issue_as(&self, host: &str, name: &str) -> (PathBuf, PathBuf) {
         let (key, request, certificate) =
-            (format!("{host}.key"), format!("{host}.csr"), format!("{host}.crt"));
-        let extensions = format!("{host}.ext");
+            (format!("{name}.key"), format!("{name}.csr"), format!("{name}.crt"));
+        let extensions = format!("{name}.ext");
         let folder = self.folder.path();
         std::fs::write(folder.join(&extensions), format!("subjectAltName=DNS:{host}\n")).expect("writable");
         self.openssl(&[
@@ -95,6 +104,30 @@ impl Authority {
             &certificate,
         ]);
         (folder.join(certificate), folder.join(key))
+    }
+
+    /// As [`Self::issue`], its key encrypted with a passphrase in the form with a `DEK-Info` header.
+    ///
+    /// # Panics
+    /// When `openssl` fails.
+    #[must_use]
+    pub fn encrypted(&self, host: &str, passphrase: &str) -> (PathBuf, PathBuf) {
+        let (certificate, key) = self.issue(host);
+        let encrypted = self.folder.path().join(format!("{host}.encrypted.key"));
+        let (from, to) = (key.display().to_string(), encrypted.display().to_string());
+        let words = [
+            "rsa",
+            "-aes128",
+            "-traditional",
+            "-passout",
+            &format!("pass:{passphrase}"),
+            "-in",
+            &from,
+            "-out",
+            &to,
+        ];
+        self.openssl(&words);
+        (certificate, encrypted)
     }
 
     /// A TLS front for a host name, before a plain upstream.

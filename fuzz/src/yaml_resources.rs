@@ -67,7 +67,7 @@ fn read(bytes: &[u8], shown: &str) -> Vec<Diagnostic> {
     }
     let settings = Settings::default();
     let engine = EngineSettings::of(&settings, &model.settings);
-    let tls = Box::new(|_: &str| Err("no TLS while fuzzing".to_owned()));
+    let tls = || Err("no TLS while fuzzing".to_owned());
     let compiled = Compiler::new(Arc::new(Registry::new(1)), "fuzzer", tls).compile(&model, engine);
     all.extend(model.diagnostics.iter().cloned());
     all.extend(compiled.diagnostics.iter().cloned());

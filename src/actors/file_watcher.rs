@@ -1,11 +1,15 @@
 //! Watches the configuration folders and says when they have changed (decision 16).
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, MessageResult, SpawnHandle};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, MessageResult,
+    SpawnHandle, WrapFuture,
+};
 use jiff::Timestamp;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use serde::Serialize;
@@ -100,9 +104,29 @@ impl FileWatcher {
         self.watcher = made.ok();
     }
 
-    fn reload(&self) {
-        if self.reconciler.try_send(ReloadNow).is_err() {
-            tracing::debug!("a reload is waiting already");
+    fn reload(&self, ctx: &mut Context<Self>) {
+        let answer = self.reconciler.send(ReloadNow).into_actor(self);
+        ctx.spawn(answer.map(|answer, act, _| {
+            // Why nothing was put in force is in the log.
+            if let Ok(Ok(reloaded)) = answer {
+                act.follow(&reloaded.files);
+            }
+        }));
+    }
+
+    /// Watches the folders of these files too.
+    fn follow(&mut self, files: &[PathBuf]) {
+        let Some(watcher) = &mut self.watcher else { return };
+        // Those of the configuration are watched already, with all that is below them.
+        let known = |folder: &&Path| {
+            !self.state.paths.iter().any(|watched| folder.starts_with(folder_of(&watched.path)))
+        };
+        let folders: BTreeSet<&Path> = files.iter().map(|file| folder_of(file)).filter(known).collect();
+        for folder in folders {
+            // Otherwise changes are found by the next rescan.
+            if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+                tracing::debug!("cannot watch {}: {error}", folder.display());
+            }
         }
     }
 }
@@ -125,7 +149,7 @@ impl Actor for FileWatcher {
         ctx.run_interval(RESCAN, |act, ctx| {
             act.watch(ctx);
             act.state.last_rescan = now();
-            act.reload();
+            act.reload(ctx);
         });
     }
 }
@@ -156,11 +180,24 @@ impl Handler<Changed> for FileWatcher {
         if let Some(pending) = self.pending.take() {
             ctx.cancel_future(pending);
         }
-        self.pending = Some(ctx.run_later(self.quiet.min(left), |act, _| {
+        self.pending = Some(ctx.run_later(self.quiet.min(left), |act, ctx| {
             act.burst = None;
             act.pending = None;
-            act.reload();
+            act.reload(ctx);
         }));
+    }
+}
+
+/// The configuration names these files: their changes are changes of it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Follow(pub Vec<PathBuf>);
+
+impl Handler<Follow> for FileWatcher {
+    type Result = ();
+
+    fn handle(&mut self, Follow(files): Follow, _: &mut Context<Self>) {
+        self.follow(&files);
     }
 }
 

@@ -11,7 +11,7 @@ use actix::{Actor, Addr};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
-    file_watcher::{self, FileWatcher},
+    file_watcher::{self, FileWatcher, Follow},
     health::Health,
     listeners::Listeners,
     probes::{Probes, StartProbes},
@@ -154,9 +154,15 @@ impl Gateway {
     /// When what was found is not in force, or the control path does not answer in time.
     pub async fn reload(&self) -> Result<Reloaded, NotApplied> {
         let answer = self.reconciler.send(ReloadNow).timeout(FIRST_LOOK).await;
-        answer.unwrap_or_else(|error| {
+        let answer = answer.unwrap_or_else(|error| {
             Err(NotApplied::Failed(format!("the reconciler does not answer: {error}")))
-        })
+        });
+        if let Ok(reloaded) = &answer
+            && self.watcher.try_send(Follow(reloaded.files.clone())).is_err()
+        {
+            tracing::warn!("changes of certificates in files are found by the next rescan only");
+        }
+        answer
     }
 
     /// Serves until a signal ends it: SIGHUP reloads, SIGUSR1 reopens log files, SIGTERM and SIGINT

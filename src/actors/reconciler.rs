@@ -5,6 +5,7 @@ use std::{
     fmt,
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     base::{Diagnostic, Diagnostics, Severity, Subject},
     resources::{Instance, ResolvedModel},
-    snapshot::{Generation, Look, Reconciliation, SnapshotPublisher, plan::covers},
+    snapshot::{Generation, Look, Reconciliation, SnapshotPublisher, plan::covers, tls},
     telemetry::{log::Log, metrics::GatewayMetrics},
 };
 
@@ -98,6 +99,9 @@ pub struct Reloaded {
     pub digest: String,
     pub errors: usize,
     pub warnings: usize,
+    /// Files that the configuration names.
+    #[serde(skip)]
+    pub files: Vec<PathBuf>,
 }
 
 /// Why a look put nothing in force; what was in force stays.
@@ -211,10 +215,12 @@ impl Reconciler {
             digest: snapshot.digest.short(),
             errors: 0,
             warnings: 0,
+            files: model.files.iter().map(|file| file.path.clone()).collect(),
         };
         self.configured = model.instances_written();
         let answering = snapshot.instances().filter(|plan| plan.blocked.is_none());
         self.answering = answering.map(|plan| plan.address()).collect();
+        self.parts.metrics.certificates_expire(tls::expiries(&snapshot));
         self.publisher.publish(snapshot);
         if self.parts.listeners.try_send(Retain(wanted)).is_err() {
             tracing::error!("addresses that are gone stay open until the next change");

@@ -6,6 +6,7 @@ mod descriptors;
 pub mod exit;
 pub mod policies;
 mod run;
+mod tls;
 mod validate;
 
 use std::path::PathBuf;
@@ -40,6 +41,11 @@ enum Command {
     Policies {
         #[command(subcommand)]
         command: PoliciesCommand,
+    },
+    /// Explain TLS contexts
+    Tls {
+        #[command(subcommand)]
+        command: TlsCommand,
     },
     /// Print the version
     Version,
@@ -77,6 +83,12 @@ enum PoliciesCommand {
     },
 }
 
+#[derive(Subcommand)]
+enum TlsCommand {
+    /// What each context of a configuration negotiates, who serves it and why; no network needed
+    Explain(tls::ExplainArgs),
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
     Text,
@@ -101,6 +113,7 @@ pub fn main() -> Exit {
         Command::Dump(args) => ask::dump(&args),
         Command::Probe(args) => ask::probe(&args),
         Command::Policies { command } => policies_command(&command),
+        Command::Tls { command: TlsCommand::Explain(args) } => tls::explain(&args),
         Command::Version => {
             println!("portcullis {}", env!("CARGO_PKG_VERSION"));
             Exit::Ok

@@ -8,7 +8,7 @@ use super::{Format, exit::Exit, refuse_settings};
 use crate::{
     base::{Diagnostics, Severity},
     settings::{Override, Sources},
-    snapshot::{Look, Reconciliation},
+    snapshot::{Generation, Look, Reconciliation},
     telemetry::metrics::Registry,
 };
 
@@ -28,28 +28,41 @@ pub struct ValidateArgs {
     settings: Option<PathBuf>,
 }
 
-/// Exit code 0 when clean or with warnings only, 65 with errors.
-pub fn run(args: &ValidateArgs) -> Exit {
-    let missing: Vec<_> = args.paths.iter().filter(|path| !path.exists()).collect();
+/// What these folders or files describe, and what is odd about the settings; `None` when they describe nothing. Without
+/// a network.
+///
+/// # Errors
+/// The exit code; why has been printed.
+pub(super) fn read(
+    paths: &[PathBuf],
+    settings: Option<PathBuf>,
+) -> Result<(Option<Box<Generation>>, Diagnostics), Exit> {
+    let missing: Vec<_> = paths.iter().filter(|path| !path.exists()).collect();
     if !missing.is_empty() {
         for path in missing {
             eprintln!("error: {} does not exist", path.display());
         }
-        return Exit::Usage;
+        return Err(Exit::Usage);
     }
     let overrides =
-        args.paths.iter().map(|path| Override::new("config.paths", path.to_string_lossy(), "PATH")).collect();
-    let loaded = match Sources::of_process(args.settings.clone(), overrides).load() {
-        Ok(loaded) => loaded,
-        Err(error) => return refuse_settings(&error),
-    };
+        paths.iter().map(|path| Override::new("config.paths", path.to_string_lossy(), "PATH")).collect();
+    let loaded = Sources::of_process(settings, overrides).load().map_err(|error| refuse_settings(&error))?;
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
     let registry = Arc::new(Registry::new(1));
     let mut wanted = Reconciliation::new(Arc::new(loaded.settings), environment, registry);
-    let (Look::Changed(generation), _) = wanted.look(Instant::now()) else {
-        return Exit::Ok;
+    match wanted.look(Instant::now()) {
+        (Look::Changed(generation), _) => Ok((Some(generation), loaded.warnings)),
+        (Look::Unchanged, _) => Ok((None, loaded.warnings)),
+    }
+}
+
+/// Exit code 0 when clean or with warnings only, 65 with errors.
+pub fn run(args: &ValidateArgs) -> Exit {
+    let (generation, mut found) = match read(&args.paths, args.settings.clone()) {
+        Ok((Some(generation), found)) => (generation, found),
+        Ok((None, _)) => return Exit::Ok,
+        Err(exit) => return exit,
     };
-    let mut found = loaded.warnings;
     found.extend(generation.diagnostics);
     match args.format {
         Format::Text => print_text(&found),

@@ -1,7 +1,7 @@
 //! What is wrong with a document, before it is known which resource it belongs to.
 
-use super::Place;
-use crate::base::{Diagnostic, Location, Severity, Subject};
+use super::{Node, Place};
+use crate::base::{ConfigProblem, Diagnostic, Location, Severity, Subject};
 
 /// A finding with its place and field path; [`Problem::about`] makes it a [`Diagnostic`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,30 @@ impl Problem {
             message: message.into(),
             help: Vec::new(),
         }
+    }
+
+    /// A problem with parameters, with the position of the value that it names, or of the closest one around it;
+    /// `field` is the path of `config`.
+    pub fn of_config(config: &Node, field: &str, problem: ConfigProblem, severity: Severity) -> Self {
+        let mut node = config;
+        for part in problem.field.split(['.', '[', ']']).filter(|part| !part.is_empty()) {
+            let child = match part.parse::<usize>() {
+                Ok(index) => node.items().get(index),
+                Err(_) => node.get_ignore_case(part),
+            };
+            match child {
+                Some(child) => node = child,
+                None => break,
+            }
+        }
+        let path = match problem.field.as_str() {
+            "" => field.to_owned(),
+            inner if inner.starts_with('[') => format!("{field}{inner}"),
+            inner => format!("{field}.{inner}"),
+        };
+        let mut placed = Self::new(severity, &node.place, path, problem.message);
+        placed.help = problem.help;
+        placed
     }
 
     #[must_use]

@@ -26,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 pub use call::{Answer, Call, Limits};
 pub use error::OutboundError;
 pub use proxy::{ForwardProxy, ProxyError};
-pub use tls::{any_server, root_store, system_roots};
+pub use tls::{any_server, system_roots};
 
 /// Calls out. Cheap to clone; the thread behind it ends with the last clone.
 #[derive(Clone)]

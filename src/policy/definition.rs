@@ -11,8 +11,8 @@ use super::{
 };
 pub use crate::base::ConfigProblem;
 use crate::{
-    base::ResourceName,
-    document::{Node, Place, Problem, deserialize},
+    base::{ResourceName, Severity},
+    document::{Node, Problem, deserialize},
     tls,
 };
 
@@ -190,40 +190,16 @@ fn build<D: PolicyDefinition>(config: &Node, field: &str, services: &PolicyServi
     };
     let outcome = D::build(value, services);
     let advice = services.advice.take();
-    problems.extend(advice.into_iter().map(|problem| place(config, field, problem, Problem::warning)));
+    problems.extend(
+        advice.into_iter().map(|problem| Problem::of_config(config, field, problem, Severity::Warning)),
+    );
     match outcome {
         Ok(built) => PolicyBuild { built: Some(built), problems },
         Err(found) => {
-            problems.extend(found.into_iter().map(|problem| place(config, field, problem, Problem::error)));
+            problems.extend(
+                found.into_iter().map(|problem| Problem::of_config(config, field, problem, Severity::Error)),
+            );
             PolicyBuild { built: None, problems }
         }
     }
-}
-
-/// Gives a problem the position of the value that it names, or of the closest one around it.
-fn place(
-    config: &Node,
-    field: &str,
-    problem: ConfigProblem,
-    make: fn(&Place, String, String) -> Problem,
-) -> Problem {
-    let mut node = config;
-    for part in problem.field.split(['.', '[', ']']).filter(|part| !part.is_empty()) {
-        let child = match part.parse::<usize>() {
-            Ok(index) => node.items().get(index),
-            Err(_) => node.get_ignore_case(part),
-        };
-        match child {
-            Some(child) => node = child,
-            None => break,
-        }
-    }
-    let path = match problem.field.as_str() {
-        "" => field.to_owned(),
-        inner if inner.starts_with('[') => format!("{field}{inner}"),
-        inner => format!("{field}.{inner}"),
-    };
-    let mut placed = make(&node.place, path, problem.message);
-    placed.help = problem.help;
-    placed
 }

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::kinds::GatewaySettings;
+use super::{kinds::GatewaySettings, resolve::NamedFile};
 use crate::{
     base::{Diagnostics, Digest, Location, ResourceName, Subject},
     document::{Node, Spanned},
@@ -25,6 +25,8 @@ pub struct ResolvedModel {
     pub tls: Vec<TlsBinding>,
     pub settings: GatewaySettings,
     pub extensions: Vec<Extension>,
+    /// Files that policies name.
+    pub files: Vec<NamedFile>,
     /// Every resource that was read, valid or not, in (path, document) order.
     pub resources: Vec<ResourceState>,
     /// Everything found while loading and resolving, by place.

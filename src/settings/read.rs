@@ -108,14 +108,10 @@ impl<'a> Reader<'a> {
             "ALWAYS_FORWARD_ONLY" => ClientCertDetails::AlwaysForwardOnly,
             _ => ClientCertDetails::Sanitize,
         };
-        match details {
-            ClientCertDetails::Sanitize => {}
-            ClientCertDetails::AlwaysForwardOnly => self.warnings.push(Diagnostic::warning(
+        if details == ClientCertDetails::AlwaysForwardOnly {
+            self.warnings.push(Diagnostic::warning(
                 "x-forwarded-client-cert is passed on from every client, who can write what they like in it",
-            )),
-            _ => self.warnings.push(Diagnostic::warning(format!(
-                "`{word}` for x-forwarded-client-cert is not supported yet: the field is removed"
-            ))),
+            ));
         }
         details
     }

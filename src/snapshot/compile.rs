@@ -177,7 +177,7 @@ impl Compiler {
             run.gauges.insert(key, Arc::clone(&plan.gauges));
             run.endpoints.keep(&plan.endpoint);
             if let Some(tls) = &plan.endpoint.tls {
-                run.outbound.insert(tls.context.digest, Arc::clone(&tls.context));
+                run.outbound.insert(tls.context.described.digest, Arc::clone(&tls.context));
             }
             return Arc::clone(plan);
         }

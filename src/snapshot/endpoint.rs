@@ -42,7 +42,7 @@ impl Endpoint {
         let Some(tls) = &self.tls else {
             return if self.scheme == ServiceScheme::H2 { Speaks::Http2 } else { Speaks::Http1 };
         };
-        let alpn = &tls.context.alpn;
+        let alpn = &tls.context.described.negotiable.alpn;
         match (alpn.contains(&Protocol::H2), alpn.contains(&Protocol::Http11)) {
             (false, _) => Speaks::Http1,
             (true, false) => Speaks::Http2,

@@ -64,7 +64,8 @@ impl Reconciliation {
     /// nothing more changes (a file that became empty is held for a moment).
     pub fn look(&mut self, now: Instant) -> (Look, Option<Instant>) {
         let scan = self.store.rescan(&self.settings.config.paths, now);
-        if !scan.changed && self.model.is_some() && !self.repeat {
+        let as_read = |model: &ResolvedModel| model.files.iter().all(|file| !file.has_changed());
+        if !scan.changed && self.model.as_deref().is_some_and(as_read) && !self.repeat {
             return (Look::Unchanged, scan.hold_until);
         }
         // Stays, should anything below panic.

@@ -50,7 +50,7 @@ pub struct UpstreamTls {
 impl UpstreamTls {
     /// Whether connections with the one may be used for the other.
     pub fn is_like(&self, other: &Self) -> bool {
-        self.context.digest == other.context.digest && self.name == other.name
+        self.context.described.digest == other.context.described.digest && self.name == other.name
     }
 }
 

@@ -110,7 +110,7 @@ impl Suites {
         let mut none_below_1_3 = true;
         for (index, name) in listed.iter().enumerate() {
             let Some(cipher) = TABLE.iter().find(|cipher| cipher.name == name) else {
-                findings.error(unknown(index, name));
+                findings.errors.extend(unknown_suite(index, name));
                 continue;
             };
             // Names of 1.3 are legal and have no effect (rules 1 and 4).
@@ -205,12 +205,16 @@ fn advise(cipher: &Cipher, index: usize, versions: Versions, findings: &mut Find
     }
 }
 
-fn unknown(index: usize, name: &str) -> ConfigProblem {
+/// What is wrong with the name of a suite in a list, if anything.
+pub(super) fn unknown_suite(index: usize, name: &str) -> Option<ConfigProblem> {
+    if TABLE.iter().any(|cipher| cipher.name == name) {
+        return None;
+    }
     let problem = ConfigProblem::new(format!("ciphers[{index}]"), format!("unknown cipher suite `{name}`"));
-    match closest(name, TABLE.iter().map(|cipher| cipher.name)) {
+    Some(match closest(name, TABLE.iter().map(|cipher| cipher.name)) {
         Some(close) => problem.help(format!("did you mean `{close}`?")),
         None => {
             problem.help("suites are named as IANA does, such as `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256`")
         }
-    }
+    })
 }

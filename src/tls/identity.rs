@@ -29,6 +29,8 @@ pub struct Identity {
     pub(super) key: Arc<PrivateKeyDer<'static>>,
     /// Of the own certificate.
     pub facts: Facts,
+    /// When the first certificate of the chain expires.
+    pub expiry: Timestamp,
     /// Of chain and key.
     pub digest: Digest,
 }
@@ -39,7 +41,9 @@ impl Identity {
         let chain = findings.keep(certificates(&written.crt, CRT));
         let facts = chain.as_ref().and_then(|chain| check_chain(chain, now, findings));
         let key = findings.keep(private_key(written.key.expose()));
-        let (Some(facts), Some(chain), Some((key, signing))) = (facts, chain, key) else { return None };
+        let (Some((facts, expiry)), Some(chain), Some((key, signing))) = (facts, chain, key) else {
+            return None;
+        };
         let mut digest = Digest::builder().part(written.key.expose());
         chain.iter().for_each(|certificate| digest.add(certificate));
         let certified = CertifiedKey::new(chain, signing);
@@ -48,6 +52,7 @@ impl Identity {
                 certified: Arc::new(certified),
                 key: Arc::new(key),
                 facts,
+                expiry,
                 digest: digest.finish(),
             }),
             Err(_) => {
@@ -75,9 +80,14 @@ pub(super) fn certificates(pem: &str, field: &str) -> Result<Vec<CertificateDer<
     }
 }
 
-/// The facts of the own certificate, if all of them are sound.
-fn check_chain(chain: &[CertificateDer<'_>], now: Timestamp, findings: &mut Findings) -> Option<Facts> {
+/// The facts of the own certificate, and when the first one expires, if all of them are sound.
+fn check_chain(
+    chain: &[CertificateDer<'_>],
+    now: Timestamp,
+    findings: &mut Findings,
+) -> Option<(Facts, Timestamp)> {
     let mut own = None;
+    let mut expiry = Timestamp::MAX;
     let mut sound = true;
     for (index, certificate) in chain.iter().enumerate() {
         let which = if index == 0 {
@@ -104,15 +114,21 @@ fn check_chain(chain: &[CertificateDer<'_>], now: Timestamp, findings: &mut Find
             let message = format!("{which} is not valid before {}", facts.not_before);
             findings.warning(ConfigProblem::new(CRT, message).help("peers will refuse it until then"));
         }
+        expiry = expiry.min(facts.not_after);
         own = own.or(Some(facts));
     }
-    own.filter(|_| sound)
+    own.filter(|_| sound).map(|facts| (facts, expiry))
+}
+
+/// As PKCS#8, or with a `DEK-Info` header.
+pub(super) fn is_encrypted(pem: &str) -> bool {
+    pem.contains("ENCRYPTED")
 }
 
 type Key = (PrivateKeyDer<'static>, Arc<dyn SigningKey>);
 
 fn private_key(pem: &str) -> Result<Key, ConfigProblem> {
-    if pem.contains("ENCRYPTED") {
+    if is_encrypted(pem) {
         return Err(ConfigProblem::new(
             KEY,
             "the key is encrypted, and there is no parameter for its passphrase",

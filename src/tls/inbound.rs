@@ -22,7 +22,7 @@ const SESSIONS_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct Inbound {
     pub negotiable: Negotiable,
-    pub certificates: Arc<Choice>,
+    pub certificates: Choice,
     pub clients: Option<ClientCertificates>,
     /// Equal digests: clients cannot tell the contexts apart.
     pub digest: Digest,
@@ -31,12 +31,9 @@ pub struct Inbound {
 /// What handshakes on a port use.
 pub struct InboundContext {
     made: Made,
-    /// Of the description.
-    pub digest: Digest,
+    pub described: Arc<Inbound>,
     /// Sessions may be resumed where it is the same: what they have settled is not settled again.
     sessions: Digest,
-    /// Of clients; what they are shown.
-    certificates: Option<Arc<Choice>>,
 }
 
 enum Made {
@@ -70,7 +67,7 @@ impl Inbound {
             .part(certificates.digest().to_string())
             .part(ClientCertificates::digest(clients.as_ref()).to_string())
             .finish();
-        Self { negotiable, certificates: Arc::new(certificates), clients, digest }
+        Self { negotiable, certificates, clients, digest }
     }
 
     pub fn backend(&self) -> Backend {
@@ -82,7 +79,7 @@ impl Inbound {
     ///
     /// # Errors
     /// Of the backend; the checks before leave none.
-    pub fn context(&self, before: Option<&InboundContext>) -> Result<InboundContext, Error> {
+    pub fn context(self: &Arc<Self>, before: Option<&InboundContext>) -> Result<InboundContext, Error> {
         let trust = ClientCertificates::digest(self.clients.as_ref()).to_string();
         let (made, sessions) = match self.backend() {
             Backend::Rustls => {
@@ -102,22 +99,17 @@ impl Inbound {
             #[cfg(not(feature = "legacy-tls"))]
             Backend::OpenSsl => return Err(Error::General("this build is without `legacy-tls`".to_owned())),
         };
-        Ok(InboundContext {
-            made,
-            digest: self.digest,
-            sessions,
-            certificates: self.clients.as_ref().map(|_| Arc::clone(&self.certificates)),
-        })
+        Ok(InboundContext { made, described: Arc::clone(self), sessions })
     }
 
-    fn of_rustls(&self, before: Option<&InboundContext>) -> Result<ServerConfig, Error> {
+    fn of_rustls(self: &Arc<Self>, before: Option<&InboundContext>) -> Result<ServerConfig, Error> {
         let (provider, versions) = self.negotiable.of_rustls();
         let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&versions)?;
         let builder = match &self.clients {
             Some(clients) => builder.with_client_cert_verifier(clients.verifier()?),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(ByName(Arc::clone(&self.certificates))));
+        let mut config = builder.with_cert_resolver(Arc::new(ByName(Arc::clone(self))));
         config.ignore_client_order = true;
         config.alpn_protocols = self.negotiable.alpn_of_rustls();
         if let Some(Made::Rustls(before)) = before.map(|before| &before.made) {
@@ -142,15 +134,14 @@ impl InboundContext {
                 let accepted = TlsAcceptor::from(Arc::clone(config)).accept(client).await;
                 let stream = accepted.map_err(|error| Failure::of_io(&error))?;
                 let session = stream.get_ref().1;
-                let certificates = if self.certificates.is_some() {
-                    session.peer_certificates().unwrap_or_default().iter().map(|der| der.to_vec()).collect()
-                } else {
-                    Vec::new()
-                };
-                let presented =
-                    self.certificates.as_ref().map(|choice| choice.presented(session.server_name()));
-                let presented_uris =
-                    presented.map(|identity| identity.facts.uris.clone()).unwrap_or_default();
+                let (mut certificates, mut presented_uris) = (Vec::new(), Vec::new());
+                if self.described.clients.is_some()
+                    && let Some(chain) = session.peer_certificates()
+                {
+                    certificates.extend(chain.iter().map(|der| der.to_vec()));
+                    let presented = self.described.certificates.presented(session.server_name());
+                    presented_uris.clone_from(&presented.facts.uris);
+                }
                 Ok(Accepted {
                     presented_uris,
                     resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
@@ -177,16 +168,15 @@ impl InboundContext {
 
 impl fmt::Debug for InboundContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InboundContext").field("digest", &self.digest).finish_non_exhaustive()
+        f.debug_struct("InboundContext").field("digest", &self.described.digest).finish_non_exhaustive()
     }
 }
 
 #[derive(Debug)]
-struct ByName(Arc<Choice>);
+struct ByName(Arc<Inbound>);
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let index = self.0.index(hello.server_name());
-        self.0.identities().get(index).map(|identity| Arc::clone(&identity.certified))
+        Some(Arc::clone(&self.0.certificates.presented(hello.server_name()).certified))
     }
 }

@@ -11,7 +11,7 @@
 //! | `identity` | the certificates that the gateway presents |
 //! | `trust`, `verify` | whose certificates it accepts |
 //! | `inbound`, `hello`, `choice` | the context of a port, and the server's side of a handshake |
-//! | `outbound` | the context of a service, and the client's side |
+//! | `outbound`, `parameters` | the context of a service, and the client's side |
 //! | `failure` | why a handshake failed |
 
 pub mod alpn;
@@ -24,6 +24,7 @@ pub mod inbound;
 #[cfg(feature = "legacy-tls")]
 pub mod legacy;
 pub mod outbound;
+pub mod parameters;
 pub mod trust;
 pub mod verify;
 pub mod x509;
@@ -44,6 +45,7 @@ use ciphers::Suites;
 pub use failure::{Failure, Reason};
 pub use inbound::{Inbound, InboundContext};
 pub use outbound::{Outbound, OutboundContext};
+pub use parameters::{OutboundParameters, RedisParameters};
 
 /// Who makes the handshakes of a context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,9 +183,9 @@ fn provider() -> &'static Arc<CryptoProvider> {
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Certificate {
     /// The private key, PEM: PKCS#8, PKCS#1 or SEC1, not encrypted; RSA of 2048 bits or more, ECDSA on
-    /// P-256, P-384 or P-521, or Ed25519.
+    /// P-256, P-384 or P-521, or Ed25519. Or `keyFile`, a path.
     pub key: Secret,
-    /// The certificate, PEM: the gateway's own first, then the intermediates.
+    /// The certificate, PEM: the gateway's own first, then the intermediates. Or `crtFile`, a path.
     pub crt: String,
 }
 

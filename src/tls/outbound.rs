@@ -28,10 +28,7 @@ pub struct Outbound {
 /// What handshakes with a service use.
 pub struct OutboundContext {
     made: Made,
-    /// Of the description.
-    pub digest: Digest,
-    /// Whether a server may choose HTTP/2, and HTTP/1.1.
-    pub alpn: Vec<Protocol>,
+    pub described: Arc<Outbound>,
 }
 
 enum Made {
@@ -79,7 +76,7 @@ impl Outbound {
     ///
     /// # Errors
     /// Of the backend; the checks before leave none.
-    pub fn context(&self) -> Result<OutboundContext, Error> {
+    pub fn context(self: &Arc<Self>) -> Result<OutboundContext, Error> {
         let made = match self.backend() {
             Backend::Rustls => Made::Rustls(Arc::new(self.of_rustls()?)),
             #[cfg(feature = "legacy-tls")]
@@ -87,7 +84,7 @@ impl Outbound {
             #[cfg(not(feature = "legacy-tls"))]
             Backend::OpenSsl => return Err(Error::General("this build is without `legacy-tls`".to_owned())),
         };
-        Ok(OutboundContext { made, digest: self.digest, alpn: self.negotiable.alpn.clone() })
+        Ok(OutboundContext { made, described: Arc::clone(self) })
     }
 
     fn of_rustls(&self) -> Result<ClientConfig, Error> {
@@ -130,10 +127,8 @@ impl OutboundContext {
 
     /// HTTP/2 is spoken only where it was chosen; where nothing else was offered, it must have been.
     fn check_protocol(&self, connected: Connected) -> Result<Connected, Failure> {
-        let agreed = match connected.protocol {
-            Some(chosen) => self.alpn.contains(&chosen),
-            None => self.alpn.contains(&Protocol::Http11),
-        };
+        let alpn = &self.described.negotiable.alpn;
+        let agreed = alpn.is_empty() || alpn.contains(&connected.protocol.unwrap_or(Protocol::Http11));
         match agreed {
             true => Ok(connected),
             false => {
@@ -155,6 +150,6 @@ impl OutboundContext {
 
 impl fmt::Debug for OutboundContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OutboundContext").field("digest", &self.digest).finish_non_exhaustive()
+        f.debug_struct("OutboundContext").field("digest", &self.described.digest).finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! Whom a context trusts: the authorities of its peers' certificates (configuration reference 6.1).
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustls::{
     Error, RootCertStore,
@@ -125,6 +125,18 @@ impl ClientCertificates {
         let Authorities { roots, revoked, .. } = &self.authorities;
         ClientVerifier::new(Arc::clone(roots), self.required, revoked).map(Arc::new)
     }
+}
+
+/// The certificate authorities of the system, read once (`SSL_CERT_FILE` and `SSL_CERT_DIR` name
+/// others). `None` when there are none.
+pub fn system_roots() -> Option<Arc<RootCertStore>> {
+    static ROOTS: LazyLock<Option<Arc<RootCertStore>>> = LazyLock::new(|| {
+        let mut roots = RootCertStore::empty();
+        // Systems carry a few certificates that no parser takes; the rest serves.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        (!roots.is_empty()).then(|| Arc::new(roots))
+    });
+    ROOTS.clone()
 }
 
 /// Which servers are believed to be who they say.

@@ -34,5 +34,7 @@ mod smuggling_corpus;
 mod smuggling_http2;
 mod timeouts;
 mod tls;
+mod tls_contexts;
+mod tls_reload;
 mod upgrade;
 mod variables;

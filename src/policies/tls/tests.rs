@@ -56,7 +56,7 @@ fn refused(made: PolicyBuild) -> Vec<String> {
         .collect()
 }
 
-fn suites(inbound: &Inbound) -> Vec<String> {
+fn suites(inbound: &Arc<Inbound>) -> Vec<String> {
     let context = inbound.context(None).unwrap();
     let suites = &context.rustls().unwrap().crypto_provider().cipher_suites;
     suites.iter().map(|suite| format!("{:?}", suite.suite())).collect()

@@ -6,7 +6,7 @@ use crate::{
     document::{Limits, SourceFile, parse},
     policies::catalog,
     policy::definition::PolicyBuild,
-    tls::{Backend, Protocol, Versions},
+    tls::{Backend, Outbound, Protocol, Versions, trust::ServerTrust},
 };
 
 const EC_CRT: &str = include_str!("../../tls/fixtures/ec.crt");

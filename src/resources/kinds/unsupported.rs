@@ -2,12 +2,14 @@
 //! file written today is right when they come, and a warning says that they have no effect
 //! (decision 19).
 
-use serde::Deserialize;
+use jiff::Timestamp;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::Ordered;
 use crate::{
-    base::Secret,
-    document::{OneOrMany, Problem, RawNode, Spanned},
+    base::{Secret, Severity},
+    document::{OneOrMany, Problem, RawNode, Spanned, deserialize},
+    tls::{Findings, Outbound, OutboundParameters, RedisParameters},
 };
 
 pub(super) trait Unsupported {
@@ -40,8 +42,7 @@ struct Redis {
     _db: Option<u32>,
     sentinel: Option<Sentinel>,
     cluster: Option<Cluster>,
-    #[serde(rename = "tls")]
-    _tls: Option<RedisTls>,
+    tls: Option<Spanned<RawNode>>,
 }
 
 #[derive(Deserialize)]
@@ -60,48 +61,6 @@ struct Cluster {
     addresses: OneOrMany<Spanned<String>>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RedisTls {
-    #[serde(rename = "trustedCA")]
-    _trusted_ca: Option<String>,
-    #[serde(rename = "skipValidation")]
-    _skip_validation: Option<bool>,
-    #[serde(rename = "certificate")]
-    _certificate: Option<Certificate>,
-    /// One table of the vendor prints it here instead of in `certificate`.
-    #[serde(rename = "keyPassphrase")]
-    _key_passphrase: Option<Secret>,
-    #[serde(rename = "minversion")]
-    _min: Option<TlsVersion>,
-    #[serde(rename = "maxversion")]
-    _max: Option<TlsVersion>,
-    #[serde(rename = "alpn")]
-    _alpn: Option<OneOrMany<String>>,
-    #[serde(rename = "ciphers")]
-    _ciphers: Option<OneOrMany<String>>,
-}
-
-#[derive(Deserialize)]
-struct Certificate {
-    #[serde(rename = "key")]
-    _key: Secret,
-    #[serde(rename = "crt")]
-    _crt: String,
-    #[serde(rename = "keyPassphrase")]
-    _key_passphrase: Option<Secret>,
-}
-
-#[derive(Deserialize)]
-enum TlsVersion {
-    #[serde(rename = "1.1")]
-    V1_1,
-    #[serde(rename = "1.2")]
-    V1_2,
-    #[serde(rename = "1.3")]
-    V1_3,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Local {
@@ -116,6 +75,9 @@ impl Unsupported for SharedStorage {
             problems.push(
                 redis.error("`redis` needs an `address`").help("write `address: HOST:6379`, or `sentinel`"),
             );
+        }
+        if let Some(tls) = &redis.tls {
+            check_tls(tls, problems, RedisParameters::read);
         }
         let sentinels = redis.sentinel.iter().flat_map(|sentinel| sentinel.addresses.iter());
         let nodes = redis.cluster.iter().flat_map(|cluster| cluster.addresses.iter());
@@ -213,10 +175,34 @@ impl Unsupported for Tracing {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct DefaultTls {
-    #[serde(rename = "outboundPolicyCalls")]
-    _outbound_policy_calls: Option<RedisTls>,
+    outbound_policy_calls: Option<Spanned<RawNode>>,
 }
 
 impl Unsupported for DefaultTls {
-    fn check(&self, _: &mut Vec<Problem>) {}
+    fn check(&self, problems: &mut Vec<Problem>) {
+        if let Some(tls) = &self.outbound_policy_calls {
+            check_tls(tls, problems, OutboundParameters::read);
+        }
+    }
+}
+
+/// Checks parameters of TLS by making what they describe.
+fn check_tls<T: DeserializeOwned>(
+    written: &Spanned<RawNode>,
+    problems: &mut Vec<Problem>,
+    read: impl Fn(&T, Timestamp, &mut Findings) -> Option<Outbound>,
+) {
+    if written.value.is_null() {
+        return;
+    }
+    let (node, field) = (&*written.value, &*written.field);
+    let typed = deserialize::<T>(node, field);
+    problems.extend(typed.problems);
+    let mut findings = Findings::default();
+    if let Some(parameters) = typed.value {
+        read(&parameters, Timestamp::now(), &mut findings);
+    }
+    for (found, severity) in [(findings.errors, Severity::Error), (findings.warnings, Severity::Warning)] {
+        problems.extend(found.into_iter().map(|problem| Problem::of_config(node, field, problem, severity)));
+    }
 }

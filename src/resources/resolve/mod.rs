@@ -4,6 +4,7 @@
 //! cannot be built takes its target out (configuration reference 15, Do 3; decision 12).
 
 mod digests;
+mod files;
 mod last_good;
 mod listeners;
 mod policies;
@@ -12,6 +13,8 @@ mod settings;
 mod targets;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+
+pub use files::NamedFile;
 
 use super::{
     envelope::Resource,
@@ -60,6 +63,7 @@ pub fn resolve(set: &ResourceSet, inputs: Inputs<'_>) -> ResolvedModel {
         tls: resolver.tls,
         settings,
         extensions: resolver.extensions,
+        files: resolver.files,
         resources,
         diagnostics,
     }
@@ -109,6 +113,7 @@ struct Resolver<'a> {
     instance_outages: Outages,
     service_outages: Outages,
     tls: Vec<TlsBinding>,
+    files: Vec<NamedFile>,
     extensions: Vec<Extension>,
     /// Names of instances and services that exist, but not in a valid form.
     invalid: HashSet<Subject>,
@@ -125,6 +130,7 @@ impl<'a> Resolver<'a> {
             instance_outages: Outages::default(),
             service_outages: Outages::default(),
             tls: Vec::new(),
+            files: Vec::new(),
             extensions: Vec::new(),
             invalid: HashSet::new(),
         }

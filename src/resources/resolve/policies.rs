@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{Inputs, Resolver, digests, targets::Targets};
+use super::{Inputs, Resolver, digests, files::substitute_files, targets::Targets};
 use crate::{
     base::{ResourceName, suggest::closest},
     document::{Node, Problem, substitute_environment},
     resources::{
-        kinds::policy_binding::LIST_POLICIES,
+        kinds::policy_binding::{DEFAULT_ORDER, LIST_POLICIES},
         model::{BoundPolicy, TlsBinding},
         names::{Direction, PolicyFacts},
         normalise::Binding,
@@ -18,7 +18,7 @@ pub(super) const TLS: &str = "tls";
 pub(super) const TLS_OUTBOUND: &str = "tls-outbound";
 
 /// Policies that act on the connections of a service, not on single requests.
-const CONNECTION_WIDE: [&str; 2] = ["circuit-breaker-flex", "idle-timeout-flex"];
+const CONNECTION_WIDE: [&str; 3] = ["circuit-breaker-flex", "idle-timeout-flex", TLS_OUTBOUND];
 
 /// What `policyRef` refers to.
 enum Referred {
@@ -89,10 +89,18 @@ impl Resolver<'_> {
             self.report.add(&binding.subject, problem);
             binding.rules.clear();
         }
+        let of_tls = facts.direction == Direction::Tls || facts.name == TLS_OUTBOUND;
+        if of_tls && binding.order != DEFAULT_ORDER {
+            let message = format!("`order` has no effect on `{}`", facts.name);
+            let problem =
+                binding.policy.name.warning(message).help("TLS comes before all policies: remove it");
+            self.report.add(&binding.subject, problem);
+        }
         self.advise_on_paths(&binding, &targets);
         let (config, problems) =
             substitute_environment(&binding.config, &binding.config_field, self.inputs.environment);
         self.report.add_all(&binding.subject, problems);
+        let config = if of_tls { self.with_files(&binding, &config) } else { config };
         binding.config.0 = if config.is_null() {
             Node::mapping(binding.policy.name.place.clone(), Vec::new())
         } else {
@@ -106,6 +114,13 @@ impl Resolver<'_> {
             }
             (_, targets) => self.attach(&binding, &targets),
         }
+    }
+
+    fn with_files(&mut self, binding: &Binding, config: &Node) -> Node {
+        let mut problems = Vec::new();
+        let config = substitute_files(config, &binding.config_field, &mut self.files, &mut problems);
+        self.report.add_all(&binding.subject, problems);
+        config
     }
 
     /// Exact name first, then with `-flex`, then without; the namespace given or its own first, then

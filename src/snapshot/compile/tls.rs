@@ -133,7 +133,7 @@ fn settle(
     let ready = || candidates.iter().filter_map(|(binding, inbound)| Some((*binding, inbound.as_ref()?)));
     // What is active stays, so that a second binding changes nothing; else the first by name.
     let chosen = ready()
-        .find(|(_, inbound)| before.is_some_and(|kept| kept.context.digest == inbound.digest))
+        .find(|(_, inbound)| before.is_some_and(|kept| kept.context.described.digest == inbound.digest))
         .or_else(|| {
             ready().find(|(binding, _)| before.is_some_and(|kept| kept.binding == binding.policy.binding))
         })
@@ -164,7 +164,7 @@ fn settle(
             result.blocked.insert((instance.clone(), port), reason.clone());
         }
     }
-    if let Some(kept) = before.filter(|kept| kept.context.digest == inbound.digest) {
+    if let Some(kept) = before.filter(|kept| kept.context.described.digest == inbound.digest) {
         return Some(KeptContext { binding: binding.policy.binding.clone(), ..kept.clone() });
     }
     match inbound.context(before.map(|kept| &*kept.context)) {

@@ -13,6 +13,7 @@ use super::{
     exposition::{Exposition, Kind},
     tunnels::Tunnels,
 };
+use crate::base::ResourceName;
 
 /// Reasons told apart; more than there are in the code, so the overflow stays empty.
 const REASONS_MAX: usize = 32;
@@ -87,6 +88,13 @@ struct Served {
     applied_unix_seconds: u64,
 }
 
+/// Where a certificate is presented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateUse {
+    Port(u16),
+    Service(ResourceName),
+}
+
 /// Counters of the whole process.
 pub struct GatewayMetrics {
     pub tunnels: Tunnels,
@@ -102,6 +110,8 @@ pub struct GatewayMetrics {
     apis_served: AtomicU64,
     apis_configured: AtomicU64,
     served: Mutex<Served>,
+    /// What presents a certificate, and when that expires.
+    expiries: Mutex<Vec<(CertificateUse, i64)>>,
     started: Instant,
 }
 
@@ -121,6 +131,7 @@ impl GatewayMetrics {
             apis_served: AtomicU64::new(0),
             apis_configured: AtomicU64::new(0),
             served: Mutex::default(),
+            expiries: Mutex::default(),
             started: Instant::now(),
         }
     }
@@ -181,6 +192,13 @@ impl GatewayMetrics {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         if let Ok(mut served) = self.served.lock() {
             *served = Served { digest: digest.to_owned(), applied_unix_seconds: now.as_secs() };
+        }
+    }
+
+    /// When the certificates that the gateway presents expire, in Unix time.
+    pub fn certificates_expire(&self, expiries: Vec<(CertificateUse, i64)>) {
+        if let Ok(mut kept) = self.expiries.lock() {
+            *kept = expiries;
         }
     }
 
@@ -281,6 +299,18 @@ impl GatewayMetrics {
             "TLS handshakes with clients that failed, by reason.",
         );
         self.tls_failures.expose(page);
+        page.family(
+            "portcullis_tls_certificate_expiry_timestamp_seconds",
+            Kind::Gauge,
+            "When the first certificate of a chain that the gateway presents expires.",
+        );
+        for (of, expiry) in self.expiries.lock().iter().flat_map(|kept| kept.iter()) {
+            let (port, service) = match of {
+                CertificateUse::Port(port) => (port.to_string(), String::new()),
+                CertificateUse::Service(name) => (String::new(), name.to_string()),
+            };
+            page.decimal("", &[("port", &port), ("service", &service)], *expiry as f64);
+        }
         let served = self.served.lock().map(|served| served.clone()).unwrap_or_default();
         if !served.digest.is_empty() {
             page.family("portcullis_config_info", Kind::Gauge, "Digest of the configuration being served.");

@@ -24,7 +24,7 @@ mod tests;
 pub use api::{ApiMetrics, Method, RequestRecord};
 pub use cells::{current_worker, enter_worker};
 pub use exposition::{Exposition, Kind};
-pub use gateway::{ConnectionRefusal, GatewayMetrics};
+pub use gateway::{CertificateUse, ConnectionRefusal, GatewayMetrics};
 pub use policy::{PolicyLabel, PolicyMetrics};
 pub use registry::{Registry, SERIES_MAX};
 pub use tunnels::{OpenTunnel, Tunnelled, Tunnels};

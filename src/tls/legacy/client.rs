@@ -77,6 +77,8 @@ fn context(outbound: &Outbound) -> Result<SslContext, ErrorStack> {
     if let Some(identity) = &outbound.identity {
         present(&mut builder, identity)?;
     }
-    builder.set_alpn_protos(&alpn::encode(&outbound.negotiable.alpn))?;
+    if !outbound.negotiable.alpn.is_empty() {
+        builder.set_alpn_protos(&alpn::encode(&outbound.negotiable.alpn))?;
+    }
     Ok(builder.build())
 }

@@ -20,6 +20,7 @@ use openssl::{
 use rustls::{Error, pki_types::CertificateDer};
 
 use super::{Failure, Negotiable, Reason, Version, identity::Identity};
+use crate::base::Secret;
 pub use client::Client;
 pub use server::Server;
 pub use stream::Stream;
@@ -131,6 +132,13 @@ fn explain(error: openssl::ssl::Error, verdict: Option<&Verdict>) -> Failure {
         Reason::Malformed
     };
     Failure::new(reason, text)
+}
+
+/// The key without its passphrase, as PKCS#8; `None` if the passphrase is wrong.
+pub fn decrypt_key(pem: &Secret, passphrase: &Secret) -> Option<Secret> {
+    let key = PKey::private_key_from_pem_passphrase(pem.expose().as_bytes(), passphrase.expose().as_bytes())
+        .ok()?;
+    String::from_utf8(key.private_key_to_pem_pkcs8().ok()?).ok().map(Secret::new)
 }
 
 /// Whether everything of the reference's table was compiled in: 3DES is there only with `weak-crypto`.

@@ -22,7 +22,6 @@ use crate::{
     base::Digest,
     tls::{
         Failure, Inbound, Protocol, Reason,
-        choice::Choice,
         hello::Greeted,
         inbound::{Accepted, ServerStream},
         trust::ClientCertificates,
@@ -40,7 +39,7 @@ pub struct Server(Arc<Parts>);
 struct Parts {
     /// Its tickets and sessions outlive changed certificates: connections begin with it.
     sessions: SslContext,
-    certificates: Arc<Choice>,
+    described: Arc<Inbound>,
     /// One for each certificate.
     contexts: Vec<SslContext>,
     clients: Option<(Arc<ClientVerifier>, SslVerifyMode)>,
@@ -52,7 +51,7 @@ static PARTS: LazyLock<Result<Index<Ssl, Arc<Parts>>, ErrorStack>> = LazyLock::n
 impl Server {
     /// # Errors
     /// Of OpenSSL; the checks of the description leave none.
-    pub fn new(inbound: &Inbound, before: Option<&Self>) -> Result<Self, Error> {
+    pub fn new(inbound: &Arc<Inbound>, before: Option<&Self>) -> Result<Self, Error> {
         let clients = match &inbound.clients {
             Some(clients) => {
                 let mut mode = SslVerifyMode::PEER;
@@ -71,7 +70,7 @@ impl Server {
             identities.iter().map(|identity| context(inbound, identity, verifier)).collect();
         Ok(Self(Arc::new(Parts {
             sessions,
-            certificates: Arc::clone(&inbound.certificates),
+            described: Arc::clone(inbound),
             contexts: contexts.map_err(internal)?,
             clients,
         })))
@@ -98,7 +97,7 @@ impl Server {
                 return Err(Failure::new(Reason::CertificateRefused, "the certificate was not verified"));
             }
             certificates.extend(own.to_der().ok());
-            let presented = self.0.certificates.presented(ssl.servername(NameType::HOST_NAME));
+            let presented = self.0.described.certificates.presented(ssl.servername(NameType::HOST_NAME));
             presented_uris.clone_from(&presented.facts.uris);
             let chain = ssl.peer_cert_chain().into_iter().flatten();
             certificates.extend(chain.filter_map(|certificate| certificate.to_der().ok()));
@@ -178,7 +177,7 @@ fn choose_certificate(ssl: &mut SslRef) -> Result<(), SniError> {
         Err(_) => None,
     };
     let Some(parts) = parts else { return Err(SniError::ALERT_FATAL) };
-    let index = parts.certificates.index(ssl.servername(NameType::HOST_NAME));
+    let index = parts.described.certificates.index(ssl.servername(NameType::HOST_NAME));
     ssl.set_ssl_context(&parts.contexts[index]).map_err(|_| SniError::ALERT_FATAL)
 }
 

@@ -1,0 +1,163 @@
+//! What is said of contexts, and certificates that lie in files of their own.
+
+use std::path::Path;
+use std::process::Command;
+
+use cluster_tests::config::{api, binding, configuration, documents};
+use cluster_tests::gateway::Plan;
+use cluster_tests::tls::{Authority, handshake};
+use cluster_tests::upstream::Upstream;
+use cluster_tests::{binary, eventually, ports};
+use serde_json::{Value, json};
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("a file of openssl")
+}
+
+fn run(words: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(binary::portcullis()).args(words).output().expect("the binary starts");
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code(), said)
+}
+
+fn in_file(resources: &[Value]) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("api.yaml");
+    std::fs::write(&path, documents(resources)).expect("a writable folder");
+    (folder, path.display().to_string())
+}
+
+#[test]
+fn explain_says_who_serves_each_context_and_why() {
+    let authority = Authority::new();
+    let (crt, key) = authority.issue("gateway.test");
+    let weak = json!({"config": {
+        "certificate": {"crt": text(&crt), "key": text(&key)}, "minversion": "1.1",
+        "ciphers": ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_RSA_WITH_3DES_EDE_CBC_SHA"],
+    }});
+    let outbound = json!({"config": {"trustedCA": text(&authority.certificate()), "minversion": "1.3"}});
+    let (_folder, path) = in_file(&[
+        api("shop", "http://127.0.0.1:18443", "https://up.test:9443"),
+        binding("shop-tls", "ApiInstance", "shop", "tls", weak),
+        binding("up-tls", "Service", "shop-up", "tls-outbound", outbound),
+    ]);
+    let (code, said) = run(&["tls", "explain", &path]);
+    for part in [
+        "port 18443",
+        "PolicyBinding default/shop-tls",
+        "OpenSSL: TLS_RSA_WITH_3DES_EDE_CBC_SHA is not in rustls",
+        "1.1 to 1.3",
+        "TLS_AES_128_GCM_SHA256 (1.3)",
+        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 (1.2)",
+        "TLS_RSA_WITH_3DES_EDE_CBC_SHA (1.1-1.2), weak",
+        "h2, http/1.1",
+        "for gateway.test; ",
+        " days left (until ",
+        "warning: TLS 1.1 is weak",
+        "rustls: it has all of these suites",
+        "1.3 to 1.3",
+        "must be of `trustedCA`",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = run(&["tls", "explain", "--format", "json", &path]);
+    let contexts: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((code, contexts[0]["backend"].as_str()), (Some(0), Some("OpenSSL")));
+    assert_eq!(contexts[1]["suites"].as_array().map(Vec::len), Some(3), "{said}");
+}
+
+#[test]
+fn explain_shows_the_default_context_and_ends_with_65_where_there_are_errors() {
+    let resource = api("shop", "http://127.0.0.1:18443", "https://up.test:9443");
+    let (_folder, path) = in_file(std::slice::from_ref(&resource));
+    let (code, said) = run(&["tls", "explain", &path]);
+    assert!(said.contains("none: the default context") && said.contains("1.2 to 1.2"), "{said}");
+    assert_eq!(code, Some(0));
+    let broken = binding("shop-tls", "ApiInstance", "shop", "tls", json!({"config": {"minversion": "1.3"}}));
+    let (_folder, path) = in_file(&[resource, broken]);
+    let (code, said) = run(&["tls", "explain", &path]);
+    assert!(said.contains("the field `certificate` is missing"), "{said}");
+    assert_eq!(code, Some(65));
+}
+
+#[test]
+fn order_has_no_effect_on_tls_and_is_warned_of() {
+    let authority = Authority::new();
+    let outbound = json!({"order": 3, "config": {"trustedCA": text(&authority.certificate())}});
+    let (_folder, path) = in_file(&[
+        api("shop", "http://127.0.0.1:18443", "https://up.test:9443"),
+        binding("up-tls", "Service", "shop-up", "tls-outbound", outbound),
+    ]);
+    let (code, said) = run(&["validate", &path]);
+    assert!(said.contains("`order` has no effect on `tls-outbound`"), "{said}");
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn certificates_in_files_are_watched_and_a_pair_that_does_not_fit_waits_for_its_other_half() {
+    let authority = Authority::new();
+    let (first, second) = (authority.issue_as("gateway.test", "a"), authority.issue_as("gateway.test", "b"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (crt, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    let install = |from: &Path, to: &Path| {
+        let fresh = to.with_extension("new");
+        std::fs::copy(from, &fresh).and_then(|_| std::fs::rename(&fresh, to)).expect("a writable folder");
+    };
+    install(&first.0, &crt);
+    install(&first.1, &key);
+    let (port, upstream) = (ports::free(), Upstream::echo("up"));
+    let config = json!({"config": {"certificate": {"crtFile": crt, "keyFile": key}}});
+    let gateway = Plan::new()
+        .with("api.yaml", &[api("shop", &format!("http://127.0.0.1:{port}"), &upstream.url())])
+        .with("tls.yaml", &[binding("shop-tls", "ApiInstance", "shop", "tls", config)])
+        .start();
+    let shown = || {
+        let output = handshake(([127, 0, 0, 1], port).into(), &[]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let begin = said.find("-----BEGIN CERTIFICATE-----").expect("a handshake");
+        let end = said.find("-----END CERTIFICATE-----").expect("a certificate");
+        said[begin..end].to_owned()
+    };
+    let same = |path: &Path| text(path).contains(&shown());
+    assert!(same(&first.0));
+    let expiry = "portcullis_tls_certificate_expiry_timestamp_seconds";
+    assert!(gateway.metric(expiry, &[&format!("port=\"{port}\"")]) > 1.7e9);
+    install(&second.0, &crt);
+    gateway.says("the key does not belong to the certificate");
+    assert!(same(&first.0), "the last good pair stays");
+    install(&second.1, &key);
+    eventually("the second certificate", || same(&second.0).then_some(()));
+    std::fs::remove_file(&key).expect("it is there");
+    gateway.says("cannot read");
+    assert!(same(&second.0), "the last good pair stays");
+}
+
+#[test]
+fn default_tls_and_the_tls_of_redis_are_checked_like_other_contexts() {
+    let authority = Authority::new();
+    let certificate = authority.encrypted("redis.test", "secret");
+    let spec = json!({
+        "defaultTLS": {"outboundPolicyCalls": {"minversion": 1.3, "maxversion": "1.2"}},
+        "sharedStorage": {"redis": {"address": "redis.test:6379", "tls": {
+            "trustedCA": text(&authority.certificate()), "ciphers": ["TLS_RSA_WITH_NULL_SHA"],
+            "certificate": {"crt": text(&certificate.0), "key": text(&certificate.1), "keyPassphrase": "wrong"},
+        }}},
+    });
+    let (_folder, path) = in_file(&[configuration("all", spec)]);
+    let (code, said) = run(&["validate", &path]);
+    assert!(said.contains("error: `minversion` 1.3 is above `maxversion` 1.2"), "{said}");
+    assert!(said.contains("spec.defaultTLS.outboundPolicyCalls.minversion"), "{said}");
+    assert!(said.contains("warning: unknown cipher suite `TLS_RSA_WITH_NULL_SHA`"), "{said}");
+    assert!(said.contains("error: the key cannot be decrypted with this passphrase"), "{said}");
+    assert!(!said.contains("wrong") && !said.contains("BEGIN"), "{said}");
+    assert_eq!(code, Some(65));
+    let spec = json!({"sharedStorage": {"redis": {"address": "redis.test:6379", "tls": {
+        "trustedCA": text(&authority.certificate()), "minVersion": "1.2", "keyPassphrase": "secret",
+        "certificate": {"crt": text(&certificate.0), "key": text(&certificate.1)},
+    }}}});
+    let (_folder, path) = in_file(&[configuration("all", spec)]);
+    let (code, said) = run(&["validate", &path]);
+    assert_eq!(code, Some(0), "{said}");
+}

@@ -1,0 +1,260 @@
+//! `portcullis tls explain`: what each TLS context negotiates, who serves it and why.
+
+use std::{fmt::Write, path::PathBuf};
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Format, exit::Exit, validate};
+use crate::{
+    base::{Diagnostic, Diagnostics, Severity, Subject},
+    resources::{BoundPolicy, ResolvedModel},
+    snapshot::Generation,
+    tls::{Backend, Inbound, Negotiable, Outbound, ciphers, identity::Identity, trust::ServerTrust},
+};
+
+#[derive(Args)]
+pub struct ExplainArgs {
+    /// Folders or files of resources
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// How contexts are printed
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Settings file (YAML)
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+}
+
+/// One context.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Explained {
+    /// The port, or the service.
+    context: String,
+    /// The policies that ask for it.
+    bindings: Vec<String>,
+    backend: &'static str,
+    why: String,
+    min_version: &'static str,
+    max_version: &'static str,
+    /// Most preferred first.
+    suites: Vec<Suite>,
+    alpn: Vec<&'static str>,
+    /// What the gateway presents.
+    certificates: Vec<Presented>,
+    /// Whose certificates it accepts.
+    trust: String,
+    findings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Suite {
+    name: &'static str,
+    versions: String,
+    weak: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Presented {
+    subject: String,
+    names: Vec<String>,
+    not_after: String,
+    /// Below zero: it has expired.
+    days_left: i64,
+}
+
+/// Exit code 0; 65 when the configuration has errors, whose contexts may be missing.
+pub fn explain(args: &ExplainArgs) -> Exit {
+    let generation = match validate::read(&args.paths, args.settings.clone()) {
+        Ok((generation, _)) => generation,
+        Err(exit) => return exit,
+    };
+    let Some(generation) = generation else { return Exit::Ok };
+    let explained = contexts(&generation);
+    match args.format {
+        Format::Text => print!("{}", text(&explained)),
+        Format::Json => match serde_json::to_string_pretty(&explained) {
+            Ok(json) => println!("{json}"),
+            Err(error) => {
+                eprintln!("error: {error}");
+                return Exit::Failure;
+            }
+        },
+    }
+    if !generation.diagnostics.has_errors() {
+        return Exit::Ok;
+    }
+    for error in generation.diagnostics.iter().filter(|found| found.severity == Severity::Error) {
+        eprintln!("{error}\n");
+    }
+    Exit::Resources
+}
+
+fn contexts(generation: &Generation) -> Vec<Explained> {
+    let Generation { model, snapshot, diagnostics, .. } = generation;
+    let mut explained = Vec::new();
+    let mut ports: Vec<_> = snapshot.tls.iter().collect();
+    ports.sort_by_key(|(port, _)| **port);
+    for (port, context) in ports {
+        let bound = model.tls.iter().filter(|binding| binding.ports.contains(port));
+        let policies: Vec<&BoundPolicy> = bound.map(|binding| &binding.policy).collect();
+        explained.push(inbound(format!("port {port}"), &context.described, &policies, diagnostics));
+    }
+    for upstream in &snapshot.upstreams {
+        let Some(tls) = &upstream.endpoint.tls else { continue };
+        let policies = outbound_policies(model, upstream);
+        let name = format!("Service {} ({})", upstream.name, upstream.address);
+        explained.push(outbound(name, &tls.context.described, &policies, diagnostics));
+    }
+    explained
+}
+
+fn outbound_policies<'m>(
+    model: &'m ResolvedModel,
+    upstream: &crate::snapshot::UpstreamPlan,
+) -> Vec<&'m BoundPolicy> {
+    let service = model.service(&upstream.name);
+    let policies = service.map_or(&[][..], |service| &service.policies);
+    policies.iter().filter(|bound| bound.policy == "tls-outbound").collect()
+}
+
+fn inbound(
+    context: String,
+    described: &Inbound,
+    policies: &[&BoundPolicy],
+    diagnostics: &Diagnostics,
+) -> Explained {
+    let trust = match &described.clients {
+        None => "no client certificate is asked for",
+        Some(clients) if clients.required => "a client certificate of `trustedCA` is required",
+        Some(_) => "a client certificate is asked for; if there is one, it must be of `trustedCA`",
+    };
+    Explained {
+        certificates: described.certificates.identities().iter().map(presented).collect(),
+        trust: trust.to_owned(),
+        ..negotiable(context, &described.negotiable, policies, diagnostics)
+    }
+}
+
+fn outbound(
+    context: String,
+    described: &Outbound,
+    policies: &[&BoundPolicy],
+    diagnostics: &Diagnostics,
+) -> Explained {
+    let trust = match &described.trust {
+        ServerTrust::Authorities(_) => "the upstream's certificate must be of `trustedCA`",
+        ServerTrust::System(_) => "the upstream's certificate must be of an authority of the system",
+        ServerTrust::Anyone => "any certificate of the upstream is accepted (`skipValidation`)",
+    };
+    Explained {
+        certificates: described.identity.iter().map(presented).collect(),
+        trust: trust.to_owned(),
+        ..negotiable(context, &described.negotiable, policies, diagnostics)
+    }
+}
+
+fn negotiable(
+    context: String,
+    negotiable: &Negotiable,
+    policies: &[&BoundPolicy],
+    diagnostics: &Diagnostics,
+) -> Explained {
+    let backend = negotiable.suites.backend();
+    let legacy = negotiable.suites.iter().find(|cipher| matches!(cipher.served, ciphers::Served::Legacy));
+    let why = match (backend, legacy) {
+        (Backend::OpenSsl, Some(cipher)) => format!("{} is not in rustls", cipher.name),
+        _ => "it has all of these suites".to_owned(),
+    };
+    let suites = negotiable.suites.iter().map(|cipher| {
+        let (min, max) =
+            (negotiable.versions.min.max(cipher.lowest), negotiable.versions.max.min(cipher.highest));
+        let versions =
+            if min == max { min.as_str().to_owned() } else { format!("{}-{}", min.as_str(), max.as_str()) };
+        Suite { name: cipher.name, versions, weak: cipher.is_weak() }
+    });
+    let bindings = match policies {
+        [] => vec!["none: the default context".to_owned()],
+        policies => policies.iter().map(|policy| policy.subject.to_string()).collect(),
+    };
+    let about = |found: &&Diagnostic| {
+        let subjects: Vec<&Subject> = policies.iter().map(|policy| &policy.subject).collect();
+        found.subject.as_ref().is_some_and(|subject| subjects.contains(&subject))
+    };
+    Explained {
+        context,
+        bindings,
+        backend: backend.as_str(),
+        why,
+        min_version: negotiable.versions.min.as_str(),
+        max_version: negotiable.versions.max.as_str(),
+        suites: suites.collect(),
+        alpn: negotiable.alpn.iter().map(|protocol| protocol.as_str()).collect(),
+        certificates: Vec::new(),
+        trust: String::new(),
+        findings: diagnostics
+            .iter()
+            .filter(about)
+            .map(|found| format!("{}: {}", found.severity.as_str(), found.message))
+            .collect(),
+    }
+}
+
+fn presented(identity: &Identity) -> Presented {
+    const DAY_SECONDS: i64 = 24 * 60 * 60;
+    let facts = &identity.facts;
+    let left = facts.not_after.as_second() - Timestamp::now().as_second();
+    let addresses = facts.addresses.iter().map(ToString::to_string);
+    Presented {
+        subject: facts.subject.clone(),
+        names: facts.dns_names.iter().cloned().chain(addresses).collect(),
+        not_after: facts.not_after.to_string(),
+        days_left: left.div_euclid(DAY_SECONDS),
+    }
+}
+
+fn text(explained: &[Explained]) -> String {
+    if explained.is_empty() {
+        return "no port and no upstream has TLS\n".to_owned();
+    }
+    let mut out = String::new();
+    for context in explained {
+        let suites = context.suites.iter().map(|suite| {
+            format!("{} ({}){}", suite.name, suite.versions, if suite.weak { ", weak" } else { "" })
+        });
+        let lines = [
+            ("bound by", context.bindings.clone()),
+            ("backend", vec![format!("{}: {}", context.backend, context.why)]),
+            ("versions", vec![format!("{} to {}", context.min_version, context.max_version)]),
+            ("suites", suites.collect()),
+            ("ALPN", vec![context.alpn.join(", ")]),
+            ("certificate", context.certificates.iter().map(Presented::line).collect()),
+            ("trust", vec![context.trust.clone()]),
+            ("findings", context.findings.clone()),
+        ];
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{}", context.context);
+        for (name, values) in &lines {
+            for (index, value) in values.iter().enumerate() {
+                let name = if index == 0 { *name } else { "" };
+                let _ = writeln!(out, "  {name:<13}{value}");
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+impl Presented {
+    fn line(&self) -> String {
+        let names = if self.names.is_empty() { "no names".to_owned() } else { self.names.join(", ") };
+        let left = match self.days_left {
+            0.. => format!("{} days left", self.days_left),
+            _ => "expired".to_owned(),
+        };
+        format!("{} for {names}; {left} (until {})", self.subject, self.not_after)
+    }
+}

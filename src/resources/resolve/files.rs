@@ -1,0 +1,123 @@
+//! Certificates and keys that lie in files of their own (`crtFile` for `crt`, and so on; ours): what they hold stands
+//! in the configuration as if it had been written there, and so a changed file is a changed configuration.
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    base::Digest,
+    document::{Key, Node, NodeValue, Problem},
+};
+
+/// Parameters that may be given as a file: `<name>File`.
+const NAMES: [&str; 4] = ["crt", "key", "trustedCA", "crl"];
+const SUFFIX: &str = "File";
+
+/// A bundle of authorities has some 200 KiB.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A file that the configuration names, and what it held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFile {
+    pub path: PathBuf,
+    /// `None`: it could not be read.
+    digest: Option<Digest>,
+}
+
+impl NamedFile {
+    pub fn has_changed(&self) -> bool {
+        read(&self.path).ok().map(Digest::of) != self.digest
+    }
+}
+
+/// Puts in what files hold; `path` is the field of `node`. Relative paths begin at the folder of the resource.
+pub(super) fn substitute_files(
+    node: &Node,
+    path: &str,
+    files: &mut Vec<NamedFile>,
+    problems: &mut Vec<Problem>,
+) -> Node {
+    let value = match &node.value {
+        NodeValue::Sequence(items) => {
+            let items = items.iter().enumerate();
+            let made = items
+                .map(|(index, item)| substitute_files(item, &format!("{path}[{index}]"), files, problems));
+            NodeValue::Sequence(made.collect())
+        }
+        NodeValue::Mapping(entries) => {
+            let mut made = Vec::with_capacity(entries.len());
+            for (key, value) in entries.iter() {
+                let field = format!("{path}.{}", key.text);
+                let Some(name) = named_by(key, value) else {
+                    made.push((key.clone(), substitute_files(value, &field, files, problems)));
+                    continue;
+                };
+                if node.get_ignore_case(name).is_some() {
+                    let message = format!("`{name}` is given twice: as text, and as a file");
+                    problems.push(Problem::error(&value.place, field, message).help("remove one of them"));
+                    continue;
+                }
+                if let Some(text) = content(value, &field, files, problems) {
+                    made.push((Key { text: Arc::from(name), place: key.place.clone() }, text));
+                }
+            }
+            NodeValue::Mapping(made.into())
+        }
+        NodeValue::Scalar { .. } | NodeValue::Null => return node.clone(),
+    };
+    Node { value, place: node.place.clone() }
+}
+
+/// The parameter that a key gives as a file.
+fn named_by(key: &Key, value: &Node) -> Option<&'static str> {
+    value.as_text()?;
+    NAMES.into_iter().find(|name| {
+        let parts = key.text.split_at_checked(name.len());
+        parts.is_some_and(|(before, after)| {
+            before.eq_ignore_ascii_case(name) && after.eq_ignore_ascii_case(SUFFIX)
+        })
+    })
+}
+
+fn content(
+    node: &Node,
+    field: &str,
+    files: &mut Vec<NamedFile>,
+    problems: &mut Vec<Problem>,
+) -> Option<Node> {
+    let written = node.as_text()?;
+    let folder = Path::new(&*node.place.file.path).parent().unwrap_or(Path::new(""));
+    let path = folder.join(&**written);
+    let found = read(&path);
+    files.push(NamedFile { path: path.clone(), digest: found.as_ref().ok().map(Digest::of) });
+    match found {
+        // As what comes from a variable, it is never shown.
+        Ok(text) => {
+            let value =
+                NodeValue::Scalar { text: text.into(), quoted: true, variable: Some(Arc::clone(written)) };
+            Some(Node { value, place: node.place.clone() })
+        }
+        Err(error) => {
+            let message = format!("cannot read `{}`: {error}", path.display());
+            problems.push(Problem::error(&node.place, field, message));
+            None
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut text = String::new();
+    fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok(text)
+}
