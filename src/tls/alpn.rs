@@ -58,6 +58,7 @@ pub fn select(listed: &[String], versions: Versions, findings: &mut Findings) ->
 }
 
 /// As the extension writes a list of names (RFC 7301 section 3.1).
+#[cfg(feature = "legacy-tls")]
 pub(super) fn encode(protocols: &[Protocol]) -> Vec<u8> {
     let mut encoded = Vec::new();
     for protocol in protocols {

@@ -81,7 +81,7 @@ fn two_hundred_changes_of_certificate_trust_backend_and_a_neighbour_fail_no_requ
     let tls = |step: usize| {
         let certificate = &pairs[step % 2];
         let config = json!({"config": {
-            "certificate": certificate, "requireClientCertificate": step % 3 == 0,
+            "certificate": certificate, "requireClientCertificate": step.is_multiple_of(3),
             "trustedCA": trusts[step / 2 % 2], "ciphers": suites[step / 3 % 2],
         }});
         let mut documents = vec![binding("shop-tls", "ApiInstance", "shop", "tls", config)];
@@ -89,7 +89,7 @@ fn two_hundred_changes_of_certificate_trust_backend_and_a_neighbour_fail_no_requ
             "trustedCA": trusts[step / 5 % 2], "ciphers": suites[step / 2 % 2], "alpn": ["http/1.1"],
         }});
         documents.push(binding("up-tls", "Service", "up", "tls-outbound", config));
-        if step / 4 % 2 == 0 {
+        if (step / 4).is_multiple_of(2) {
             let config = json!({"config": {"certificate": certificate}});
             documents.push(binding("beside-tls", "ApiInstance", "beside", "tls", config));
         }
@@ -116,5 +116,8 @@ fn two_hundred_changes_of_certificate_trust_backend_and_a_neighbour_fail_no_requ
     assert!(count("resumed") > 0, "{tally:#}");
     // The neighbour is as the last step left it: in plain text.
     let said = handshake(([127, 0, 0, 1], neighbour).into(), &[]);
-    assert_eq!(String::from_utf8_lossy(&said.stdout).contains("BEGIN CERTIFICATE"), RELOADS / 4 % 2 == 0);
+    assert_eq!(
+        String::from_utf8_lossy(&said.stdout).contains("BEGIN CERTIFICATE"),
+        (RELOADS / 4).is_multiple_of(2)
+    );
 }

@@ -6,8 +6,11 @@ use crate::{
     document::{Limits, SourceFile, parse},
     policies::catalog,
     policy::definition::PolicyBuild,
-    tls::{Backend, Protocol, ciphers},
+    tls::ciphers,
 };
+
+#[cfg(feature = "legacy-tls")]
+use crate::tls::{Backend, Protocol};
 
 macro_rules! fixture {
     ($name:literal) => {
