@@ -125,3 +125,21 @@ fn the_seeds_of_proxy_header_hold() {
     use properties::proxy_header::{check, is_accepted};
     check_seeds(&["fuzz/corpus/proxy_header"], check, is_accepted);
 }
+
+#[test]
+fn the_seeds_of_client_hello_hold() {
+    use properties::client_hello::{check, is_accepted};
+    check_seeds(&["fuzz/corpus/client_hello"], check, is_accepted);
+}
+
+#[test]
+fn the_seeds_of_pem_hold() {
+    use properties::pem::{check, is_accepted};
+    check_seeds(&["fuzz/corpus/pem"], check, is_accepted);
+}
+
+#[test]
+fn the_seeds_of_server_name_hold() {
+    use properties::server_name::{check, is_accepted};
+    check_seeds(&["fuzz/corpus/server_name"], check, is_accepted);
+}

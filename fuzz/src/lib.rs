@@ -4,10 +4,13 @@
 //! through the same functions in every test run, on a stable compiler and without cargo-fuzz.
 
 pub mod chunked;
+pub mod client_hello;
 pub mod expressions;
+pub mod pem;
 pub mod proxy_header;
 pub mod request_head;
 pub mod response_head;
+pub mod server_name;
 pub mod translation;
 pub mod yaml_resources;
 
