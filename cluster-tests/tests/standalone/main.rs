@@ -36,5 +36,6 @@ mod timeouts;
 mod tls;
 mod tls_contexts;
 mod tls_reload;
+mod tls_table;
 mod upgrade;
 mod variables;
