@@ -37,5 +37,7 @@ mod tls;
 mod tls_contexts;
 mod tls_reload;
 mod tls_table;
+mod tls_table_outbound;
+mod tls_table_rules;
 mod upgrade;
 mod variables;

@@ -200,6 +200,10 @@ impl Scene {
         self.listen(json!({"ciphers": listed, "minversion": versions.0, "maxversion": versions.1}))
     }
 
+    pub fn resources(&self) -> &[Value] {
+        &self.resources
+    }
+
     pub fn start(&self) -> Gateway {
         Plan::new().with("api.yaml", &self.resources).start()
     }
