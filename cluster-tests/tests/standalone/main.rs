@@ -39,5 +39,6 @@ mod tls_reload;
 mod tls_table;
 mod tls_table_outbound;
 mod tls_table_rules;
+mod tls_table_scan;
 mod upgrade;
 mod variables;

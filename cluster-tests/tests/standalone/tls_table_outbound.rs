@@ -196,6 +196,10 @@ fn a_server_that_has_all_suites_but_the_listed_one_is_not_spoken_to() {
         scene.assert_fails(&path, row.name);
     }
     gateway.says("UPSTREAM_TLS_REFUSED");
+    let failures = |reason: &str| {
+        gateway.metric("portcullis_upstream_connect_failures_total", &[&format!("reason=\"{reason}\"")])
+    };
+    assert_eq!((failures("tls") >= 44.0, failures("refused"), failures("timeout")), (true, 0.0, 0.0));
 }
 
 #[test]

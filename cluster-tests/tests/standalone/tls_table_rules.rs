@@ -1,5 +1,5 @@
-//! The rules for `ciphers` (configuration reference 6.5, rules 1 to 6), what is listed of suites with pre-shared keys, and
-//! what a scanner sees.
+//! The rules for `ciphers` (configuration reference 6.5, rules 1 to 6), and what becomes of listed suites with pre-shared
+//! keys.
 
 use std::process::{Command, Output};
 
