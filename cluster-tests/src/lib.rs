@@ -11,6 +11,7 @@
 //! | [`gateway`] | one running gateway: files, start, reload, signals, stop |
 //! | [`config`] | resources as values, written as YAML documents |
 //! | [`tls`] | a certificate authority, TLS clients and fronts that are not ours |
+//! | [`openssl`] | clients and servers of `openssl` that tell what was negotiated |
 //! | [`daemon`] | programs of others: HAProxy, tinyproxy |
 //! | [`python`] | a Python that has the packages of `requirements.txt` |
 //! | [`http2`], [`hpack`] | a client of HTTP/2 that writes and reads frames by hand |
@@ -26,6 +27,7 @@ pub mod hpack;
 pub mod http2;
 pub mod http2_server;
 pub mod load;
+pub mod openssl;
 pub mod ports;
 pub mod python;
 pub mod tls;

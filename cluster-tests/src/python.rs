@@ -75,8 +75,18 @@ impl Script {
     /// # Panics
     /// When it has ended.
     pub fn go_on(&mut self) {
+        self.say("");
+    }
+
+    /// Gives it a line to read.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn say(&mut self, line: &str) {
         let input = self.child.stdin.as_mut().expect("piped at the start");
-        input.write_all(b"\n").unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        input
+            .write_all(format!("{line}\n").as_bytes())
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
     /// Sends a signal by name, for instance `TERM`.

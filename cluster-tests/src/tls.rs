@@ -8,6 +8,13 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
 };
 
+/// The kind of key that a certificate is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    Rsa2048,
+    P256,
+}
+
 /// A certificate authority of one test.
 pub struct Authority {
     folder: tempfile::TempDir,
@@ -69,23 +76,28 @@ impl Authority {
     /// When `openssl` fails.
     #[must_use]
     pub fn issue_as(&self, host: &str, name: &str) -> (PathBuf, PathBuf) {
-        let (key, request, certificate) =
+        self.issue_for(name, Key::Rsa2048, &format!("DNS:{host}"))
+    }
+
+    /// As [`Self::issue_as`], with a key of this kind, and alternative names as OpenSSL writes them
+    /// (`DNS:a.test,IP:127.0.0.1`).
+    ///
+    /// # Panics
+    /// When `openssl` fails.
+    #[must_use]
+    pub fn issue_for(&self, name: &str, key: Key, alternatives: &str) -> (PathBuf, PathBuf) {
+        let (secret, request, certificate) =
             (format!("{name}.key"), format!("{name}.csr"), format!("{name}.crt"));
         let extensions = format!("{name}.ext");
         let folder = self.folder.path();
-        std::fs::write(folder.join(&extensions), format!("subjectAltName=DNS:{host}\n")).expect("writable");
-        self.openssl(&[
-            "req",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-subj",
-            "/CN=unused",
-            "-keyout",
-            &key,
-            "-out",
-            &request,
-        ]);
+        std::fs::write(folder.join(&extensions), format!("subjectAltName={alternatives}\n"))
+            .expect("writable");
+        let mut words = vec!["req", "-nodes", "-subj", "/CN=unused", "-keyout", &secret, "-out", &request];
+        words.extend_from_slice(match key {
+            Key::Rsa2048 => &["-newkey", "rsa:2048"],
+            Key::P256 => &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
+        });
+        self.openssl(&words);
         self.openssl(&[
             "x509",
             "-req",
@@ -103,7 +115,7 @@ impl Authority {
             "-out",
             &certificate,
         ]);
-        (folder.join(certificate), folder.join(key))
+        (folder.join(certificate), folder.join(secret))
     }
 
     /// As [`Self::issue`], its key encrypted with a passphrase in the form with a `DEK-Info` header.
