@@ -58,11 +58,13 @@ pub enum Attribute {
     RemoteAddress,
     Scheme,
     Version,
+    /// What the client proved with TLS; ours.
+    ClientCertificate,
     StatusCode,
 }
 
 impl Attribute {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Method,
         Self::QueryParams,
         Self::QueryString,
@@ -72,6 +74,7 @@ impl Attribute {
         Self::RemoteAddress,
         Self::Scheme,
         Self::Version,
+        Self::ClientCertificate,
         Self::StatusCode,
     ];
 
@@ -87,6 +90,7 @@ impl Attribute {
             Self::RemoteAddress => "remoteAddress",
             Self::Scheme => "scheme",
             Self::Version => "version",
+            Self::ClientCertificate => "clientCertificate",
             Self::StatusCode => "statusCode",
         }
     }

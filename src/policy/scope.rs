@@ -292,6 +292,7 @@ impl<'a> RequestHead<'a> {
             Attribute::RemoteAddress => self.peer.remote.to_string().into(),
             Attribute::Scheme => self.peer.scheme.as_str().into(),
             Attribute::Version => self.version.as_str().into(),
+            Attribute::ClientCertificate => client_certificate(self.peer),
             Attribute::StatusCode => Value::Null,
         }
     }
@@ -392,6 +393,19 @@ fn query_params(query: Option<&str>) -> Value<'_> {
     let mut members: Vec<_> = object.members().to_vec();
     members.reverse();
     Object::new(members).into()
+}
+
+/// What the client proved to be in the TLS handshake.
+fn client_certificate(peer: &Peer) -> Value<'_> {
+    let Some(certificate) = &peer.certificate else { return Value::Null };
+    let all = |names: &[String]| Value::from(names.iter().cloned().map(Value::from).collect::<Vec<_>>());
+    Object::new(vec![
+        ("subject".into(), certificate.subject.as_str().into()),
+        ("dnsNames".into(), all(&certificate.dns_names)),
+        ("uris".into(), all(&certificate.uris)),
+        ("fingerprint".into(), certificate.fingerprint.as_str().into()),
+    ])
+    .into()
 }
 
 /// The authentication object at a path (policies reference 1.6).

@@ -121,3 +121,31 @@ fn authentication_is_read_from_the_exchange() {
     );
     assert!(scope.authentication(&[]).to_string().starts_with(r#"{"principal":"ada","clientId":"c-1""#));
 }
+
+#[test]
+fn what_a_client_proved_with_its_certificate_is_an_attribute_in_both_halves() {
+    let (mut request, bench) = (request(), Bench::chain(Vec::new()));
+    assert_texts(
+        &RequestScope::new(&request, &bench.exchange),
+        &[("attributes.clientCertificate", "null"), ("attributes.clientCertificate.subject", "null")],
+    );
+    let certificate = crate::http::ClientCertificate {
+        subject: "CN=a,O=b".to_owned(),
+        dns_names: vec!["a.test".to_owned(), "b.test".to_owned()],
+        fingerprint: "00ff".to_owned(),
+        ..crate::http::ClientCertificate::default()
+    };
+    request.peer = Rc::new((*request.peer).clone().with_certificate(Some(certificate)));
+    let table = [
+        ("attributes.clientCertificate.subject", "CN=a,O=b"),
+        ("attributes.clientCertificate.dnsNames[1]", "b.test"),
+        ("attributes.clientCertificate.uris", "[]"),
+        ("attributes.clientCertificate.fingerprint", "00ff"),
+        ("attributes.clientCertificate.dnsNames contains 'a.test'", "true"),
+    ];
+    assert_texts(&RequestScope::new(&request, &bench.exchange), &table);
+    let uses = Template::compile("#[attributes.clientCertificate.subject]").expect("it compiles").uses();
+    let view = RequestView::capture(&request, uses);
+    let response = Response::empty(200);
+    assert_texts(&ResponseScope::new(&response, &view, &bench.exchange), &table);
+}
