@@ -33,12 +33,19 @@ pub struct Progress {
     message_head: [u8; MESSAGE_HEAD_BYTES],
     /// Bytes of the message in them.
     seen: usize,
+    decided: bool,
 }
 
 impl Progress {
     /// Whether the ClientHello is complete in all that was received so far, or can never be: then it is up to the
     /// handshake, which knows the right alert.
     pub fn is_decided(&mut self, received: &[u8]) -> bool {
+        // What follows a ClientHello is none of ours.
+        self.decided = self.decided || self.decides(received);
+        self.decided
+    }
+
+    fn decides(&mut self, received: &[u8]) -> bool {
         loop {
             let rest = &received[self.passed..];
             let strange = rest.first().is_some_and(|kind| *kind != HANDSHAKE)
