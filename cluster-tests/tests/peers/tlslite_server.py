@@ -7,6 +7,7 @@ import threading
 
 from tlslite.api import HandshakeSettings, TLSConnection, X509CertChain, parsePEMKey
 from tlslite.constants import CipherSuite
+from tlslite.errors import TLSLocalAlert
 
 VERSIONS = {"1.1": (3, 2), "1.2": (3, 3)}
 
@@ -38,8 +39,9 @@ def serve(plain, version):
         head = f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len(text)}\r\n\r\n"
         connection.sendall((head + text).encode())
         connection.close()
-    except Exception as error:  # Handshakes are meant to fail here; the client's side tells whether this one was.
-        print(f"{version}: {error!r}", file=sys.stderr)
+    except TLSLocalAlert:
+        # Clients without 3DES are meant to fail; what they say of it is what the test looks at.
+        pass
     finally:
         plain.close()
 

@@ -1,7 +1,7 @@
 //! The table of cipher suites (configuration reference 6.5) towards clients: each row at each version by `openssl`, and
 //! 3DES, which Debian's `openssl` lacks, by tlslite-ng.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, sync::OnceLock};
 
 use cluster_tests::{
     config::{api, binding},
@@ -154,34 +154,35 @@ pub fn offer(version: Version, rows: &[&Row]) -> Vec<String> {
 pub const RSA_HOST: &str = "rsa.test";
 pub const ECDSA_HOST: &str = "ecdsa.test";
 
+/// Certificate and key as `tls` takes them, of RSA and of ECDSA; the chapters share them, keys of RSA take their time.
+fn pairs() -> &'static [Value; 2] {
+    static PAIRS: OnceLock<[Value; 2]> = OnceLock::new();
+    PAIRS.get_or_init(|| {
+        let authority = Authority::new();
+        [(RSA_HOST, Key::Rsa2048), (ECDSA_HOST, Key::P256)].map(|(host, key)| {
+            let (crt, key) = authority.issue_for(host, key, &format!("DNS:{host}"));
+            let text = |path| std::fs::read_to_string(path).expect("a file of openssl");
+            json!({"crt": text(crt), "key": text(key)})
+        })
+    })
+}
+
 /// Listeners of one gateway: each with a context of its own, and two certificates by the host that a client asks for.
 pub struct Scene {
-    rsa: (PathBuf, PathBuf),
-    ecdsa: (PathBuf, PathBuf),
     upstream: Upstream,
     resources: Vec<Value>,
-    _authority: Authority,
 }
 
 impl Scene {
     pub fn new() -> Self {
-        let authority = Authority::new();
-        Self {
-            rsa: authority.issue(RSA_HOST),
-            ecdsa: authority.issue_for(ECDSA_HOST, Key::P256, &format!("DNS:{ECDSA_HOST}")),
-            upstream: Upstream::echo("up"),
-            resources: Vec::new(),
-            _authority: authority,
-        }
+        Self { upstream: Upstream::echo("up"), resources: Vec::new() }
     }
 
     /// One more listener, with these parameters of `tls`.
     pub fn listen(&mut self, parameters: Value) -> SocketAddr {
-        let text = |path: &PathBuf| std::fs::read_to_string(path).expect("a file of openssl");
-        let pem = |(crt, key): &(PathBuf, PathBuf)| json!({"crt": text(crt), "key": text(key)});
+        let [rsa, ecdsa] = pairs();
         let mut config = json!({
-            "certificate": pem(&self.rsa),
-            "certificates": [{"hosts": [ECDSA_HOST], "certificate": pem(&self.ecdsa)}],
+            "certificate": rsa, "certificates": [{"hosts": [ECDSA_HOST], "certificate": ecdsa}],
         });
         config
             .as_object_mut()
