@@ -7,7 +7,7 @@ use crate::{
     base::{ResourceName, suggest::closest},
     document::{Node, Problem, substitute_environment},
     resources::{
-        kinds::policy_binding::LIST_POLICIES,
+        kinds::policy_binding::{DEFAULT_ORDER, LIST_POLICIES},
         model::{BoundPolicy, TlsBinding},
         names::{Direction, PolicyFacts},
         normalise::Binding,
@@ -18,7 +18,7 @@ pub(super) const TLS: &str = "tls";
 pub(super) const TLS_OUTBOUND: &str = "tls-outbound";
 
 /// Policies that act on the connections of a service, not on single requests.
-const CONNECTION_WIDE: [&str; 2] = ["circuit-breaker-flex", "idle-timeout-flex"];
+const CONNECTION_WIDE: [&str; 3] = ["circuit-breaker-flex", "idle-timeout-flex", TLS_OUTBOUND];
 
 /// What `policyRef` refers to.
 enum Referred {
@@ -77,8 +77,8 @@ impl Resolver<'_> {
         }
         let of_connections = CONNECTION_WIDE.contains(&facts.name);
         let whole = match facts.direction {
-            Direction::Tls => "port",
             _ if of_connections => "service",
+            Direction::Tls => "port",
             _ => "API",
         };
         let whole_only = facts.cors_first || facts.direction == Direction::Tls || of_connections;
@@ -88,6 +88,13 @@ impl Resolver<'_> {
                 binding.policy.name.warning(message).help(format!("it applies to the whole {whole}"));
             self.report.add(&binding.subject, problem);
             binding.rules.clear();
+        }
+        if [TLS, TLS_OUTBOUND].contains(&facts.name) && binding.order != DEFAULT_ORDER {
+            let message = format!("`{}` has no order; `order` is ignored", facts.name);
+            let problem =
+                binding.policy.name.warning(message).help("it comes before every request; remove `order`");
+            self.report.add(&binding.subject, problem);
+            binding.order = DEFAULT_ORDER;
         }
         self.advise_on_paths(&binding, &targets);
         let (config, problems) =
