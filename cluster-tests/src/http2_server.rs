@@ -65,6 +65,11 @@ impl Http2Upstream {
         Self { address, shared }
     }
 
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// `h2://127.0.0.1:PORT`, for a service's address.
     #[must_use]
     pub fn url(&self) -> String {
