@@ -58,13 +58,13 @@ impl Daemon {
         Self::nghttpd_with(file, content, &["--no-tls"], None)
     }
 
-    /// As [`Daemon::nghttpd`], over TLS, with this certificate.
+    /// As [`Daemon::nghttpd`], over TLS, with this certificate. What is sent to it comes back.
     ///
     /// # Panics
     /// As [`Daemon::nghttpd`].
     #[must_use]
     pub fn nghttpd_tls(file: &str, content: &[u8], pair: &Pair) -> Self {
-        Self::nghttpd_with(file, content, &[], Some(pair))
+        Self::nghttpd_with(file, content, &["--echo-upload"], Some(pair))
     }
 
     fn nghttpd_with(file: &str, content: &[u8], options: &[&str], pair: Option<&Pair>) -> Self {

@@ -91,6 +91,12 @@ impl Http2Upstream {
         eventually("the connections end", || lock(&self.shared.open).is_empty().then_some(()));
     }
 
+    /// Connections open now.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        lock(&self.shared.open).len()
+    }
+
     /// Requests that came since [`Http2Upstream::play`].
     #[must_use]
     pub fn requests(&self) -> usize {

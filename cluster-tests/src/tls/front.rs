@@ -22,7 +22,7 @@ pub struct Front {
 
 impl Front {
     /// A front that presents this certificate. Further terms: `alpn` (its list, in its order), `client_ca` (a file: clients
-    /// need a certificate; with `optional` they may have one), `min`, `max`, `ciphers` (as OpenSSL writes them).
+    /// need a certificate; with `optional` they may have one), `min`, `max`, `ciphers` (as OpenSSL writes them), `listen` (a port).
     ///
     /// # Panics
     /// When Python fails.

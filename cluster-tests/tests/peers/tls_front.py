@@ -23,7 +23,7 @@ if "client_ca" in terms:
 
 names = {}
 context.sni_callback = lambda session, name, _: names.__setitem__(session, name)
-listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+listener = socket.create_server(("127.0.0.1", terms.get("listen", 0)), backlog=512)
 said = threading.Lock()
 
 

@@ -37,6 +37,7 @@ mod tls;
 mod tls_clients;
 mod tls_mutual;
 mod tls_outbound;
+mod tls_pools;
 mod tls_upstreams;
 mod upgrade;
 mod variables;

@@ -17,19 +17,19 @@ fn as_arguments((crt, key): &Pair, [cert_option, key_option]: [&str; 2]) -> Vec<
 }
 
 /// A request with this certificate, at either version.
-fn ask(doors: &Doors, door: usize, version: usize, pair: Option<&Pair>, more: &[&str]) -> Curled {
+fn ask(doors: &Doors, door: usize, version: [&str; 3], pair: Option<&Pair>, more: &[&str]) -> Curled {
     let certificate = pair.map(|pair| as_arguments(pair, ["--cert", "--key"])).unwrap_or_default();
     let certificate: Vec<&str> = certificate.iter().map(String::as_str).collect();
-    doors.curl(doors.each()[door].1, &[&VERSIONS[version][..], certificate.as_slice(), more].concat())
+    doors.curl(doors.each()[door].1, &[&version[..], certificate.as_slice(), more].concat())
 }
 
 /// The statuses of requests with these certificates, for both backends and both versions.
 fn assert_statuses(doors: &Doors, expected: &[(&str, Option<&Pair>, u16)]) {
     for (door, (backend, _)) in doors.each().iter().enumerate() {
-        for version in 0..VERSIONS.len() {
+        for version in VERSIONS {
             for (name, pair, status) in expected {
                 let answer = ask(doors, door, version, *pair, &[]);
-                assert_eq!(answer.status, *status, "{backend} {:?} {name}: {answer:?}", VERSIONS[version]);
+                assert_eq!(answer.status, *status, "{backend} {version:?} {name}: {answer:?}");
             }
         }
     }
@@ -188,7 +188,7 @@ fn details(
             for http in ["--http1.1", "--http2"] {
                 doors.upstream.forget();
                 let forged = ["-H", "X-Forwarded-Client-Cert: Hash=forged", http];
-                let answer = ask(doors, door, 1, has.then_some(*pair), &forged);
+                let answer = ask(doors, door, VERSIONS[1], has.then_some(*pair), &forged);
                 assert_eq!(answer.status, 200, "{backend} {mode}: {answer:?}");
                 let received = doors.upstream.received().remove(0);
                 let told = received.head.all("x-forwarded-client-cert").map(str::to_owned);
