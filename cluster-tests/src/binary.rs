@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use serde_json::Value;
+
+use crate::config::documents;
+
 /// The path of the binary.
 ///
 /// # Panics
@@ -16,6 +20,21 @@ use std::sync::OnceLock;
 pub fn portcullis() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(find)
+}
+
+/// What `validate` says of these resources, and its exit code.
+///
+/// # Panics
+/// When it does not start.
+#[must_use]
+pub fn validate(resources: &[Value], options: &[&str]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("a.yaml"), documents(resources)).expect("writable");
+    let mut command = Command::new(portcullis());
+    command.arg("validate").args(options).arg(folder.path());
+    let output = command.output().expect("the binary starts");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }
 
 fn find() -> PathBuf {

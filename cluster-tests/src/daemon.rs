@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::{eventually, ports};
+use crate::{eventually, ports, tls::Pair};
 
 /// A running program; it ends with the value.
 pub struct Daemon {
@@ -55,11 +55,29 @@ impl Daemon {
     /// When it is not installed or does not start.
     #[must_use]
     pub fn nghttpd(file: &str, content: &[u8]) -> Self {
+        Self::nghttpd_with(file, content, &["--no-tls"], None)
+    }
+
+    /// As [`Daemon::nghttpd`], over TLS, with this certificate. What is sent to it comes back.
+    ///
+    /// # Panics
+    /// As [`Daemon::nghttpd`].
+    #[must_use]
+    pub fn nghttpd_tls(file: &str, content: &[u8], pair: &Pair) -> Self {
+        Self::nghttpd_with(file, content, &["--echo-upload"], Some(pair))
+    }
+
+    fn nghttpd_with(file: &str, content: &[u8], options: &[&str], pair: Option<&Pair>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(folder.path().join(file), content).expect("the temporary folder is writable");
         let address: SocketAddr = ([127, 0, 0, 1], ports::free()).into();
         let (root, port) = (folder.path().display().to_string(), address.port().to_string());
-        let arguments = ["--no-tls", "-a", "127.0.0.1", "-d", &root, &port].map(str::to_owned);
+        let common = ["-a", "127.0.0.1", "-d", &root, &port];
+        let mut arguments: Vec<_> =
+            options.iter().chain(&common).map(|&argument| argument.to_owned()).collect();
+        if let Some((crt, key)) = pair {
+            arguments.extend([key, crt].map(|file| file.display().to_string()));
+        }
         Self::launch("nghttpd", &arguments, folder, address)
     }
 

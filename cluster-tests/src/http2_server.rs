@@ -65,6 +65,11 @@ impl Http2Upstream {
         Self { address, shared }
     }
 
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// `h2://127.0.0.1:PORT`, for a service's address.
     #[must_use]
     pub fn url(&self) -> String {
@@ -84,6 +89,12 @@ impl Http2Upstream {
             let _ = socket.shutdown(Shutdown::Write);
         }
         eventually("the connections end", || lock(&self.shared.open).is_empty().then_some(()));
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        lock(&self.shared.open).len()
     }
 
     /// Requests that came since [`Http2Upstream::play`].

@@ -1,121 +1,217 @@
-//! TLS peers that are not ours: a certificate authority and a client by `openssl`, and a front that ends TLS with
-//! Python's OpenSSL and passes the bytes on to a plain upstream.
+//! TLS peers that are not ours: a certificate authority and a client by `openssl`, and [`Front`]; [`Shop`]
+//! and [`Doors`] are what the gateway has to serve.
+
+mod doors;
+mod front;
+mod shop;
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// The kind of key that a certificate is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
-    Rsa2048,
-    P256,
+use serde_json::{Value, json};
+
+pub use doors::{Curled, Doors, curl};
+pub use front::Front;
+pub use shop::Shop;
+
+/// Files of a certificate and its key.
+pub type Pair = (PathBuf, PathBuf);
+
+/// The content of a file, for a configuration.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// As policies write a certificate.
+#[must_use]
+pub fn certificate((crt, key): &Pair) -> Value {
+    json!({"crt": text(crt), "key": text(key)})
+}
+
+/// One object of the members of two.
+///
+/// # Panics
+/// When they are none.
+#[must_use]
+pub fn with(base: &Value, more: Value) -> Value {
+    let mut all = base.clone();
+    all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    all
+}
+
+/// Parameters that leave a context to each of the two backends, by its name: a weak suite is not for rustls.
+#[must_use]
+pub fn backends() -> [(&'static str, Value); 2] {
+    let weak = json!({"ciphers": [
+        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        "TLS_RSA_WITH_AES_128_GCM_SHA256",
+    ]});
+    [("rustls", json!({})), ("openssl", weak)]
+}
+
+/// A certificate to be issued.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// As `openssl` writes it.
+    pub subject: &'a str,
+    /// Alternative names as `openssl` writes them; empty: none.
+    pub names: &'a str,
+    /// `rsa:2048`, or `ec`: on P-256.
+    pub key: &'a str,
+    /// Its last day is long gone.
+    pub expired: bool,
+}
+
+impl Default for Wanted<'_> {
+    fn default() -> Self {
+        Self { subject: "/CN=unused", names: "", key: "rsa:2048", expired: false }
+    }
 }
 
 /// A certificate authority of one test.
 pub struct Authority {
     folder: tempfile::TempDir,
+    issued: AtomicUsize,
 }
+
+/// What `openssl ca` has to be told.
+const CONFIG: &str = "\
+[ca]\ndefault_ca = it\n\
+[it]\ndatabase = index\nnew_certs_dir = .\nrand_serial = yes\ndefault_md = sha256\npolicy = any\n\
+default_days = 2\ndefault_crl_days = 2\nunique_subject = no\ncrlnumber = number\ncrl_extensions = of_lists\n\
+[of_lists]\nauthorityKeyIdentifier = keyid:always\n\
+[any]\ncommonName = optional\norganizationName = optional\n";
+
+const OF_AUTHORITIES: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign,digitalSignature\n\
+     subjectKeyIdentifier=hash\n";
 
 impl Authority {
     /// # Panics
     /// When `openssl` fails.
     #[must_use]
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let authority = Self { folder };
-        authority.openssl(&[
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=test CA",
-            "-keyout",
-            "ca.key",
-            "-out",
-            "ca.crt",
-            "-addext",
-            "basicConstraints=critical,CA:TRUE",
-            "-addext",
-            "keyUsage=critical,keyCertSign",
-        ]);
+        Self::named("test CA")
+    }
+
+    /// With this common name.
+    ///
+    /// # Panics
+    /// When `openssl` fails.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let authority = Self::empty();
+        authority.request("ca", &format!("/CN={name}"), "rsa:2048");
+        let signed =
+            ["x509", "-req", "-in", "ca.csr", "-signkey", "ca.key", "-days", "2", "-extfile", "ca.ext"];
+        authority.openssl(&[&signed[..], &["-out", "ca.crt"]].concat());
         authority
+    }
+
+    /// Another one, whose own certificate this one has issued.
+    ///
+    /// # Panics
+    /// When `openssl` fails.
+    #[must_use]
+    pub fn intermediate(&self, name: &str) -> Self {
+        let below = Self::empty();
+        let pair = self.sign(&format!("/CN={name}"), OF_AUTHORITIES, "rsa:2048", false);
+        for (from, to) in [(pair.0, "ca.crt"), (pair.1, "ca.key")] {
+            std::fs::copy(from, below.path(to)).expect("writable");
+        }
+        below
+    }
+
+    fn empty() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (file, content) in
+            [("ca.cnf", CONFIG), ("ca.ext", OF_AUTHORITIES), ("index", ""), ("number", "01\n")]
+        {
+            std::fs::write(folder.path().join(file), content).expect("writable");
+        }
+        Self { folder, issued: AtomicUsize::new(0) }
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
     }
 
     /// The certificate to trust, PEM.
     #[must_use]
     pub fn certificate(&self) -> PathBuf {
-        self.folder.path().join("ca.crt")
+        self.path("ca.crt")
+    }
+
+    /// As [`Authority::certificate`], its content.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        text(&self.certificate())
+    }
+
+    /// Its own certificate and key.
+    #[must_use]
+    pub fn own(&self) -> Pair {
+        (self.path("ca.crt"), self.path("ca.key"))
     }
 
     fn openssl(&self, arguments: &[&str]) {
         let run = Command::new("openssl").args(arguments).current_dir(self.folder.path()).output();
         let run = run.expect("openssl is installed");
-        assert!(run.status.success(), "openssl: {}", String::from_utf8_lossy(&run.stderr));
+        assert!(run.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
     }
 
-    /// A new certificate for a host name, over the one before: paths of certificate and key.
+    fn request(&self, file: &str, subject: &str, key: &str) {
+        let (key_file, request) = (format!("{file}.key"), format!("{file}.csr"));
+        let curve = if key == "ec" { &["-pkeyopt", "ec_paramgen_curve:P-256"][..] } else { &[] };
+        let asked =
+            ["req", "-newkey", key, "-nodes", "-subj", subject, "-keyout", &key_file, "-out", &request];
+        self.openssl(&[&asked[..], curve].concat());
+    }
+
+    fn sign(&self, subject: &str, extensions: &str, key: &str, expired: bool) -> Pair {
+        let file = format!("issued-{}", self.issued.fetch_add(1, Ordering::Relaxed));
+        self.request(&file, subject, key);
+        let names = ["csr", "ext", "crt", "key"].map(|ending| format!("{file}.{ending}"));
+        let [request, extfile, crt, key] = &names;
+        std::fs::write(self.path(extfile), extensions).expect("writable");
+        let long_gone = ["-startdate", "20200101000000Z", "-enddate", "20200201000000Z"];
+        let dates = if expired { &long_gone[..] } else { &[] };
+        self.ca(&[&["-in", request, "-out", crt, "-extfile", extfile, "-notext"], dates].concat());
+        (self.path(crt), self.path(key))
+    }
+
+    fn ca(&self, arguments: &[&str]) {
+        let common =
+            ["ca", "-batch", "-preserveDN", "-config", "ca.cnf", "-cert", "ca.crt", "-keyfile", "ca.key"];
+        self.openssl(&[&common[..], arguments].concat());
+    }
+
+    /// A new certificate for a host name.
     ///
     /// # Panics
     /// When `openssl` fails.
     #[must_use]
-    pub fn issue(&self, host: &str) -> (PathBuf, PathBuf) {
-        self.issue_as(host, host)
+    pub fn issue(&self, host: &str) -> Pair {
+        self.issue_as(Wanted { names: &format!("DNS:{host}"), ..Wanted::default() })
     }
 
-    /// As [`Self::issue`], in files of this name.
+    /// A new certificate.
     ///
     /// # Panics
     /// When `openssl` fails.
     #[must_use]
-    pub fn issue_as(&self, host: &str, name: &str) -> (PathBuf, PathBuf) {
-        self.issue_for(name, Key::Rsa2048, &format!("DNS:{host}"))
-    }
-
-    /// As [`Self::issue_as`], with a key of this kind, and alternative names as OpenSSL writes them
-    /// (`DNS:a.test,IP:127.0.0.1`).
-    ///
-    /// # Panics
-    /// When `openssl` fails.
-    #[must_use]
-    pub fn issue_for(&self, name: &str, key: Key, alternatives: &str) -> (PathBuf, PathBuf) {
-        let (secret, request, certificate) =
-            (format!("{name}.key"), format!("{name}.csr"), format!("{name}.crt"));
-        let extensions = format!("{name}.ext");
-        let folder = self.folder.path();
-        std::fs::write(folder.join(&extensions), format!("subjectAltName={alternatives}\n"))
-            .expect("writable");
-        let mut words = vec!["req", "-nodes", "-subj", "/CN=unused", "-keyout", &secret, "-out", &request];
-        words.extend_from_slice(match key {
-            Key::Rsa2048 => &["-newkey", "rsa:2048"],
-            Key::P256 => &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
-        });
-        self.openssl(&words);
-        self.openssl(&[
-            "x509",
-            "-req",
-            "-in",
-            &request,
-            "-CA",
-            "ca.crt",
-            "-CAkey",
-            "ca.key",
-            "-CAcreateserial",
-            "-days",
-            "2",
-            "-extfile",
-            &extensions,
-            "-out",
-            &certificate,
-        ]);
-        (folder.join(certificate), folder.join(secret))
+    pub fn issue_as(&self, wanted: Wanted<'_>) -> Pair {
+        let Wanted { subject, names, key, expired } = wanted;
+        let names = if names.is_empty() { String::new() } else { format!("subjectAltName={names}\n") };
+        self.sign(subject, &format!("basicConstraints=CA:FALSE\n{names}"), key, expired)
     }
 
     /// As [`Self::issue`], its key encrypted with a passphrase in the form with a `DEK-Info` header.
@@ -123,23 +219,35 @@ impl Authority {
     /// # Panics
     /// When `openssl` fails.
     #[must_use]
-    pub fn encrypted(&self, host: &str, passphrase: &str) -> (PathBuf, PathBuf) {
-        let (certificate, key) = self.issue(host);
-        let encrypted = self.folder.path().join(format!("{host}.encrypted.key"));
-        let (from, to) = (key.display().to_string(), encrypted.display().to_string());
-        let words = [
-            "rsa",
-            "-aes128",
-            "-traditional",
-            "-passout",
-            &format!("pass:{passphrase}"),
-            "-in",
-            &from,
-            "-out",
-            &to,
-        ];
-        self.openssl(&words);
-        (certificate, encrypted)
+    pub fn encrypted(&self, host: &str, passphrase: &str) -> Pair {
+        let (crt, key) = self.issue(host);
+        let encrypted = key.with_extension("encrypted");
+        let (from, to) = (key.to_string_lossy(), encrypted.to_string_lossy());
+        let pass = format!("pass:{passphrase}");
+        self.openssl(&["rsa", "-aes128", "-traditional", "-passout", &pass, "-in", &from, "-out", &to]);
+        (crt, encrypted)
+    }
+
+    /// A certificate with that of this authority behind it, and its key.
+    ///
+    /// # Panics
+    /// When the folder is gone.
+    #[must_use]
+    pub fn chain(&self, (crt, key): &Pair) -> Pair {
+        let chain = crt.with_extension("chain");
+        std::fs::write(&chain, text(crt) + &self.pem()).expect("writable");
+        (chain, key.clone())
+    }
+
+    /// Revokes a certificate; the list of all that are, PEM.
+    ///
+    /// # Panics
+    /// When `openssl` fails.
+    #[must_use]
+    pub fn revoke(&self, (crt, _): &Pair) -> String {
+        self.ca(&["-revoke", &crt.to_string_lossy()]);
+        self.ca(&["-gencrl", "-out", "ca.crl"]);
+        text(&self.path("ca.crl"))
     }
 
     /// A TLS front for a host name, before a plain upstream.
@@ -148,8 +256,7 @@ impl Authority {
     /// When Python fails.
     #[must_use]
     pub fn front(&self, host: &str, upstream: SocketAddr) -> Front {
-        let (certificate, key) = self.issue(host);
-        Front::start(&certificate, &key, upstream)
+        Front::start(&self.issue(host), upstream, json!({}))
     }
 }
 
@@ -159,74 +266,32 @@ impl Default for Authority {
     }
 }
 
-/// A running front; it ends with the value.
-pub struct Front {
-    child: Child,
-    address: SocketAddr,
+/// What `openssl` says first to a server, and nothing after it: one record with a ClientHello.
+///
+/// # Panics
+/// When there is no `openssl`.
+#[must_use]
+pub fn client_hello(arguments: &[&str]) -> Vec<u8> {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port of loopback");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    let client = SClient::connect(address, arguments);
+    let (mut socket, _) = listener.accept().expect("openssl connects");
+    let hello = record(&mut socket);
+    drop(client);
+    hello
 }
 
-const FRONT: &str = r#"
-import socket, ssl, sys, threading
-certificate, key, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(certificate, key)
-listener = socket.create_server(("127.0.0.1", 0))
-print(listener.getsockname()[1], flush=True)
-
-def pump(source, sink):
-    try:
-        while data := source.recv(65536):
-            sink.sendall(data)
-    except OSError:
-        pass
-    for end in (source, sink):
-        try:
-            end.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-
-def serve(raw):
-    try:
-        client = context.wrap_socket(raw, server_side=True)
-        upstream = socket.create_connection(("127.0.0.1", port))
-    except OSError:
-        raw.close()
-        return
-    threading.Thread(target=pump, args=(client, upstream), daemon=True).start()
-    pump(upstream, client)
-
-while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-"#;
-
-impl Front {
-    fn start(certificate: &Path, key: &Path, upstream: SocketAddr) -> Self {
-        let mut child = Command::new("python3")
-            .args(["-c", FRONT])
-            .args([certificate, key])
-            .arg(upstream.port().to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 is installed");
-        let mut line = String::new();
-        let out = child.stdout.take().expect("piped above");
-        BufReader::new(out).read_line(&mut line).expect("the front says its port");
-        let port: u16 = line.trim().parse().expect("the front says its port");
-        Self { child, address: ([127, 0, 0, 1], port).into() }
-    }
-
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.address.port()
-    }
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        // It may have ended on its own.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The next record of a connection, with its head.
+///
+/// # Panics
+/// When it ends first.
+pub fn record(socket: &mut impl Read) -> Vec<u8> {
+    let mut record = vec![0; 5];
+    socket.read_exact(&mut record).expect("a record");
+    let length = usize::from(u16::from_be_bytes([record[3], record[4]]));
+    record.resize(5 + length, 0);
+    socket.read_exact(&mut record[5..]).expect("a record");
+    record
 }
 
 /// An open connection of `openssl s_client`.

@@ -16,7 +16,7 @@ use super::{
     worker::Worker,
 };
 use crate::snapshot::{
-    Endpoint, EndpointId, EngineSettings, Permit, Speaks, UpstreamPlan,
+    Endpoint, EngineSettings, Permit, Speaks, UpstreamPlan,
     line::{Grant, Next, Place},
 };
 
@@ -41,7 +41,7 @@ impl Recalls {
     }
 }
 
-/// The pools of one worker, by [`EndpointId`].
+/// The pools of one worker, by [`crate::snapshot::EndpointId`].
 #[derive(Default)]
 pub struct Pools {
     by_endpoint: RefCell<Vec<Option<Rc<Pool>>>>,
@@ -114,10 +114,9 @@ impl Pools {
     }
 
     /// Forgets endpoints that are gone; their idle connections close.
-    pub fn retain(&self, keep: impl Fn(EndpointId) -> bool) {
-        let mut pools = self.by_endpoint.borrow_mut();
-        for (index, pool) in pools.iter_mut().enumerate() {
-            if !keep(index as EndpointId) {
+    pub fn retain(&self, keep: impl Fn(&Arc<Endpoint>) -> bool) {
+        for pool in self.by_endpoint.borrow_mut().iter_mut() {
+            if pool.as_ref().is_some_and(|pool| !keep(&pool.endpoint)) {
                 *pool = None;
             }
         }

@@ -187,8 +187,10 @@ impl Worker {
             let snapshot = self.pins.pin();
             if snapshot.generation != generation {
                 generation = snapshot.generation;
-                let ids: HashSet<_> = snapshot.upstreams.iter().map(|plan| plan.endpoint.id).collect();
-                self.pools.retain(|id| ids.contains(&id));
+                // Not by their ids: two changes between two looks, and an id means another endpoint.
+                let here: HashSet<_> =
+                    snapshot.upstreams.iter().map(|plan| Arc::as_ptr(&plan.endpoint)).collect();
+                self.pools.retain(|endpoint| here.contains(&Arc::as_ptr(endpoint)));
             }
             self.pools.reap(Instant::now());
             // The allocator looks for memory to give back when a large piece is freed: without this, a

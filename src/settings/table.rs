@@ -88,7 +88,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("limits.request_body", Kind::Or("none", &Kind::Bytes(0, u64::MAX)), "none", "Largest request body at all, streamed or not: 413."),
     Setting::new("limits.connections", Kind::Count(1, 10_000_000), "65536", "Client connections at a time, over all listeners; more are turned away at once: with 503 and `retry-after` where the port is plain text."),
     Setting::new("limits.requests", Kind::Count(1, 10_000_000), "65536", "Requests under way in each worker; more are answered 503 with `retry-after` at once."),
-    Setting::new("limits.tls_handshakes", Kind::Count(1, 1_000_000), "1024", "TLS handshakes with clients under way in each worker, from the complete ClientHello on; more wait for their turn."),
+    Setting::new("limits.tls_handshakes", Kind::Count(1, 1_000_000), "1024", "TLS handshakes with clients under way in each worker, from the complete ClientHello on; one more takes the place of the oldest."),
     Setting::new("headers.rewrite_host", Kind::Bool, "true", "Send an upstream its own host name as `Host`; otherwise the client's.")
         .vendor("FLEX_REWRITE_HOST_HEADER"),
     Setting::new("headers.remove_server", Kind::Bool, "false", "Leave `server` out of responses.")

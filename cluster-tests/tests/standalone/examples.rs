@@ -1,4 +1,4 @@
-//! The reference's examples 20.1 to 20.3, served under their own host names and answering as their comments say. Only the
+//! The reference's examples 20.1 to 20.4, served under their own host names and answering as their comments say. Only the
 //! ports differ; `https://` services are TLS peers with certificates of a test authority that the gateway trusts.
 
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use cluster_tests::client::{Client, call, get};
 use cluster_tests::gateway::Plan;
 use cluster_tests::ports;
-use cluster_tests::tls::Authority;
+use cluster_tests::tls::{Authority, Front, Pair, Wanted, curl, text};
 use cluster_tests::upstream::Upstream;
 
 fn local(port: u16) -> SocketAddr {
@@ -227,6 +227,133 @@ spec:
     assert_eq!((written.status, written.json()["body"].as_str()), (200, Some("x")));
     gateway.says("POST /memo");
     assert!(!gateway.log().contains("secret"), "no secret is ever logged");
+}
+
+/// PEM as a block below a key of this depth.
+fn block(pem: &str, depth: usize) -> String {
+    pem.lines().map(|line| format!("\n{:depth$}{line}", "")).collect()
+}
+
+#[test]
+fn example_20_4_two_instances_on_one_tls_port_with_mutual_tls_on_both_sides() {
+    let (ledger, port) = (Upstream::echo("ledger"), ports::free());
+    let [server_ca, client_ca, ledger_ca] = ["server CA", "client CA", "ledger CA"].map(Authority::named);
+    let issued = |from: &Authority, name: &str| {
+        let wanted =
+            Wanted { subject: &format!("/CN={name}"), names: &format!("DNS:{name}"), ..Wanted::default() };
+        from.issue_as(wanted)
+    };
+    let pair = issued(&server_ca, "pay.example.com");
+    let outbound = issued(&ledger_ca, "the-gateway");
+    let (client, stranger) = (issued(&client_ca, "client"), issued(&ledger_ca, "client"));
+    let terms = serde_json::json!({"client_ca": ledger_ca.certificate(), "alpn": ["http/1.1"]});
+    let secured = Front::start(&issued(&ledger_ca, "ledger.internal"), ledger.address(), terms);
+    let text = format!(
+        r##"
+{{apiVersion: gateway.mulesoft.com/v1alpha1, kind: ApiInstance, metadata: {{name: pay}}, spec: {{address: "https://0.0.0.0:{port}/pay/"}}}}
+---
+{{apiVersion: gateway.mulesoft.com/v1alpha1, kind: ApiInstance, metadata: {{name: refund}}, spec: {{address: "https://0.0.0.0:{port}/refund/"}}}}
+---
+{{apiVersion: gateway.mulesoft.com/v1alpha1, kind: Service, metadata: {{name: ledger}}, spec: {{address: "https://ledger.internal:{}"}}}}
+---
+apiVersion: gateway.mulesoft.com/v1alpha1
+kind: PolicyBinding
+metadata: {{name: pay-route}}
+spec:
+  targetRef: {{name: pay}}
+  policyRef: {{name: route}}
+  config: {{destinationPath: /pay, destinationRef: {{name: ledger}}}}
+---
+apiVersion: gateway.mulesoft.com/v1alpha1
+kind: PolicyBinding
+metadata: {{name: refund-route}}
+spec:
+  targetRef: {{name: refund}}
+  policyRef: {{name: route}}
+  config: {{destinationPath: /refund, destinationRef: {{name: ledger}}}}
+---
+apiVersion: gateway.mulesoft.com/v1alpha1
+kind: PolicyBinding
+metadata: {{name: port-8443-tls}}
+spec:
+  targetRef: {{kind: ApiInstance, name: pay}}
+  policyRef: {{name: tls}}
+  config:
+    requireClientCertificate: true
+    trustedCA: |{}
+    certificate:
+      key: |{}
+      crt: |{}
+    alpn: [h2, http/1.1]
+    ciphers: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]
+---
+apiVersion: gateway.mulesoft.com/v1alpha1
+kind: PolicyBinding
+metadata: {{name: ledger-tls}}
+spec:
+  targetRef: {{kind: Service, name: ledger}}
+  policyRef: {{name: tls-outbound}}
+  config:
+    skipValidation: false
+    trustedCA: |{}
+    certificate:
+      key: |{}
+      crt: |{}
+    minversion: "1.3"
+    maxversion: "1.3"
+---
+apiVersion: gateway.mulesoft.com/v1alpha1
+kind: PolicyBinding
+metadata: {{name: ledger-breaker}}
+spec:
+  targetRef: {{kind: Service, name: ledger}}
+  policyRef: {{name: circuit-breaker-flex}}
+  config: {{thresholds: {{maxConnections: 64, maxPendingRequests: 32, maxRequests: 256}}}}
+"##,
+        secured.port(),
+        block(&client_ca.pem(), 6),
+        block(&text(&pair.1), 8),
+        block(&text(&pair.0), 8),
+        block(&ledger_ca.pem(), 6),
+        block(&text(&outbound.1), 8),
+        block(&text(&outbound.0), 8),
+    );
+    let plan = Plan::new().with_text("pay.yaml", &text);
+    let gateway = plan.environment("PORTCULLIS_DNS__HOSTS", &at_home(&["ledger.internal"])).start();
+    let ask = |path: &str, pair: Option<&Pair>, more: &[&str]| {
+        let (crt, key) = pair.cloned().unwrap_or_default();
+        let (crt, key) = (crt.display().to_string(), key.display().to_string());
+        let certificate = if pair.is_some() { vec!["--cert", &crt, "--key", &key] } else { Vec::new() };
+        let arguments = [certificate.as_slice(), more].concat();
+        curl(&server_ca.certificate(), local(port), &format!("pay.example.com{path}"), &arguments)
+    };
+    for (more, version) in [(&[][..], "2"), (&["--http1.1"], "1.1"), (&["--tls-max", "1.2"], "2")] {
+        for (path, target) in [("/pay/1", "/pay/1"), ("/refund/2?a=b", "/refund/2?a=b")] {
+            let answer = ask(path, Some(&client), more);
+            assert_eq!(
+                (answer.status, answer.version.as_str()),
+                (200, version),
+                "{answer:?}\n{}",
+                gateway.log()
+            );
+            assert!(answer.text().contains(&format!("\"target\":\"{target}\"")), "{}", answer.text());
+        }
+    }
+    assert_eq!(ask("/pay", Some(&client), &[]).status, 404);
+    assert_eq!(ask("/pay/1", None, &[]).status, 0, "without a client certificate");
+    assert_eq!(ask("/refund/1", Some(&stranger), &[]).status, 0, "TLS belongs to the port");
+    // TLS 1.3 with all three suites, TLS 1.2 with the two that are listed.
+    let (old, new) = (["--tls-max", "1.2", "--ciphers"], ["--tlsv1.3", "--tls13-ciphers"]);
+    for (suite, status) in [("ECDHE-RSA-AES256-GCM-SHA384", 200), ("ECDHE-RSA-AES128-GCM-SHA256", 0)] {
+        assert_eq!(ask("/pay/1", Some(&client), &[&old[..], &[suite]].concat()).status, status, "{suite}");
+    }
+    for suite in ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"] {
+        assert_eq!(ask("/pay/1", Some(&client), &[&new[..], &[suite]].concat()).status, 200, "{suite}");
+    }
+    assert!(
+        secured.seen().iter().all(|seen| seen["version"] == "TLSv1.3" && seen["client"] == "the-gateway")
+    );
+    assert!(ledger.received().iter().all(|request| request.head.get("host") == Some("ledger.internal")));
 }
 
 #[test]

@@ -5,14 +5,10 @@ use std::process::Command;
 
 use cluster_tests::config::{api, binding, configuration, documents};
 use cluster_tests::gateway::Plan;
-use cluster_tests::tls::{Authority, handshake};
+use cluster_tests::tls::{Authority, handshake, text};
 use cluster_tests::upstream::Upstream;
 use cluster_tests::{binary, eventually, ports};
 use serde_json::{Value, json};
-
-fn text(path: &Path) -> String {
-    std::fs::read_to_string(path).expect("a file of openssl")
-}
 
 fn run(words: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(binary::portcullis()).args(words).output().expect("the binary starts");
@@ -83,22 +79,9 @@ fn explain_shows_the_default_context_and_ends_with_65_where_there_are_errors() {
 }
 
 #[test]
-fn order_has_no_effect_on_tls_and_is_warned_of() {
-    let authority = Authority::new();
-    let outbound = json!({"order": 3, "config": {"trustedCA": text(&authority.certificate())}});
-    let (_folder, path) = in_file(&[
-        api("shop", "http://127.0.0.1:18443", "https://up.test:9443"),
-        binding("up-tls", "Service", "shop-up", "tls-outbound", outbound),
-    ]);
-    let (code, said) = run(&["validate", &path]);
-    assert!(said.contains("`order` has no effect on `tls-outbound`"), "{said}");
-    assert_eq!(code, Some(0));
-}
-
-#[test]
 fn certificates_in_files_are_watched_and_a_pair_that_does_not_fit_waits_for_its_other_half() {
     let authority = Authority::new();
-    let (first, second) = (authority.issue_as("gateway.test", "a"), authority.issue_as("gateway.test", "b"));
+    let (first, second) = (authority.issue("gateway.test"), authority.issue("gateway.test"));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (crt, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
     let install = |from: &Path, to: &Path| {

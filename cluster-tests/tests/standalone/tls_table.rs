@@ -9,7 +9,7 @@ use cluster_tests::{
     openssl::{self, Negotiated},
     ports,
     python::{self, Script},
-    tls::{Authority, Key},
+    tls::{Authority, Wanted},
     upstream::Upstream,
 };
 use serde_json::{Value, json};
@@ -159,8 +159,9 @@ fn pairs() -> &'static [Value; 2] {
     static PAIRS: OnceLock<[Value; 2]> = OnceLock::new();
     PAIRS.get_or_init(|| {
         let authority = Authority::new();
-        [(RSA_HOST, Key::Rsa2048), (ECDSA_HOST, Key::P256)].map(|(host, key)| {
-            let (crt, key) = authority.issue_for(host, key, &format!("DNS:{host}"));
+        [(RSA_HOST, "rsa:2048"), (ECDSA_HOST, "ec")].map(|(host, key)| {
+            let (crt, key) =
+                authority.issue_as(Wanted { names: &format!("DNS:{host}"), key, ..Wanted::default() });
             let text = |path| std::fs::read_to_string(path).expect("a file of openssl");
             json!({"crt": text(crt), "key": text(key)})
         })

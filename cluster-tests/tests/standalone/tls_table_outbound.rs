@@ -11,7 +11,7 @@ use cluster_tests::{
     openssl::{Negotiated, Server, reported},
     ports,
     python::{self, Script},
-    tls::{Authority, Key},
+    tls::{Authority, Wanted},
 };
 use serde_json::{Value, json};
 
@@ -35,8 +35,8 @@ impl Scene {
     fn new() -> Self {
         let authority = Authority::new();
         Self {
-            rsa: authority.issue_for("rsa", Key::Rsa2048, "IP:127.0.0.1"),
-            ecdsa: authority.issue_for("ecdsa", Key::P256, "IP:127.0.0.1"),
+            rsa: authority.issue_as(Wanted { names: "IP:127.0.0.1", ..Wanted::default() }),
+            ecdsa: authority.issue_as(Wanted { names: "IP:127.0.0.1", key: "ec", ..Wanted::default() }),
             authority,
             port: ports::free(),
             resources: Vec::new(),

@@ -77,8 +77,8 @@ impl Resolver<'_> {
         }
         let of_connections = CONNECTION_WIDE.contains(&facts.name);
         let whole = match facts.direction {
-            Direction::Tls => "port",
             _ if of_connections => "service",
+            Direction::Tls => "port",
             _ => "API",
         };
         let whole_only = facts.cors_first || facts.direction == Direction::Tls || of_connections;

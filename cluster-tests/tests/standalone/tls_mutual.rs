@@ -1,0 +1,241 @@
+//! Certificates of clients (configuration reference 4.7 and 6.1, decisions 27 and 29): with either backend.
+
+use std::process::Command;
+
+use cluster_tests::eventually;
+use cluster_tests::gateway::{Gateway, Plan};
+use cluster_tests::tls::{Authority, Curled, Doors, Pair, SClient, Wanted};
+use cluster_tests::upstream::Upstream;
+use serde_json::{Value, json};
+
+const VERSIONS: [[&str; 3]; 2] = [["--tlsv1.2", "--tls-max", "1.2"], ["--tlsv1.3", "--tls-max", "1.3"]];
+
+/// As curl and `s_client` take a certificate.
+fn as_arguments((crt, key): &Pair, [cert_option, key_option]: [&str; 2]) -> Vec<String> {
+    let (crt, key) = (crt.display().to_string(), key.display().to_string());
+    vec![cert_option.to_owned(), crt, key_option.to_owned(), key]
+}
+
+/// A request with this certificate, at either version.
+fn ask(doors: &Doors, door: usize, version: [&str; 3], pair: Option<&Pair>, more: &[&str]) -> Curled {
+    let certificate = pair.map(|pair| as_arguments(pair, ["--cert", "--key"])).unwrap_or_default();
+    let certificate: Vec<&str> = certificate.iter().map(String::as_str).collect();
+    doors.curl(doors.each()[door].1, &[&version[..], certificate.as_slice(), more].concat())
+}
+
+/// The statuses of requests with these certificates, for both backends and both versions.
+fn assert_statuses(doors: &Doors, expected: &[(&str, Option<&Pair>, u16)]) {
+    for (door, (backend, _)) in doors.each().iter().enumerate() {
+        for version in VERSIONS {
+            for (name, pair, status) in expected {
+                let answer = ask(doors, door, version, *pair, &[]);
+                assert_eq!(answer.status, *status, "{backend} {version:?} {name}: {answer:?}");
+            }
+        }
+    }
+}
+
+fn failures(gateway: &Gateway, reason: &str) -> f64 {
+    gateway.metric("portcullis_tls_handshake_failures_total", &[&format!("reason=\"{reason}")])
+}
+
+#[test]
+fn a_required_certificate_that_is_missing_or_wrong_or_expired_or_small_ends_the_handshake() {
+    let (doors, stranger) = (Doors::new(Upstream::echo("up")), Authority::named("stranger CA"));
+    let own = doors.authority.issue("client.test");
+    let curve = doors.authority.issue_as(Wanted { key: "ec", ..Wanted::default() });
+    let wrong = stranger.issue("client.test");
+    let expired = doors.authority.issue_as(Wanted { expired: true, ..Wanted::default() });
+    let small = doors.authority.issue_as(Wanted { key: "rsa:1024", ..Wanted::default() });
+    let gateway =
+        doors.plan(&json!({"requireClientCertificate": true, "trustedCA": doors.authority.pem()})).start();
+    assert_statuses(
+        &doors,
+        &[
+            ("own", Some(&own), 200),
+            ("curve", Some(&curve), 200),
+            ("none", None, 0),
+            ("wrong", Some(&wrong), 0),
+            ("expired", Some(&expired), 0),
+        ],
+    );
+    // curl does not show such a certificate.
+    let mut arguments = as_arguments(&small, ["-cert", "-key"]);
+    arguments.extend(["-cipher", "DEFAULT:@SECLEVEL=0"].map(str::to_owned));
+    for (backend, address) in doors.each() {
+        for version in ["-tls1_2", "-tls1_3"] {
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).chain([version]).collect();
+            assert_eq!(SClient::connect(address, &arguments).get("/a").0, 0, "{backend} {version}");
+        }
+    }
+    assert_eq!(doors.upstream.received().len(), 8);
+    eventually("all failures are counted", || (failures(&gateway, "") == 16.0).then_some(()));
+    let counted = ["missing", "refused"].map(|why| failures(&gateway, &format!("client_certificate_{why}")));
+    assert_eq!(counted, [4.0, 12.0], "{}", gateway.admin("GET", "/metrics").text());
+}
+
+#[test]
+fn an_optional_certificate_is_verified_if_it_is_given() {
+    let (doors, stranger) = (Doors::new(Upstream::echo("up")), Authority::named("stranger CA"));
+    let (own, wrong) = (doors.authority.issue("client.test"), stranger.issue("client.test"));
+    let expired = doors.authority.issue_as(Wanted { expired: true, ..Wanted::default() });
+    let _gateway = doors.plan(&json!({"trustedCA": doors.authority.pem()})).start();
+    let expected = [
+        ("own", Some(&own), 200),
+        ("none", None, 200),
+        ("wrong", Some(&wrong), 0),
+        ("expired", Some(&expired), 0),
+    ];
+    assert_statuses(&doors, &expected);
+}
+
+#[test]
+fn a_chain_of_a_client_is_followed_to_the_trusted_authority() {
+    let (doors, root) = (Doors::new(Upstream::echo("up")), Authority::named("root CA"));
+    let intermediate = root.intermediate("middle CA");
+    let bare = intermediate.issue("client.test");
+    let whole = intermediate.chain(&bare);
+    let gateway = doors.plan(&json!({"requireClientCertificate": true, "trustedCA": root.pem()})).start();
+    assert_statuses(&doors, &[("whole", Some(&whole), 200), ("bare", Some(&bare), 0)]);
+    let both = root.pem() + &intermediate.pem();
+    let _ = gateway
+        .apply("api.yaml", &doors.resources(&json!({"requireClientCertificate": true, "trustedCA": both})));
+    assert_statuses(&doors, &[("whole", Some(&whole), 200), ("bare", Some(&bare), 200)]);
+}
+
+#[test]
+fn a_revoked_certificate_is_refused_and_so_is_one_of_whose_issuer_no_list_speaks() {
+    let (doors, root) = (Doors::new(Upstream::echo("up")), Authority::named("root CA"));
+    let intermediate = root.intermediate("middle CA");
+    let [good, revoked] = ["good.test", "revoked.test"].map(|name| root.issue(name));
+    let unlisted = intermediate.chain(&intermediate.issue("unlisted.test"));
+    let list = root.revoke(&revoked);
+    let config = |crl: Value| {
+        let mut config = json!({"requireClientCertificate": true, "trustedCA": root.pem()});
+        config.as_object_mut().expect("an object").extend(crl.as_object().expect("an object").clone());
+        config
+    };
+    let gateway = doors.plan(&config(json!({"crl": list}))).start();
+    let clients = [("good", Some(&good)), ("revoked", Some(&revoked)), ("unlisted", Some(&unlisted))];
+    let expect = |statuses: [u16; 3]| {
+        let expected: Vec<_> =
+            clients.iter().zip(statuses).map(|((name, pair), status)| (*name, *pair, status)).collect();
+        assert_statuses(&doors, &expected);
+    };
+    expect([200, 0, 0]);
+    // A further list, by a reload.
+    let other = intermediate.revoke(&intermediate.issue("somebody.test"));
+    let _ = gateway.apply("api.yaml", &doors.resources(&config(json!({"crl": list + &other}))));
+    expect([200, 0, 200]);
+    let _ = gateway.apply("api.yaml", &doors.resources(&config(json!({}))));
+    expect([200, 200, 200]);
+}
+
+#[test]
+fn sessions_of_clients_with_certificates_are_resumed_unless_trust_changed_pitfall_4() {
+    let doors = Doors::new(Upstream::echo("up"));
+    let own = doors.authority.issue_as(Wanted { subject: "/CN=a client", ..Wanted::default() });
+    let config = json!({"requireClientCertificate": true, "trustedCA": doors.authority.pem()});
+    let plan = doors.plan(&config).environment("FLEX_FORWARD_CLIENT_CERT_DETAILS", "SANITIZE_SET");
+    let gateway = plan.start();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let sessions = ["tls1_2", "tls1_3"].map(|version| {
+        [0, 1].map(|door| {
+            (version, door, folder.path().join(format!("{version}-{door}")).display().to_string())
+        })
+    });
+    let sessions = sessions.as_flattened();
+    let connect = |version: &str, door: usize, option: &str, file: &str| {
+        let mut arguments = as_arguments(&own, ["-cert", "-key"]);
+        arguments.extend([format!("-{version}"), option.to_owned(), file.to_owned()]);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let answer = SClient::connect(doors.each()[door].1, &arguments).get("/a");
+        assert!(answer.1.contains("CN=a client"), "{version} {door}: {answer:?}");
+        answer.0
+    };
+    let resumed = || gateway.metric("portcullis_tls_handshakes_total", &["resumed"]);
+    for (version, door, file) in sessions {
+        let before = resumed();
+        assert_eq!(connect(version, *door, "-sess_out", file), 200);
+        assert_eq!(resumed() - before, 0.0);
+        assert_eq!(connect(version, *door, "-sess_in", file), 200);
+        assert_eq!(resumed() - before, 1.0, "{version} {door}: the certificate is still known");
+    }
+    let again = |resumes: f64| {
+        for (version, door, file) in sessions {
+            let before = resumed();
+            assert_eq!(connect(version, *door, "-sess_in", file), 200);
+            assert_eq!(resumed() - before, resumes, "{version} {door}");
+        }
+    };
+    let more = doors.authority.pem() + &Authority::new().pem();
+    let _ = gateway
+        .apply("api.yaml", &doors.resources(&json!({"requireClientCertificate": true, "trustedCA": more})));
+    again(0.0);
+}
+
+/// What upstreams are told of a client.
+fn details(
+    doors: &Doors,
+    plan: Plan,
+    mode: &str,
+    clients: &[(&Pair, bool)],
+    check: impl Fn(bool, &str, &[String]),
+) {
+    let _gateway = plan.environment("FLEX_FORWARD_CLIENT_CERT_DETAILS", mode).start();
+    for (door, (backend, _)) in doors.each().iter().enumerate() {
+        for (pair, has) in clients {
+            for http in ["--http1.1", "--http2"] {
+                doors.upstream.forget();
+                let forged = ["-H", "X-Forwarded-Client-Cert: Hash=forged", http];
+                let answer = ask(doors, door, VERSIONS[1], has.then_some(*pair), &forged);
+                assert_eq!(answer.status, 200, "{backend} {mode}: {answer:?}");
+                let received = doors.upstream.received().remove(0);
+                let told = received.head.all("x-forwarded-client-cert").map(str::to_owned);
+                check(*has, &format!("{backend} {mode} {http} {has}"), &told.collect::<Vec<_>>());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_upstreams_are_told_of_a_client_depends_on_the_mode_and_a_client_without_certificate_forges_nothing() {
+    let mut doors = Doors::new(Upstream::echo("up"));
+    let names = "DNS:gateway.test,URI:spiffe://shop.test/gateway";
+    doors.pair = doors.authority.issue_as(Wanted { names, ..Wanted::default() });
+    let names = "DNS:client.test,URI:spiffe://shop.test/client,DNS:www.client.test";
+    let own = doors.authority.issue_as(Wanted { subject: "/O=Ours/CN=a client", names, ..Wanted::default() });
+    // As `openssl` sees the certificate, in Envoy's spelling.
+    let hash = said_of(&own, &["-fingerprint", "-sha256"]).replace(':', "").to_ascii_lowercase();
+    let subject = said_of(&own, &["-subject", "-nameopt", "RFC2253"]);
+    let element = format!(
+        "By=spiffe://shop.test/gateway;Hash={hash};Subject=\"{subject}\";URI=spiffe://shop.test/client;\
+         DNS=client.test;DNS=www.client.test"
+    );
+    assert!(element.contains("Subject=\"CN=a client,O=Ours\""), "{element}");
+    let appended = format!("Hash=forged,{element}");
+    let (set, both) = ([element.as_str()], [appended.as_str()]);
+    let forged = ["Hash=forged"];
+    let nothing: [&str; 0] = [];
+    for (mode, with, without) in [
+        ("SANITIZE", &nothing[..], &nothing[..]),
+        ("SANITIZE_SET", &set, &nothing),
+        ("FORWARD_ONLY", &forged, &nothing),
+        ("APPEND_FORWARD", &both, &nothing),
+        // Whoever asks for it vouches for whoever is in front.
+        ("ALWAYS_FORWARD_ONLY", &forged, &forged),
+    ] {
+        let plan = doors.plan(&json!({"trustedCA": doors.authority.pem()}));
+        let clients = [(&own, true), (&own, false)];
+        details(&doors, plan, mode, &clients, |has, which, told| {
+            assert_eq!(told, if has { with } else { without }, "{which}");
+        });
+    }
+}
+
+/// What `openssl` says of a certificate, behind the sign of equality.
+fn said_of((crt, _): &Pair, what: &[&str]) -> String {
+    let output = Command::new("openssl").args(["x509", "-noout", "-in"]).arg(crt).args(what).output();
+    let said = String::from_utf8(output.expect("openssl is installed").stdout).expect("text");
+    said.trim_end().split_once('=').expect("a value").1.to_owned()
+}

@@ -1,0 +1,386 @@
+//! Whom the gateway believes to be the upstream, and what it proves of itself (configuration reference 6.1, connected mode
+//! reference 21.11, decisions 27 and 28): all of it with either backend.
+
+use cluster_tests::binary::validate;
+use cluster_tests::config::{api_with, binding, service};
+use cluster_tests::gateway::Gateway;
+use cluster_tests::tls::{Authority, Front, Pair, Shop, Wanted, backends, certificate, with};
+use cluster_tests::upstream::Upstream;
+use serde_json::{Value, json};
+
+const REFUSED: &str =
+    "upstream connect error or disconnect/reset before headers. reset reason: connection failure";
+
+/// The answer is the one for any failure, and has no detail of a certificate (row K13); the line of the log has the code.
+fn assert_refused(gateway: &Gateway, shop: &Shop, name: &str, code: &str) -> String {
+    let response = shop.get(name);
+    assert_eq!((response.status, response.text().as_str()), (503, REFUSED), "{name}: {}", gateway.log());
+    let fields = format!("{:?}", response.head).to_ascii_lowercase();
+    for detail in ["tls", "certificate", "issuer", "test ca", ".test"] {
+        assert!(!fields.contains(detail), "{fields}");
+    }
+    gateway.says(&format!("shop-{name}: {code}"))
+}
+
+fn assert_served(gateway: &Gateway, shop: &Shop, name: &str) {
+    let response = shop.get(name);
+    assert_eq!(response.status, 200, "{name}: {}\n{}", response.text(), gateway.log());
+}
+
+fn at(host: &str, front: &Front) -> String {
+    format!("https://{host}:{}", front.port())
+}
+
+/// A front before an upstream, which presents this certificate.
+fn presenting(pair: &Pair, upstream: &Upstream) -> Front {
+    Front::start(pair, upstream.address(), json!({}))
+}
+
+fn named<'a>(subject: &'a str, names: &'a str) -> Wanted<'a> {
+    Wanted { subject, names, ..Wanted::default() }
+}
+
+#[test]
+fn two_upstreams_of_two_authorities_have_a_context_each_and_the_wrong_authority_is_not_believed_row_k4() {
+    let (upstream, mut shop) = (Upstream::echo("up"), Shop::new());
+    let authorities = [Authority::named("first CA"), Authority::named("second CA")];
+    let fronts = [
+        authorities[0].front("first.test", upstream.address()),
+        authorities[1].front("second.test", upstream.address()),
+    ];
+    for (backend, base) in backends() {
+        let context = |authority: &Authority| with(&base, json!({"trustedCA": authority.pem()}));
+        shop.serve(&format!("{backend}-first"), &at("first.test", &fronts[0]), &context(&authorities[0]));
+        shop.serve(&format!("{backend}-second"), &at("second.test", &fronts[1]), &context(&authorities[1]));
+        shop.serve(&format!("{backend}-wrong"), &at("first.test", &fronts[0]), &context(&authorities[1]));
+    }
+    let gateway = shop.plan().start();
+    for (backend, _) in backends() {
+        assert_served(&gateway, &shop, &format!("{backend}-first"));
+        assert_served(&gateway, &shop, &format!("{backend}-second"));
+        assert_refused(&gateway, &shop, &format!("{backend}-wrong"), "UPSTREAM_TLS_ISSUER");
+    }
+    assert_eq!(upstream.received().len(), 4);
+}
+
+#[test]
+fn only_alternative_names_count_and_never_the_common_name_row_k6() {
+    let (upstream, authority, mut shop) = (Upstream::echo("up"), Authority::new(), Shop::new());
+    const HOST: &str = "right.shop.test";
+    // The common name is the very host: with another one the test would prove nothing.
+    let cases = [
+        ("cn-only", "/CN=right.shop.test", "", false),
+        ("other-name", "/CN=right.shop.test", "DNS:other.test", false),
+        ("address", "/CN=right.shop.test", "IP:127.0.0.1", false),
+        ("partly", "/CN=right.shop.test", "DNS:right.shop.test.evil,DNS:shop.test", false),
+        ("two-levels", "/CN=right.shop.test", "DNS:*.test,DNS:*.right.shop.test", false),
+        ("right", "/CN=unused", "DNS:other.test,DNS:right.shop.test", true),
+        ("wildcard", "/CN=unused", "DNS:*.shop.test", true),
+    ];
+    let mut fronts = Vec::new();
+    for (name, subject, names, _) in &cases {
+        let front = presenting(&authority.issue_as(named(subject, names)), &upstream);
+        for (backend, base) in backends() {
+            let context = with(&base, json!({"trustedCA": authority.pem()}));
+            shop.serve(&format!("{backend}-{name}"), &at(HOST, &front), &context);
+        }
+        fronts.push(front);
+    }
+    let gateway = shop.plan().start();
+    for (backend, _) in backends() {
+        for (name, _, _, accepted) in &cases {
+            let name = format!("{backend}-{name}");
+            match accepted {
+                true => assert_served(&gateway, &shop, &name),
+                false => drop(assert_refused(&gateway, &shop, &name, "UPSTREAM_TLS_SAN")),
+            }
+        }
+    }
+    assert_eq!(upstream.received().len(), 4);
+}
+
+#[test]
+fn a_service_by_address_is_known_by_its_address_and_is_sent_no_name() {
+    let (upstream, authority, mut shop) = (Upstream::echo("up"), Authority::new(), Shop::new());
+    let right = presenting(&authority.issue_as(named("/CN=unused", "IP:127.0.0.1")), &upstream);
+    let as_name = presenting(&authority.issue_as(named("/CN=127.0.0.1", "DNS:127.0.0.1")), &upstream);
+    let other = presenting(&authority.issue_as(named("/CN=127.0.0.1", "IP:127.0.0.2")), &upstream);
+    for (backend, base) in backends() {
+        let context = with(&base, json!({"trustedCA": authority.pem()}));
+        for (name, front) in [("right", &right), ("as-name", &as_name), ("other", &other)] {
+            shop.serve(&format!("{backend}-{name}"), &at("127.0.0.1", front), &context);
+        }
+    }
+    let gateway = shop.plan().start();
+    for (backend, _) in backends() {
+        right.forget();
+        assert_served(&gateway, &shop, &format!("{backend}-right"));
+        assert_eq!(right.last()["sni"], Value::Null, "{backend}");
+        assert_refused(&gateway, &shop, &format!("{backend}-as-name"), "UPSTREAM_TLS_SAN");
+        assert_refused(&gateway, &shop, &format!("{backend}-other"), "UPSTREAM_TLS_SAN");
+    }
+}
+
+#[test]
+fn the_name_that_is_sent_and_checked_is_that_of_the_service_whatever_host_the_request_has() {
+    let (upstream, authority, mut shop) = (Upstream::echo("up"), Authority::new(), Shop::new());
+    let front = authority.front("right.test", upstream.address());
+    for (backend, base) in backends() {
+        let context = with(&base, json!({"trustedCA": authority.pem()}));
+        shop.serve(&format!("{backend}-right"), &at("right.test", &front), &context);
+        shop.serve(&format!("{backend}-alias"), &at("alias.test", &front), &context);
+    }
+    // The clients' own `Host`, `gateway.test`, is sent on.
+    let gateway = shop.plan().environment("FLEX_REWRITE_HOST_HEADER", "false").start();
+    for (backend, _) in backends() {
+        front.forget();
+        let response = shop.get(&format!("{backend}-right"));
+        assert!(response.text().contains(r#"["host","gateway.test"]"#), "{}", response.text());
+        assert_eq!(front.last()["sni"], "right.test", "{backend}");
+        assert_refused(&gateway, &shop, &format!("{backend}-alias"), "UPSTREAM_TLS_SAN");
+    }
+}
+
+#[test]
+fn a_missing_intermediate_is_named_and_never_fetched_row_k7() {
+    let (upstream, root, mut shop) = (Upstream::echo("up"), Authority::named("root CA"), Shop::new());
+    let intermediate = root.intermediate("middle CA");
+    let leaf = intermediate.issue("right.test");
+    let (bare, whole) = (presenting(&leaf, &upstream), presenting(&intermediate.chain(&leaf), &upstream));
+    for (backend, base) in backends() {
+        let context = |trusted: String| with(&base, json!({"trustedCA": trusted}));
+        shop.serve(&format!("{backend}-bare"), &at("right.test", &bare), &context(root.pem()));
+        shop.serve(&format!("{backend}-whole"), &at("right.test", &whole), &context(root.pem()));
+        let both = context(root.pem() + &intermediate.pem());
+        shop.serve(&format!("{backend}-known"), &at("right.test", &bare), &both);
+        shop.serve(&format!("{backend}-middle"), &at("right.test", &bare), &context(intermediate.pem()));
+    }
+    let gateway = shop.plan().start();
+    for (backend, _) in backends() {
+        let line = assert_refused(&gateway, &shop, &format!("{backend}-bare"), "UPSTREAM_TLS_ISSUER");
+        assert!(line.contains("CN=middle CA"), "{line}");
+        for served in ["whole", "known", "middle"] {
+            assert_served(&gateway, &shop, &format!("{backend}-{served}"));
+        }
+    }
+}
+
+#[test]
+fn rsa_keys_of_1024_bits_are_refused_from_upstreams_also_where_validation_is_skipped_row_k8() {
+    let (upstream, authority, mut shop) = (Upstream::echo("up"), Authority::new(), Shop::new());
+    let small = Wanted { names: "DNS:right.test", key: "rsa:1024", ..Wanted::default() };
+    let curve = Wanted { names: "DNS:right.test", key: "ec", ..Wanted::default() };
+    let [small, curve] = [small, curve].map(|wanted| authority.issue_as(wanted));
+    let fronts = ["1.2", "1.3"].map(|version| {
+        let front = |pair| Front::start(pair, upstream.address(), json!({"max": version, "min": version}));
+        (version, front(&small), front(&curve))
+    });
+    let old = Authority::named("old CA");
+    for (backend, base) in backends() {
+        let strict = with(&base, json!({"trustedCA": authority.pem()}));
+        let lax = with(&base, json!({"skipValidation": true, "trustedCA": old.pem()}));
+        for (version, small, curve) in &fronts {
+            shop.serve(&format!("{backend}-{version}-strict"), &at("right.test", small), &strict);
+            shop.serve(&format!("{backend}-{version}-lax"), &at("right.test", small), &lax);
+            shop.serve(&format!("{backend}-{version}-curve"), &at("right.test", curve), &strict);
+        }
+    }
+    let gateway = shop.plan().start();
+    for (backend, _) in backends() {
+        for (version, _, curve) in &fronts {
+            for name in ["strict", "lax"] {
+                assert_refused(&gateway, &shop, &format!("{backend}-{version}-{name}"), "UPSTREAM_TLS_KEY");
+            }
+            assert_served(&gateway, &shop, &format!("{backend}-{version}-curve"));
+            assert_eq!(curve.last()["version"], format!("TLSv{version}"));
+        }
+    }
+}
+
+#[test]
+fn rsa_keys_of_1024_bits_are_refused_by_validate_row_k8() {
+    let authority = Authority::new();
+    let small = authority.issue_as(Wanted { names: "DNS:a.test", key: "rsa:1024", ..Wanted::default() });
+    for (backend, base) in backends() {
+        let config = with(&base, json!({"certificate": certificate(&small), "trustedCA": authority.pem()}));
+        let outbound = binding("out", "Service", "s", "tls-outbound", json!({"config": config}));
+        let port = api_with("a", "https://127.0.0.1:18443", "http://127.0.0.1:9", json!([]));
+        let inbound = binding("in", "ApiInstance", "a", "tls", json!({"config": config}));
+        for resources in [[service("s", "https://s.test"), outbound], [port, inbound]] {
+            let (code, said) = validate(&resources, &[]);
+            assert_eq!(code, Some(65), "{backend}: {said}");
+            assert!(said.contains("the certificate has an RSA key of 1024 bits"), "{backend}: {said}");
+        }
+    }
+}
+
+#[test]
+fn an_expired_certificate_is_refused_and_so_is_a_revoked_one() {
+    let (upstream, authority, mut shop) = (Upstream::echo("up"), Authority::new(), Shop::new());
+    let expired = Wanted { names: "DNS:right.test", expired: true, ..Wanted::default() };
+    let expired = presenting(&authority.issue_as(expired), &upstream);
+    let (good, bad) = (authority.issue("right.test"), authority.issue("right.test"));
+    let list = authority.revoke(&bad);
+    let (good, bad) = (presenting(&good, &upstream), presenting(&bad, &upstream));
+    for (backend, base) in backends() {
+        let context = with(&base, json!({"trustedCA": authority.pem(), "crl": list}));
+        for (name, front) in [("expired", &expired), ("good", &good), ("bad", &bad)] {
+            shop.serve(&format!("{backend}-{name}"), &at("right.test", front), &context);
+        }
+    }
+    let gateway = shop.plan().start();
+    for (backend, _) in backends() {
+        assert_refused(&gateway, &shop, &format!("{backend}-expired"), "UPSTREAM_TLS_VALIDITY");
+        assert_refused(&gateway, &shop, &format!("{backend}-bad"), "UPSTREAM_TLS_REVOKED");
+        assert_served(&gateway, &shop, &format!("{backend}-good"));
+    }
+}
+
+#[test]
+fn without_trusted_ca_the_systems_authorities_are_believed_and_with_it_they_are_not() {
+    let (upstream, mut shop) = (Upstream::echo("up"), Shop::new());
+    let (system, own) = (Authority::named("system CA"), Authority::named("own CA"));
+    let by_system = system.front("right.test", upstream.address());
+    let by_own = own.front("right.test", upstream.address());
+    for (backend, base) in backends() {
+        let pinned = with(&base, json!({"trustedCA": own.pem()}));
+        shop.serve(&format!("{backend}-system"), &at("right.test", &by_system), &base);
+        shop.serve(&format!("{backend}-unknown"), &at("right.test", &by_own), &base);
+        shop.serve(&format!("{backend}-own"), &at("right.test", &by_own), &pinned);
+        shop.serve(&format!("{backend}-not-own"), &at("right.test", &by_system), &pinned);
+    }
+    let bundle = system.certificate().display().to_string();
+    let gateway = shop.plan().environment("SSL_CERT_FILE", &bundle).start();
+    for (backend, _) in backends() {
+        assert_served(&gateway, &shop, &format!("{backend}-system"));
+        assert_served(&gateway, &shop, &format!("{backend}-own"));
+        assert_refused(&gateway, &shop, &format!("{backend}-unknown"), "UPSTREAM_TLS_ISSUER");
+        assert_refused(&gateway, &shop, &format!("{backend}-not-own"), "UPSTREAM_TLS_ISSUER");
+    }
+}
+
+#[test]
+fn skipping_validation_accepts_a_self_signed_certificate_and_still_presents_the_own_one() {
+    let (upstream, clients, mut shop) = (Upstream::echo("up"), Authority::named("client CA"), Shop::new());
+    let own = clients.issue_as(named("/CN=the gateway", "DNS:gateway.test"));
+    let terms = json!({"client_ca": clients.certificate()});
+    let front = Front::start(&Authority::new().own(), upstream.address(), terms);
+    for (backend, base) in backends() {
+        let lax = with(&base, json!({"skipValidation": true, "certificate": certificate(&own)}));
+        shop.serve(&format!("{backend}-lax"), &at("right.test", &front), &lax);
+        let strict = with(&base, json!({"trustedCA": clients.pem(), "certificate": certificate(&own)}));
+        shop.serve(&format!("{backend}-strict"), &at("right.test", &front), &strict);
+    }
+    let gateway = shop.plan().start();
+    for (backend, _) in backends() {
+        front.forget();
+        assert_served(&gateway, &shop, &format!("{backend}-lax"));
+        assert_eq!(front.last()["client"], "the gateway", "{backend}");
+        assert_refused(&gateway, &shop, &format!("{backend}-strict"), "UPSTREAM_TLS_CERTIFICATE");
+    }
+}
+
+/// Where the upstream finds out after our handshake has ended (TLS 1.3) what fails differs from run to run.
+#[test]
+fn an_upstream_that_gets_no_client_certificate_or_a_wrong_one_is_503_in_every_run_pitfall_3() {
+    const RUNS: usize = 20;
+    let (upstream, authority, mut shop) = (Upstream::echo("up"), Authority::new(), Shop::new());
+    let stranger = Authority::named("stranger CA");
+    let server = authority.issue("right.test");
+    let [right, wrong] = [&authority, &stranger].map(|from| from.issue("client.test"));
+    let front = |max: &str| {
+        let terms = json!({"client_ca": authority.certificate(), "max": max});
+        Front::start(&server, upstream.address(), terms)
+    };
+    let fronts = [("12", front("1.2")), ("13", front("1.3"))];
+    for (backend, base) in backends() {
+        for (version, front) in &fronts {
+            let context = with(&base, json!({"trustedCA": authority.pem()}));
+            shop.serve(&format!("{backend}-{version}-none"), &at("right.test", front), &context);
+            for (name, pair) in [("wrong", &wrong), ("right", &right)] {
+                let context = with(&context, json!({"certificate": certificate(pair)}));
+                shop.serve(&format!("{backend}-{version}-{name}"), &at("right.test", front), &context);
+            }
+        }
+    }
+    let gateway = shop.plan().start();
+    for _ in 0..RUNS {
+        for (backend, _) in backends() {
+            for (version, _) in &fronts {
+                let get = |name: &str| shop.get(&format!("{backend}-{version}-{name}"));
+                for name in ["none", "wrong"] {
+                    let response = get(name);
+                    let seen = (response.status, response.text());
+                    assert_eq!(seen.0, 503, "{backend} {version} {name}: {}\n{}", seen.1, gateway.log());
+                    assert!(seen.1.starts_with("upstream connect error"), "{}", seen.1);
+                    assert!(!seen.1.contains("certificate"), "{}", seen.1);
+                }
+                assert_eq!(get("right").status, 200, "{backend} {version}\n{}", gateway.log());
+            }
+        }
+    }
+    assert_eq!(upstream.received().len(), RUNS * 4);
+}
+
+#[test]
+fn validate_finds_weak_suites_tls_1_1_and_skipped_validation_row_k12() {
+    let authority = Authority::new();
+    let pair = authority.issue("a.test");
+    let weak = ["TLS_RSA_WITH_AES_128_CBC_SHA", "TLS_RSA_WITH_3DES_EDE_CBC_SHA"];
+    let config = json!({"minversion": "1.1", "ciphers": weak});
+    let outbound = with(&config, json!({"skipValidation": true}));
+    let inbound = with(&config, json!({"certificate": certificate(&pair)}));
+    let outbound = [
+        service("s", "https://s.test"),
+        binding("tls", "Service", "s", "tls-outbound", json!({"config": outbound})),
+    ];
+    let inbound = [
+        api_with("a", "https://127.0.0.1:18443", "http://127.0.0.1:9", json!([])),
+        binding("tls", "ApiInstance", "a", "tls", json!({"config": inbound})),
+    ];
+    for (resources, skips) in [(&outbound, true), (&inbound, false)] {
+        let (code, said) = validate(resources, &[]);
+        assert_eq!(code, Some(0), "a warning each, not an error: {said}");
+        for suite in weak {
+            assert!(said.contains(&format!("`{suite}` is weak")), "{said}");
+        }
+        assert!(said.contains("TLS 1.1 is weak"), "{said}");
+        assert_eq!(said.contains("the upstream's certificate is not checked"), skips, "{said}");
+        assert_eq!(validate(resources, &["--strict"]).0, Some(65), "what production may ask for");
+    }
+    let sound = json!({"trustedCA": authority.pem(), "minversion": "1.2"});
+    let sound = [
+        service("s", "https://s.test"),
+        binding("tls", "Service", "s", "tls-outbound", json!({"config": sound})),
+    ];
+    let (code, said) = validate(&sound, &["--strict"]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn an_order_or_rules_on_a_tls_binding_are_warned_of_and_ignored_row_k5() {
+    let authority = Authority::new();
+    let pair = authority.issue("a.test");
+    let config = json!({"trustedCA": authority.pem(), "certificate": certificate(&pair)});
+    let bound = |order: Value| {
+        let more = with(&json!({"config": config}), order);
+        let port = api_with("a", "https://127.0.0.1:18443", "http://127.0.0.1:9", json!([]));
+        [
+            vec![
+                service("s", "https://s.test"),
+                binding("out", "Service", "s", "tls-outbound", more.clone()),
+            ],
+            vec![port, binding("in", "ApiInstance", "a", "tls", more)],
+        ]
+    };
+    for resources in bound(json!({"order": 7, "rules": [{"path": "/a"}]})) {
+        let (code, said) = validate(&resources, &[]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("`order` has no effect on `tls"), "{said}");
+        assert!(said.contains("cannot be limited by rules; they are ignored"), "{said}");
+    }
+    for resources in bound(json!({})) {
+        let (code, said) = validate(&resources, &["--strict"]);
+        assert_eq!(code, Some(0), "{said}");
+    }
+}
