@@ -127,9 +127,10 @@ async fn connect_to(
         return Ok(Connected { transport: Transport::Tcp(stream), http2 });
     };
     let connected = tls.context.connect(&tls.name, stream).await.map_err(|failure| {
-        note(&failure);
+        tls.failed(&upstream.name, &failure);
         ConnectError::Tls(failure)
     })?;
+    tls.works(&upstream.name);
     Ok(Connected {
         http2: connected.protocol == Some(Protocol::H2),
         transport: match connected.stream {

@@ -18,7 +18,7 @@ use crate::{
     policy::{Chain, CircuitLimits},
     resources::{ServiceAddress, ServiceScheme},
     telemetry::metrics::UpstreamMetrics,
-    tls::OutboundContext,
+    tls::{Failure, OutboundContext},
 };
 
 /// One upstream.
@@ -40,14 +40,35 @@ pub struct UpstreamPlan {
 }
 
 /// TLS towards an upstream.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct UpstreamTls {
     pub context: Arc<OutboundContext>,
     /// The name that is sent (SNI, not for addresses) and checked.
     pub name: ServerName<'static>,
+    failing: AtomicBool,
 }
 
 impl UpstreamTls {
+    pub fn new(context: Arc<OutboundContext>, name: ServerName<'static>) -> Self {
+        Self { context, name, failing: AtomicBool::new(false) }
+    }
+
+    /// A handshake failed. Only the first time in a row is a warning.
+    pub fn failed(&self, upstream: &ResourceName, failure: &Failure) {
+        let code = failure.reason.of_upstream();
+        if self.failing.swap(true, Relaxed) {
+            tracing::debug!("no TLS with upstream {upstream}: {code}: {failure}");
+        } else {
+            tracing::warn!("no TLS with upstream {upstream}: {code}: {failure}");
+        }
+    }
+
+    pub fn works(&self, upstream: &ResourceName) {
+        if self.failing.load(Relaxed) && self.failing.swap(false, Relaxed) {
+            tracing::info!("TLS with upstream {upstream} works again");
+        }
+    }
+
     /// Whether connections with the one may be used for the other.
     pub fn is_like(&self, other: &Self) -> bool {
         self.context.described.digest == other.context.described.digest && self.name == other.name

@@ -82,7 +82,7 @@ impl Compiler {
             None => Arc::new(described.context().map_err(|error| error.to_string())?),
         };
         run.outbound.insert(described.digest, Arc::clone(&context));
-        Ok(Some(UpstreamTls { context, name }))
+        Ok(Some(UpstreamTls::new(context, name)))
     }
 
     pub(super) fn port_tls(&self, model: &ResolvedModel, run: &mut Run<'_>) -> PortTls {
