@@ -214,6 +214,20 @@ impl Authority {
         self.sign(subject, &format!("basicConstraints=CA:FALSE\n{names}"), key, expired)
     }
 
+    /// A certificate that nobody has issued but its owner, which says that it is an authority's, as `openssl req -x509`
+    /// makes them. It lies in the folder of this authority and has nothing to do with it.
+    ///
+    /// # Panics
+    /// When `openssl` fails.
+    #[must_use]
+    pub fn self_signed(&self, host: &str) -> Pair {
+        let (crt, key) = (format!("{host}.self.crt"), format!("{host}.self.key"));
+        let names = format!("subjectAltName=DNS:{host}");
+        let words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=self"];
+        self.openssl(&[&words[..], &["-keyout", &key, "-out", &crt, "-addext", &names]].concat());
+        (self.path(&crt), self.path(&key))
+    }
+
     /// As [`Self::issue`], its key encrypted with a passphrase in the form with a `DEK-Info` header.
     ///
     /// # Panics

@@ -160,7 +160,7 @@ fn begin(worker: &Rc<Worker>, listener: &Rc<Listener>, mut stream: TcpStream, re
             let peer = Peer::new(remote, local, Scheme::Http);
             return serve_connection(&worker, transport, peer, listener).await;
         };
-        let peer = Peer::new(remote, local, Scheme::Https).with_certificate(tls.certificate);
+        let peer = Peer::new(remote, local, Scheme::Https).secured(tls.trust, tls.certificate);
         if tls.http2 {
             let input = ReadBuffer::default();
             // Boxed: connections that speak HTTP/1.1 need not be large enough for it.

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use tokio::{
     net::TcpStream,
     sync::Notify,
@@ -18,10 +19,12 @@ use tokio::{
 
 use super::{acceptor::Listener, http1::wire::Transport, worker::Worker};
 use crate::{
-    http::ClientCertificate,
+    base::Digest,
+    http::{ClientCertificate, Peer},
+    snapshot::Snapshot,
     tls::{
         Failure, InboundContext, Protocol, Reason, hello,
-        inbound::{Accepted, ServerStream},
+        inbound::ServerStream,
         x509::{self, Facts},
     },
 };
@@ -41,7 +44,32 @@ pub struct Secured {
 pub struct ClientTls {
     /// The client has chosen HTTP/2.
     pub http2: bool,
+    /// Of the context that it was made with.
+    pub trust: Digest,
     pub certificate: Option<ClientCertificate>,
+}
+
+/// What a connection is to what its port asks of new ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    AsNew,
+    /// TLS was switched on or off since, or other clients are trusted: what it asks is answered, and then it ends.
+    Outdated,
+    /// A certificate is required since, and it has none: it is served no more.
+    Unproven,
+}
+
+/// Looks at a connection with the eyes of the configuration in force.
+pub fn standing(snapshot: &Snapshot, peer: &Peer) -> Standing {
+    let context = snapshot.tls.get(&peer.local.port());
+    match (context, peer.trust) {
+        (None, None) => Standing::AsNew,
+        (Some(context), Some(trust)) if context.trust == trust => Standing::AsNew,
+        (Some(context), _) if context.requires_certificate() && peer.certificate.is_none() => {
+            Standing::Unproven
+        }
+        _ => Standing::Outdated,
+    }
 }
 
 /// Secures a new connection if its port has TLS; `None` if that fails, which is counted.
@@ -58,9 +86,9 @@ pub async fn secure(
     // On the heap, so that a plain connection does not carry the room for a handshake for life.
     let outcome = timeout(limit, Box::pin(handshake(worker, listener, context, stream))).await;
     let failure = match outcome {
-        Ok(Ok(accepted)) => {
-            worker.metrics.tls_handshake(accepted.resumed);
-            return Some(secured(accepted));
+        Ok(Ok((secured, resumed))) => {
+            worker.metrics.tls_handshake(resumed);
+            return Some(secured);
         }
         Ok(Err(failure)) => failure,
         Err(_) => Failure::new(Reason::Timeout, "it took too long"),
@@ -76,37 +104,43 @@ async fn handshake(
     listener: &Listener,
     context: Arc<InboundContext>,
     stream: TcpStream,
-) -> Result<Accepted, Failure> {
+) -> Result<(Secured, bool), Failure> {
     // A client that only connects costs no cryptography and takes no place.
     let client = hello::collect(stream).await.map_err(|error| Failure::of_io(&error))?;
     let place = worker.handshakes.begin();
     // A client may take its time to say hello: what is in force now decides.
     let current = worker.pins.pin().tls.get(&listener.address.port()).cloned();
     let context = current.unwrap_or(context);
-    tokio::select! {
+    let accepted = tokio::select! {
         biased;
-        accepted = context.accept(client) => accepted,
-        () = place.given_up() => Err(Failure::new(Reason::Overload, "later clients needed its place")),
-    }
-}
-
-fn secured(accepted: Accepted) -> Secured {
-    let certificate =
-        accepted.certificates.first().and_then(|own| client_certificate(own, accepted.presented_uris));
-    let tls = ClientTls { http2: accepted.protocol == Some(Protocol::H2), certificate };
+        accepted = context.accept(client) => accepted?,
+        () = place.given_up() => return Err(Failure::new(Reason::Overload, "later clients needed its place")),
+    };
+    let certificate = match accepted.certificates.first() {
+        Some(own) => Some(client_certificate(own, accepted.presented_uris)?),
+        None => None,
+    };
+    let http2 = accepted.protocol == Some(Protocol::H2);
+    let tls = ClientTls { http2, trust: context.trust, certificate };
     let transport = match accepted.stream {
         ServerStream::Rustls(stream) => Transport::TlsServer(stream),
         #[cfg(feature = "legacy-tls")]
         ServerStream::OpenSsl(stream) => Transport::OpenSsl(stream),
     };
-    Secured { transport, tls: Some(tls) }
+    Ok((Secured { transport, tls: Some(tls) }, accepted.resumed))
 }
 
-/// What a verified certificate says of its owner.
-fn client_certificate(der: &[u8], presented_uris: Vec<String>) -> Option<ClientCertificate> {
-    let Facts { subject, uris, dns_names, .. } = x509::read(der)?;
+/// What a verified certificate says of its owner. A session that is resumed verifies nothing, and may be for ever:
+/// the certificate's own end is the session's.
+fn client_certificate(der: &[u8], presented_uris: Vec<String>) -> Result<ClientCertificate, Failure> {
+    let Some(Facts { subject, uris, dns_names, not_after, .. }) = x509::read(der) else {
+        return Err(Failure::new(Reason::CertificateRefused, "the certificate is malformed"));
+    };
+    if Timestamp::now() > not_after {
+        return Err(Failure::new(Reason::CertificateTime, "the certificate has expired"));
+    }
     let fingerprint = x509::fingerprint(der);
-    Some(ClientCertificate { subject, uris, dns_names, fingerprint, presented_uris })
+    Ok(ClientCertificate { subject, uris, dns_names, fingerprint, presented_uris })
 }
 
 /// Places for handshakes under way. Who comes when there is none takes the oldest one's: a client that does not go on

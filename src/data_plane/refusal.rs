@@ -9,6 +9,8 @@ pub enum Refusal {
     HeadTooLarge,
     HeadTimeout,
     BodyTooLarge,
+    /// The connection was made when its port asked for no certificate, and it does now.
+    Unproven,
 }
 
 impl Refusal {
@@ -22,6 +24,8 @@ impl Refusal {
             Self::Head(HeadError::Expectation) => 417,
             Self::HeadTimeout => 408,
             Self::BodyTooLarge => 413,
+            // RFC 9110 section 15.5.20: on another connection it would be served.
+            Self::Unproven => 421,
         }
     }
 
@@ -36,6 +40,7 @@ impl Refusal {
             Self::HeadTooLarge => "head_too_large",
             Self::HeadTimeout => "head_timeout",
             Self::BodyTooLarge => "body_too_large",
+            Self::Unproven => "client_certificate_missing",
         }
     }
 

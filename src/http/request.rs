@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, rc::Rc};
 
 use super::{Body, ClientCertificate, Headers, Method, Span};
+use crate::base::Digest;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -43,6 +44,8 @@ pub struct Peer {
     pub remote: SocketAddr,
     pub local: SocketAddr,
     pub scheme: Scheme,
+    /// Whose certificates its port accepted when the connection was made; `None` in plain text.
+    pub trust: Option<Digest>,
     /// What the client has proved to be, where its port asks for certificates.
     pub certificate: Option<Box<ClientCertificate>>,
     address: Box<str>,
@@ -51,12 +54,13 @@ pub struct Peer {
 impl Peer {
     pub fn new(remote: SocketAddr, local: SocketAddr, scheme: Scheme) -> Self {
         let address = remote.ip().to_canonical().to_string().into();
-        Self { remote, local, scheme, certificate: None, address }
+        Self { remote, local, scheme, trust: None, certificate: None, address }
     }
 
+    /// After a TLS handshake under this trust.
     #[must_use]
-    pub fn with_certificate(self, certificate: Option<ClientCertificate>) -> Self {
-        Self { certificate: certificate.map(Box::new), ..self }
+    pub fn secured(self, trust: Digest, certificate: Option<ClientCertificate>) -> Self {
+        Self { trust: Some(trust), certificate: certificate.map(Box::new), ..self }
     }
 
     /// The remote IP address as text, an IPv4 address mapped into IPv6 as IPv4.

@@ -9,7 +9,7 @@ use crate::tls::{trust, verify::ServerVerifier};
 /// Trust in the certificate authorities of the system, made once. `None` when there are none.
 pub fn system_roots() -> Option<Arc<ClientConfig>> {
     static CONFIG: LazyLock<Option<Arc<ClientConfig>>> = LazyLock::new(|| {
-        let verifier = ServerVerifier::trusting(trust::system_roots()?, &[]).ok()?;
+        let verifier = ServerVerifier::trusting(trust::system_roots()?, &[], &[]).ok()?;
         config(verifier)
     });
     CONFIG.clone()

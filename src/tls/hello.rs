@@ -16,8 +16,13 @@ use tokio::{
 const FIRST_BYTES: usize = 2048;
 /// The longest handshake message that rustls takes.
 const MESSAGE_BYTES_MAX: usize = 0xffff;
-/// With the heads of its records, however small these are cut. What is longer is left to the handshake to refuse.
-const HELLO_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
+/// What is longer is left to the handshake, with a place that it may lose.
+const HELLO_BYTES_MAX: usize = 32 * 1024;
+/// RFC 8446 section 5.1.
+const RECORD_BYTES_MAX: usize = 16 * 1024;
+
+/// Records of two reads each, far more than one answer of a peer has.
+const READS_MAX: u32 = 64;
 
 const HANDSHAKE: u8 = 22;
 const MAJOR_VERSION: u8 = 3;
@@ -55,7 +60,7 @@ impl Progress {
             }
             let Some((head, rest)) = rest.split_at_checked(RECORD_HEAD_BYTES) else { return false };
             let length = usize::from(u16::from_be_bytes([head[3], head[4]]));
-            if length == 0 {
+            if length == 0 || length > RECORD_BYTES_MAX {
                 return true;
             }
             let Some(fragment) = rest.get(..length) else { return false };
@@ -93,7 +98,7 @@ pub async fn collect(socket: TcpStream) -> io::Result<Greeted> {
             Err(error) => return Err(error),
         }
     }
-    Ok(Greeted { received, read: 0, socket })
+    Ok(Greeted { received, read: 0, socket, reads_left: READS_MAX })
 }
 
 /// A connection of which the beginning has been received already; it is read again.
@@ -101,11 +106,23 @@ pub struct Greeted {
     received: Vec<u8>,
     read: usize,
     socket: TcpStream,
+    /// Reads that OpenSSL may make before it has to come back.
+    reads_left: u32,
 }
 
 impl Greeted {
     pub fn socket(&self) -> &TcpStream {
         &self.socket
+    }
+
+    /// Begins one call into OpenSSL.
+    pub fn begin_call(&mut self) {
+        self.reads_left = READS_MAX;
+    }
+
+    /// The call was told to come back although there may be more to read.
+    pub fn is_paused(&self) -> bool {
+        self.reads_left == 0
     }
 
     /// Whether some of the beginning has not been read again yet.
@@ -175,6 +192,12 @@ impl Read for Greeted {
             into[..again.len()].copy_from_slice(again);
             return Ok(again.len());
         }
+        // Within one call OpenSSL reads on past whatever is no payload (keys that are changed, say) for as long as
+        // there is something; the worker has other connections too.
+        if self.reads_left == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.reads_left -= 1;
         self.socket.try_read(into)
     }
 }
@@ -192,7 +215,7 @@ impl Write for Greeted {
 impl From<TcpStream> for Greeted {
     /// Nothing has been received.
     fn from(socket: TcpStream) -> Self {
-        Self { received: Vec::new(), read: 0, socket }
+        Self { received: Vec::new(), read: 0, socket, reads_left: READS_MAX }
     }
 }
 
@@ -239,6 +262,7 @@ mod tests {
         assert!(decided(b"GET / HTTP/1.1\r\n"));
         assert!(decided(&[HANDSHAKE, 2]));
         assert!(decided(&[HANDSHAKE, MAJOR_VERSION, 1, 0, 0]), "an empty record");
+        assert!(decided(&[HANDSHAKE, MAJOR_VERSION, 1, 0x40, 1]), "a record that is too long");
         assert!(decided(&records(2, 10, &[4])[..9]), "a ServerHello");
         assert!(decided(&records(CLIENT_HELLO, MESSAGE_BYTES_MAX + 1, &[4])[..9]), "too long");
         assert!(!decided(&records(CLIENT_HELLO, MESSAGE_BYTES_MAX, &[4])[..9]));
@@ -247,8 +271,7 @@ mod tests {
 
     #[test]
     fn no_more_is_collected_than_a_long_hello_needs() {
-        // Fragments of one byte make six of each: too many for any client.
-        let bytes = records(CLIENT_HELLO, MESSAGE_BYTES_MAX, &[1]);
+        let bytes = records(CLIENT_HELLO, MESSAGE_BYTES_MAX, &[100]);
         let mut progress = Progress::default();
         assert!(!progress.is_decided(&bytes[..HELLO_BYTES_MAX - 1]));
         assert!(progress.is_decided(&bytes[..HELLO_BYTES_MAX]));

@@ -32,6 +32,8 @@ pub struct Inbound {
 pub struct InboundContext {
     made: Made,
     pub described: Arc<Inbound>,
+    /// Equal digests: whoever was accepted under the one is accepted under the other.
+    pub trust: Digest,
     /// Sessions may be resumed where it is the same: what they have settled is not settled again.
     sessions: Digest,
 }
@@ -80,7 +82,8 @@ impl Inbound {
     /// # Errors
     /// Of the backend; the checks before leave none.
     pub fn context(self: &Arc<Self>, before: Option<&InboundContext>) -> Result<InboundContext, Error> {
-        let trust = ClientCertificates::digest(self.clients.as_ref()).to_string();
+        let digest = ClientCertificates::digest(self.clients.as_ref());
+        let trust = digest.to_string();
         let (made, sessions) = match self.backend() {
             Backend::Rustls => {
                 let sessions = Digest::builder().part("rustls").part(trust).finish();
@@ -99,7 +102,7 @@ impl Inbound {
             #[cfg(not(feature = "legacy-tls"))]
             Backend::OpenSsl => return Err(Error::General("this build is without `legacy-tls`".to_owned())),
         };
-        Ok(InboundContext { made, described: Arc::clone(self), sessions })
+        Ok(InboundContext { made, described: Arc::clone(self), trust: digest, sessions })
     }
 
     fn of_rustls(self: &Arc<Self>, before: Option<&InboundContext>) -> Result<ServerConfig, Error> {
@@ -124,6 +127,11 @@ impl Inbound {
 }
 
 impl InboundContext {
+    /// Whether a client without a certificate is refused.
+    pub fn requires_certificate(&self) -> bool {
+        self.described.clients.as_ref().is_some_and(|clients| clients.required)
+    }
+
     /// Secures a connection whose client has been heard.
     ///
     /// # Errors

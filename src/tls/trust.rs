@@ -22,6 +22,7 @@ const CRL: &str = "crl";
 #[derive(Clone, Debug)]
 pub struct Authorities {
     roots: Arc<RootCertStore>,
+    certificates: Arc<[CertificateDer<'static>]>,
     revoked: Arc<[CertificateRevocationListDer<'static>]>,
     digest: Digest,
 }
@@ -33,7 +34,7 @@ impl Authorities {
         let mut digest = Digest::builder();
         let mut roots = RootCertStore::empty();
         let mut sound = true;
-        for (index, authority) in authorities.into_iter().enumerate() {
+        for (index, authority) in authorities.iter().cloned().enumerate() {
             digest.add(&authority);
             let problem = match unfit(&authority) {
                 None if roots.add(authority).is_ok() => continue,
@@ -53,11 +54,17 @@ impl Authorities {
         }
         let roots = Arc::new(roots);
         // The only check of a list is its use.
-        if ServerVerifier::trusting(Arc::clone(&roots), &revoked).is_err() {
-            findings.error(ConfigProblem::new(CRL, "a revocation list in it is malformed"));
+        if ServerVerifier::trusting(Arc::clone(&roots), &[], &revoked).is_err() {
+            findings
+                .error(ConfigProblem::new(CRL, "a revocation list in it is malformed, or not of version 2"));
             return None;
         }
-        Some(Self { roots, revoked: revoked.into(), digest: digest.finish() })
+        Some(Self {
+            roots,
+            certificates: authorities.into(),
+            revoked: revoked.into(),
+            digest: digest.finish(),
+        })
     }
 }
 
@@ -122,8 +129,8 @@ impl ClientCertificates {
     }
 
     pub(super) fn verifier(&self) -> Result<Arc<ClientVerifier>, Error> {
-        let Authorities { roots, revoked, .. } = &self.authorities;
-        ClientVerifier::new(Arc::clone(roots), self.required, revoked).map(Arc::new)
+        let Authorities { roots, certificates, revoked, .. } = &self.authorities;
+        ClientVerifier::new(Arc::clone(roots), certificates, self.required, revoked).map(Arc::new)
     }
 }
 
@@ -161,10 +168,10 @@ impl ServerTrust {
 
     pub(super) fn verifier(&self) -> Result<Arc<ServerVerifier>, Error> {
         Ok(Arc::new(match self {
-            Self::Authorities(Authorities { roots, revoked, .. }) => {
-                ServerVerifier::trusting(Arc::clone(roots), revoked)?
+            Self::Authorities(Authorities { roots, certificates, revoked, .. }) => {
+                ServerVerifier::trusting(Arc::clone(roots), certificates, revoked)?
             }
-            Self::System(roots) => ServerVerifier::trusting(Arc::clone(roots), &[])?,
+            Self::System(roots) => ServerVerifier::trusting(Arc::clone(roots), &[], &[])?,
             Self::Anyone => ServerVerifier::trusting_any(),
         }))
     }

@@ -8,45 +8,110 @@ use rustls::{
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
     },
     crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime},
     server::{
-        WebPkiClientVerifier,
+        ParsedCertificate, WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
 };
 
-use super::{Failure, Reason, identity::RSA_BITS_MIN, provider, x509};
+use super::{
+    Failure, Reason,
+    identity::RSA_BITS_MIN,
+    provider,
+    x509::{self, Facts},
+};
 
 fn algorithms() -> &'static WebPkiSupportedAlgorithms {
     &provider().signature_verification_algorithms
 }
 
-/// Whether the peer's own key is large enough; those of the chain are never accepted below it.
-fn check_key(certificate: &CertificateDer<'_>) -> Result<(), Error> {
+/// The facts of the peer's own certificate, if its key is one that may be used; those of the chain are webpki's to
+/// look at.
+fn check_key(certificate: &CertificateDer<'_>) -> Result<Facts, Error> {
     let Some(facts) = x509::read(certificate) else {
         return Err(Error::InvalidCertificate(CertificateError::BadEncoding));
     };
-    match facts.rsa_bits {
+    let detail = match facts.rsa_bits {
         Some(bits) if bits < RSA_BITS_MIN => {
-            let detail = format!("the certificate has an RSA key of {bits} bits: 2048 are the least");
-            Err(Failure::new(Reason::CertificateKey, detail).into_rustls())
+            format!("the certificate has an RSA key of {bits} bits: 2048 are the least")
         }
-        _ => Ok(()),
+        None if facts.has_strange_key => {
+            "the certificate has a key of a kind that is not accepted".to_owned()
+        }
+        _ => return Ok(facts),
+    };
+    Err(Failure::new(Reason::CertificateKey, detail).into_rustls())
+}
+
+/// Certificates that are trusted as they are: of those that a configuration trusts, the ones that their owner presents
+/// itself. `openssl req -x509` makes such a certificate, which says that it is an authority's; webpki takes none of
+/// these for a server or a client.
+#[derive(Debug, Default)]
+struct Pinned(Vec<CertificateDer<'static>>);
+
+impl Pinned {
+    /// Where lists are kept of what is revoked, only a chain can be looked up in them.
+    fn new(
+        authorities: &[CertificateDer<'static>],
+        revoked: &[CertificateRevocationListDer<'static>],
+    ) -> Self {
+        if revoked.is_empty() { Self(authorities.to_vec()) } else { Self::default() }
     }
+
+    /// What becomes of a certificate that is one of these; its validity and purpose are checked here.
+    fn judge(
+        &self,
+        certificate: &CertificateDer<'_>,
+        facts: &Facts,
+        purpose: bool,
+        now: UnixTime,
+    ) -> Option<Result<(), Error>> {
+        if !facts.is_authority || !self.0.iter().any(|pinned| pinned == certificate) {
+            return None;
+        }
+        let now = now.as_secs() as i64;
+        let refused = if now > facts.not_after.as_second() {
+            CertificateError::Expired
+        } else if now < facts.not_before.as_second() {
+            CertificateError::NotValidYet
+        } else if !purpose {
+            CertificateError::InvalidPurpose
+        } else {
+            return Some(Ok(()));
+        };
+        Some(Err(Error::InvalidCertificate(refused)))
+    }
+}
+
+/// Where webpki's reason is none of the usual ones and the certificate is an authority's, that is the reason.
+fn explain_authority(error: Error, facts: &Facts) -> Error {
+    if facts.is_authority && matches!(error, Error::InvalidCertificate(CertificateError::Other(_))) {
+        let detail = "the certificate is an authority's own, and not itself among those that are trusted";
+        return Failure::new(Reason::CertificateRefused, detail).into_rustls();
+    }
+    error
 }
 
 /// Certificates of upstreams.
 #[derive(Debug)]
 pub struct ServerVerifier {
+    pinned: Pinned,
     /// `None`: any certificate is accepted (`skipValidation`), its key and signature are still checked.
     chain: Option<Arc<WebPkiServerVerifier>>,
 }
 
 impl ServerVerifier {
+    /// `authorities` are the certificates that `roots` were made of, where they are known one by one.
+    ///
+    /// # Errors
+    /// There are no roots, or a list is malformed.
     pub fn trusting(
         roots: Arc<RootCertStore>,
+        authorities: &[CertificateDer<'static>],
         revoked: &[CertificateRevocationListDer<'static>],
     ) -> Result<Self, Error> {
         let mut builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider()));
@@ -54,11 +119,11 @@ impl ServerVerifier {
             builder = builder.with_crls(revoked.iter().cloned()).only_check_end_entity_revocation();
         }
         let chain = builder.build().map_err(|error| Error::General(error.to_string()))?;
-        Ok(Self { chain: Some(chain) })
+        Ok(Self { pinned: Pinned::new(authorities, revoked), chain: Some(chain) })
     }
 
     pub fn trusting_any() -> Self {
-        Self { chain: None }
+        Self { pinned: Pinned::default(), chain: None }
     }
 }
 
@@ -71,14 +136,19 @@ impl ServerCertVerifier for ServerVerifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        check_key(end_entity)?;
+        let facts = check_key(end_entity)?;
         let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
+        if let Some(judged) = self.pinned.judge(end_entity, &facts, facts.for_servers, now) {
+            judged?;
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+            return Ok(ServerCertVerified::assertion());
+        }
         chain.verify_server_cert(end_entity, intermediates, server_name, ocsp, now).map_err(|error| {
             match error {
                 Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
                     missing_issuer(end_entity, intermediates).into_rustls()
                 }
-                error => error,
+                error => explain_authority(error, &facts),
             }
         })
     }
@@ -127,12 +197,19 @@ fn missing_issuer(end_entity: &CertificateDer<'_>, intermediates: &[CertificateD
 
 /// Certificates of clients.
 #[derive(Debug)]
-pub struct ClientVerifier(Arc<dyn ClientCertVerifier>);
+pub struct ClientVerifier {
+    chain: Arc<dyn ClientCertVerifier>,
+    pinned: Pinned,
+}
 
 impl ClientVerifier {
-    /// Not `required`: a client may have none.
+    /// Not `required`: a client may have none. `authorities` as in [`ServerVerifier::trusting`].
+    ///
+    /// # Errors
+    /// There are no roots, or a list is malformed.
     pub fn new(
         roots: Arc<RootCertStore>,
+        authorities: &[CertificateDer<'static>],
         required: bool,
         revoked: &[CertificateRevocationListDer<'static>],
     ) -> Result<Self, Error> {
@@ -143,17 +220,18 @@ impl ClientVerifier {
         if !revoked.is_empty() {
             builder = builder.with_crls(revoked.iter().cloned()).only_check_end_entity_revocation();
         }
-        builder.build().map(Self).map_err(|error| Error::General(error.to_string()))
+        let chain = builder.build().map_err(|error| Error::General(error.to_string()))?;
+        Ok(Self { chain, pinned: Pinned::new(authorities, revoked) })
     }
 }
 
 impl ClientCertVerifier for ClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
-        self.0.client_auth_mandatory()
+        self.chain.client_auth_mandatory()
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
+        self.chain.root_hint_subjects()
     }
 
     fn verify_client_cert(
@@ -162,8 +240,12 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        check_key(end_entity)?;
-        self.0.verify_client_cert(end_entity, intermediates, now)
+        let facts = check_key(end_entity)?;
+        if let Some(judged) = self.pinned.judge(end_entity, &facts, facts.for_clients, now) {
+            return judged.map(|()| ClientCertVerified::assertion());
+        }
+        let verified = self.chain.verify_client_cert(end_entity, intermediates, now);
+        verified.map_err(|error| explain_authority(error, &facts))
     }
 
     fn verify_tls12_signature(
@@ -172,7 +254,7 @@ impl ClientCertVerifier for ClientVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signed)
+        self.chain.verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -181,10 +263,10 @@ impl ClientCertVerifier for ClientVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signed)
+        self.chain.verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.chain.supported_verify_schemes()
     }
 }

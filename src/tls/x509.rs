@@ -22,6 +22,8 @@ pub struct Facts {
     pub not_after: Timestamp,
     /// Bits of the modulus; `None` for other keys.
     pub rsa_bits: Option<usize>,
+    /// Neither RSA, nor ECDSA on P-256, P-384 or P-521, nor one of the kinds that came later.
+    pub has_strange_key: bool,
     /// As RFC 4514 writes it, the most specific part first.
     pub subject: String,
     pub issuer: String,
@@ -29,6 +31,11 @@ pub struct Facts {
     pub dns_names: Vec<String>,
     pub uris: Vec<String>,
     pub addresses: Vec<IpAddr>,
+    /// An authority's own (section 4.2.1.9).
+    pub is_authority: bool,
+    /// What its extended key usage allows (section 4.2.1.12): everything where there is none.
+    pub for_servers: bool,
+    pub for_clients: bool,
 }
 
 /// Reads a certificate (RFC 5280 section 4.1); `None` when it is none.
@@ -41,12 +48,25 @@ pub fn read(der: &[u8]) -> Option<Facts> {
         not_before: timestamp(certificate.validity().not_before)?,
         not_after: timestamp(certificate.validity().not_after)?,
         rsa_bits: rsa_bits(certificate.public_key())?,
+        has_strange_key: is_strange(certificate.public_key()),
         subject: name(certificate.subject()),
         issuer: name(certificate.issuer()),
         dns_names: Vec::new(),
         uris: Vec::new(),
         addresses: Vec::new(),
+        is_authority: certificate.is_ca(),
+        for_servers: true,
+        for_clients: true,
     };
+    // Twice, or damaged: it is for nothing.
+    match certificate.extended_key_usage() {
+        Ok(None) => {}
+        Ok(Some(usage)) => {
+            facts.for_servers = usage.value.any || usage.value.server_auth;
+            facts.for_clients = usage.value.any || usage.value.client_auth;
+        }
+        Err(_) => (facts.for_servers, facts.for_clients) = (false, false),
+    }
     // Twice, or damaged: nothing of it counts.
     if let Ok(Some(names)) = certificate.subject_alternative_name() {
         for name in &names.value.general_names {
@@ -98,6 +118,21 @@ fn rsa_bits(key: &SubjectPublicKeyInfo<'_>) -> Option<Option<usize>> {
     };
     let significant = modulus.iter().position(|byte| *byte != 0).map_or(&[][..], |at| &modulus[at..]);
     Some(Some(significant.len() * 8 - significant.first().map_or(0, |byte| byte.leading_zeros() as usize)))
+}
+
+/// DSA, and elliptic curves that are not among the three (RFC 5480 section 2.1.1.1).
+fn is_strange(key: &SubjectPublicKeyInfo<'_>) -> bool {
+    const DSA: &str = "1.2.840.10040.4.1";
+    const EC: &str = "1.2.840.10045.2.1";
+    const CURVES: [&str; 3] = ["1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"];
+    match key.algorithm.algorithm.to_id_string().as_str() {
+        DSA => true,
+        EC => {
+            let curve = key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
+            !curve.is_some_and(|curve| CURVES.contains(&curve.to_id_string().as_str()))
+        }
+        _ => false,
+    }
 }
 
 /// A distinguished name as RFC 4514 writes it.

@@ -232,7 +232,9 @@ fn tls_comes_to_a_live_port_and_goes_with_a_warning() {
     assert_eq!(plain.get("/a", "gateway.test", "").status, 200);
     gateway.apply("tls.yaml", &[tls("shop", &scene.pair, json!({}))]);
     assert_eq!(scene.status(&[]), 200);
-    assert_eq!(plain.get("/a", "gateway.test", "").status, 200, "an established connection goes on");
+    let last = plain.get("/a", "gateway.test", "");
+    assert_eq!(last.status, 200, "an established connection is not dropped");
+    assert!(last.closes(), "but ends with its answer: what is behind the port is meant for TLS now");
     let mut secured = SClient::connect(local(scene.port), &[]);
     assert_eq!(secured.get("/a").0, 200);
     gateway.remove("tls.yaml");

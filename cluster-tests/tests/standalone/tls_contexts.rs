@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use cluster_tests::client::get;
 use cluster_tests::config::{api, binding, configuration, documents};
 use cluster_tests::gateway::Plan;
 use cluster_tests::tls::{Authority, handshake, text};
@@ -115,6 +116,37 @@ fn certificates_in_files_are_watched_and_a_pair_that_does_not_fit_waits_for_its_
     std::fs::remove_file(&key).expect("it is there");
     gateway.says("cannot read");
     assert!(same(&second.0), "the last good pair stays");
+}
+
+/// Without what it was to restrict, a context must not be built (decision 12).
+#[test]
+fn trust_in_a_file_that_cannot_be_read_is_not_trust_in_others() {
+    let authority = Authority::new();
+    let (folder, upstream) = (tempfile::tempdir().expect("a temporary folder"), Upstream::echo("up"));
+    let front = authority.front("localhost", upstream.address());
+    let ca = folder.path().join("ca.crt");
+    std::fs::copy(authority.certificate(), &ca).expect("a writable folder");
+    let port = ports::free();
+    let url = format!("https://localhost:{}", front.port());
+    let outbound = json!({"config": {"trustedCAFile": ca}});
+    let plan = || {
+        Plan::new()
+            // Whom the system trusts has issued the upstream's certificate, too.
+            .environment("SSL_CERT_FILE", &authority.certificate().display().to_string())
+            .with("api.yaml", &[api("shop", &format!("http://127.0.0.1:{port}"), &url)])
+            .with("tls.yaml", &[binding("up-tls", "Service", "shop-up", "tls-outbound", outbound.clone())])
+    };
+    let ask = || get(([127, 0, 0, 1], port).into(), "/a").status;
+    let gateway = plan().start();
+    assert_eq!(ask(), 200);
+    std::fs::remove_file(&ca).expect("it is there");
+    let applied = gateway.reload().text();
+    assert!(!applied.contains("\"errors\":0"), "{applied}");
+    assert_eq!(ask(), 200, "the last good context stays");
+    drop(gateway);
+    let gateway = plan().start_unready();
+    gateway.says("cannot read");
+    eventually("it answers", || (ask() == 503).then_some(()));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use cluster_tests::eventually;
 use cluster_tests::gateway::{Gateway, Plan};
-use cluster_tests::tls::{Authority, Curled, Doors, Pair, SClient, Wanted};
+use cluster_tests::tls::{Authority, Curled, Doors, Pair, SClient, Wanted, text};
 use cluster_tests::upstream::Upstream;
 use serde_json::{Value, json};
 
@@ -238,4 +238,48 @@ fn said_of((crt, _): &Pair, what: &[&str]) -> String {
     let output = Command::new("openssl").args(["x509", "-noout", "-in"]).arg(crt).args(what).output();
     let said = String::from_utf8(output.expect("openssl is installed").stdout).expect("text");
     said.trim_end().split_once('=').expect("a value").1.to_owned()
+}
+
+#[test]
+fn a_self_signed_client_is_accepted_where_its_certificate_is_itself_trusted() {
+    let doors = Doors::new(Upstream::echo("up"));
+    let (own, strange) =
+        (doors.authority.self_signed("client.test"), doors.authority.self_signed("strange.test"));
+    let trusted = text(&own.0);
+    let _gateway = doors.plan(&json!({"requireClientCertificate": true, "trustedCA": trusted})).start();
+    assert_statuses(&doors, &[("own", Some(&own), 200), ("strange", Some(&strange), 0), ("none", None, 0)]);
+}
+
+/// A connection that was made before a certificate was required proves nothing by having been there.
+#[test]
+fn a_connection_without_a_certificate_is_served_no_more_once_one_is_required() {
+    let doors = Doors::new(Upstream::echo("up"));
+    let gateway = doors.plan(&json!({})).start();
+    let clients = |more: &[&str]| doors.each().map(|(_, address)| SClient::connect(address, more));
+    let mut before = clients(&[]);
+    for client in &mut before {
+        assert_eq!(client.get("/a").0, 200);
+    }
+    let required = json!({"requireClientCertificate": true, "trustedCA": doors.authority.pem()});
+    gateway.apply("api.yaml", &doors.resources(&required));
+    for client in &mut before {
+        assert_eq!(client.get("/a").0, 421);
+        assert_eq!(client.get("/a").0, 0, "it has ended");
+    }
+    assert_eq!(doors.upstream.received().len(), 2);
+    // Who has one goes on for one answer more when others are trusted, too.
+    let own = doors.authority.issue("client.test");
+    let own = as_arguments(&own, ["-cert", "-key"]);
+    let own: Vec<_> = own.iter().map(String::as_str).collect();
+    let mut proven = clients(&own);
+    for client in &mut proven {
+        assert_eq!(client.get("/a").0, 200);
+    }
+    let wider = doors.authority.pem() + &Authority::named("another CA").pem();
+    let wider = json!({"requireClientCertificate": true, "trustedCA": wider});
+    gateway.apply("api.yaml", &doors.resources(&wider));
+    for client in &mut proven {
+        assert_eq!(client.get("/a").0, 200);
+        assert_eq!(client.get("/a").0, 0, "it has ended");
+    }
 }

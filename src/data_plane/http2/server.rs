@@ -1,7 +1,7 @@
 //! A client's connection: accepts its streams, holds it to its limits, ends it in order.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
@@ -42,6 +42,8 @@ pub struct Connection<'w> {
     pub worker: &'w Worker,
     pub peer: Rc<Peer>,
     pub meter: Rc<Meter>,
+    /// It takes no more streams than it has: its port asks for something else now.
+    pub outdated: Cell<bool>,
     listener: Rc<Listener>,
     watch: Rc<Watch>,
     /// Deadlines of streams that have ended, for the next ones.
@@ -93,7 +95,15 @@ pub async fn serve_connection(
     let watch = worker.timers.watch();
     let io = Io::new(transport, read, Rc::clone(&meter), Rc::clone(&watch));
     let handshake = builder(&worker.pins.pin().engine).handshake(io);
-    let connection = Connection { worker, peer, meter, listener, watch, watches: RefCell::default() };
+    let connection = Connection {
+        worker,
+        peer,
+        meter,
+        outdated: Cell::new(false),
+        listener,
+        watch,
+        watches: RefCell::default(),
+    };
     connection.run(handshake).await;
 }
 
@@ -156,7 +166,9 @@ impl Connection<'_> {
                 if again {
                     continue;
                 }
-                if !ending && (self.worker.is_draining() || self.listener.is_draining()) {
+                let drains =
+                    || self.worker.is_draining() || self.listener.is_draining() || self.outdated.get();
+                if !ending && drains() {
                     ending = true;
                     frames.graceful_shutdown();
                     continue;

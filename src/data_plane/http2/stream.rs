@@ -23,6 +23,7 @@ use super::{
 use crate::{
     data_plane::{
         client_side::ClientSide,
+        handshake::{Standing, standing},
         http1::head::HeadRules,
         panic::guard,
         refusal::Refusal,
@@ -90,7 +91,13 @@ async fn answer(
         Ok(head) if engine.request_body_bytes_max.is_some_and(|max| head.length.is_some_and(|l| l > max)) => {
             Err(Refusal::BodyTooLarge)
         }
-        Ok(head) => Ok(head),
+        Ok(head) => match standing(&pin, &connection.peer) {
+            Standing::AsNew => Ok(head),
+            other => {
+                connection.outdated.set(true);
+                if other == Standing::Unproven { Err(Refusal::Unproven) } else { Ok(head) }
+            }
+        },
     };
     drop(parts);
     let stream = Rc::new(Stream {

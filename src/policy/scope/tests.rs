@@ -135,7 +135,7 @@ fn what_a_client_proved_with_its_certificate_is_an_attribute_in_both_halves() {
         fingerprint: "00ff".to_owned(),
         ..crate::http::ClientCertificate::default()
     };
-    request.peer = Rc::new((*request.peer).clone().with_certificate(Some(certificate)));
+    request.peer = Rc::new((*request.peer).clone().secured(crate::base::Digest::of(""), Some(certificate)));
     let table = [
         ("attributes.clientCertificate.subject", "CN=a,O=b"),
         ("attributes.clientCertificate.dnsNames[1]", "b.test"),

@@ -61,9 +61,8 @@ pub(super) fn substitute_files(
                     problems.push(Problem::error(&value.place, field, message).help("remove one of them"));
                     continue;
                 }
-                if let Some(text) = content(value, &field, files, problems) {
-                    made.push((Key { text: Arc::from(name), place: key.place.clone() }, text));
-                }
+                let text = content(value, &field, files, problems);
+                made.push((Key { text: Arc::from(name), place: key.place.clone() }, text));
             }
             NodeValue::Mapping(made.into())
         }
@@ -83,30 +82,22 @@ fn named_by(key: &Key, value: &Node) -> Option<&'static str> {
     })
 }
 
-fn content(
-    node: &Node,
-    field: &str,
-    files: &mut Vec<NamedFile>,
-    problems: &mut Vec<Problem>,
-) -> Option<Node> {
-    let written = node.as_text()?;
+/// What a file holds. A parameter whose file cannot be read is empty, never missing: what it was to restrict must not
+/// be built without it.
+fn content(node: &Node, field: &str, files: &mut Vec<NamedFile>, problems: &mut Vec<Problem>) -> Node {
+    let Some(written) = node.as_text() else { return node.clone() };
     let folder = Path::new(&*node.place.file.path).parent().unwrap_or(Path::new(""));
     let path = folder.join(&**written);
     let found = read(&path);
     files.push(NamedFile { path: path.clone(), digest: found.as_ref().ok().map(Digest::of) });
-    match found {
-        // As what comes from a variable, it is never shown.
-        Ok(text) => {
-            let value =
-                NodeValue::Scalar { text: text.into(), quoted: true, variable: Some(Arc::clone(written)) };
-            Some(Node { value, place: node.place.clone() })
-        }
-        Err(error) => {
-            let message = format!("cannot read `{}`: {error}", path.display());
-            problems.push(Problem::error(&node.place, field, message));
-            None
-        }
-    }
+    let text = found.unwrap_or_else(|error| {
+        let message = format!("cannot read `{}`: {error}", path.display());
+        problems.push(Problem::error(&node.place, field, message));
+        String::new()
+    });
+    // As what comes from a variable, it is never shown.
+    let value = NodeValue::Scalar { text: text.into(), quoted: true, variable: Some(Arc::clone(written)) };
+    Node { value, place: node.place.clone() }
 }
 
 fn read(path: &Path) -> io::Result<String> {

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use openssl::{
     error::ErrorStack,
-    ssl::{Ssl, SslContext, SslMethod, SslVerifyMode},
+    ssl::{Ssl, SslContext, SslMethod, SslOptions, SslVerifyMode},
 };
 use rustls::{
     Error,
@@ -20,6 +20,9 @@ use crate::tls::{
     outbound::{ClientStream, Connected},
     verify::ServerVerifier,
 };
+
+/// `SSL_OP_LEGACY_SERVER_CONNECT`, which the crate does not name.
+const LEGACY_SERVER_CONNECT: SslOptions = SslOptions::from_bits_retain(1 << 2);
 
 /// A service's context.
 pub struct Client {
@@ -74,6 +77,8 @@ impl Client {
 
 fn context(outbound: &Outbound) -> Result<SslContext, ErrorStack> {
     let mut builder = builder(SslMethod::tls_client(), &outbound.negotiable)?;
+    // Old servers know nothing of secure renegotiation (RFC 5746); we never renegotiate.
+    builder.set_options(LEGACY_SERVER_CONNECT);
     if let Some(identity) = &outbound.identity {
         present(&mut builder, identity)?;
     }

@@ -9,7 +9,10 @@ mod client;
 mod server;
 mod stream;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, OnceLock},
+};
 
 use openssl::{
     error::ErrorStack,
@@ -45,7 +48,7 @@ fn builder(method: SslMethod, negotiable: &Negotiable) -> Result<SslContextBuild
         builder.set_ciphersuites(&names(&of_1_3))?;
     }
     builder.set_cipher_list(&names(&others))?;
-    builder.set_groups_list("X25519MLKEM768:X25519:P-256:P-384")?;
+    builder.set_groups_list("X25519MLKEM768:X25519:P-256:P-384:P-521")?;
     builder.set_options(
         SslOptions::CIPHER_SERVER_PREFERENCE
             | SslOptions::NO_COMPRESSION
@@ -92,10 +95,14 @@ fn judge(
     let chain: Option<Vec<CertificateDer<'static>>> = found.chain().and_then(|chain| {
         chain.iter().map(|certificate| certificate.to_der().ok().map(CertificateDer::from)).collect()
     });
-    let judged = match chain.as_deref() {
+    // A panic must not leave through OpenSSL: that would end the process.
+    let judged = catch_unwind(AssertUnwindSafe(|| match chain.as_deref() {
         Some([own, others @ ..]) => verify(own, others).map_err(|error| Failure::of_rustls(&error)),
         _ => Err(Failure::new(Reason::CertificateRefused, "the certificate is malformed")),
-    };
+    }));
+    let judged = judged.unwrap_or_else(|_| {
+        Err(Failure::new(Reason::Unexpected, "the certificate made its check panic: a defect of ours"))
+    });
     let accepted = judged.is_ok();
     verdict.set(judged).is_ok() && accepted
 }

@@ -9,7 +9,7 @@ use openssl::{
     error::ErrorStack,
     ex_data::Index,
     ssl::{
-        AlpnError, NameType, SniError, Ssl, SslContext, SslMethod, SslRef, SslSessionCacheMode,
+        AlpnError, NameType, SniError, Ssl, SslContext, SslMethod, SslOptions, SslRef, SslSessionCacheMode,
         SslVerifyMode, SslVersion,
     },
     stack::Stack,
@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// Sessions without tickets that can be resumed, for each port.
+/// Sessions that can be resumed, for each port.
 const SESSIONS_MAX: i32 = 1024;
 
 /// A port's context.
@@ -37,7 +37,7 @@ const SESSIONS_MAX: i32 = 1024;
 pub struct Server(Arc<Parts>);
 
 struct Parts {
-    /// Its tickets and sessions outlive changed certificates: connections begin with it.
+    /// Its sessions outlive changed certificates: connections begin with it.
     sessions: SslContext,
     described: Arc<Inbound>,
     /// One for each certificate.
@@ -129,9 +129,11 @@ impl Server {
     }
 }
 
-/// The context whose tickets and sessions are used, and what it lets negotiate.
+/// The context whose sessions are used, and what it lets negotiate.
 fn sessions(inbound: &Inbound) -> Result<SslContext, ErrorStack> {
     let mut builder = builder(SslMethod::tls_server(), &inbound.negotiable)?;
+    // Sessions stay in memory: OpenSSL changes the keys of its tickets never.
+    builder.set_options(SslOptions::NO_TICKET);
     builder.set_session_cache_mode(SslSessionCacheMode::SERVER);
     builder.set_session_cache_size(SESSIONS_MAX);
     builder.set_session_id_context(&session_id_context(inbound))?;

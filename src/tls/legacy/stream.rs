@@ -67,10 +67,17 @@ impl Stream {
         mut attempt: impl FnMut(&mut SslStream<Greeted>) -> Result<T, Error>,
     ) -> Poll<Result<T, Error>> {
         loop {
+            // What an earlier call has left there would be taken for its own.
+            drop(ErrorStack::get());
+            self.inner.get_mut().begin_call();
             let error = match attempt(&mut self.inner) {
                 Ok(done) => return Poll::Ready(Ok(done)),
                 Err(error) => error,
             };
+            if self.inner.get_ref().is_paused() && error.code() == ErrorCode::WANT_READ {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let socket = self.inner.get_ref().socket();
             let waited = match error.code() {
                 ErrorCode::WANT_READ => ready!(socket.poll_read_ready(cx)),
@@ -86,7 +93,7 @@ impl Stream {
     /// As [`tokio::io::AsyncRead::poll_read`].
     ///
     /// # Errors
-    /// Of the session or the socket; `UnexpectedEof` when the peer closes without saying so (RFC 8446 section 6.1).
+    /// Of the session or the socket; also when the peer closes without saying so (RFC 8446 section 6.1).
     pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if into.remaining() == 0 {
             return Poll::Ready(Ok(()));
@@ -166,11 +173,5 @@ impl Stream {
 }
 
 fn into_io(error: Error) -> io::Error {
-    let cut = error.ssl_error().is_some_and(|stack| {
-        stack.errors().iter().any(|error| error.reason().is_some_and(|text| text.contains("unexpected eof")))
-    });
-    if cut {
-        return io::ErrorKind::UnexpectedEof.into();
-    }
     error.into_io_error().unwrap_or_else(|error| io::Error::other(error.to_string()))
 }

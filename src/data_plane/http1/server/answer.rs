@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     data_plane::{
+        handshake::{Standing, standing},
         panic::{Panicked, guard},
         refusal::Refusal,
         serving::{Outcome, Serving, refuse},
@@ -45,6 +46,10 @@ impl ServerConnection {
         {
             return self.refuse(worker, snapshot, Refusal::BodyTooLarge).await;
         }
+        let standing = standing(snapshot, &self.peer);
+        if standing == Standing::Unproven {
+            return self.refuse(worker, snapshot, Refusal::Unproven).await;
+        }
         self.begin_body(engine, &head);
         let mut request = self.request(head);
         let to_head = request.method == Method::Head;
@@ -61,7 +66,9 @@ impl ServerConnection {
                 // Where the client was never told to send its body, the next bytes have no known
                 // meaning: it is told that the connection ends here (RFC 9110 section 10.1.1).
                 let unasked = self.interims.continue_wanted.get();
-                let close = !persists || unasked || self.listener.is_draining() || worker.is_draining();
+                let outdated = standing == Standing::Outdated;
+                let close =
+                    !persists || unasked || outdated || self.listener.is_draining() || worker.is_draining();
                 let rules = ResponseRules { version, to_head, close, upgrade: None };
                 let (status, sent, after) = self.finish(worker, served, rules, exchange).await;
                 // A client that said so itself sends nothing more: nothing is waited for.
