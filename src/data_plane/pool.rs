@@ -199,6 +199,7 @@ impl Pool {
             plan.metrics.connect_failed((&error).into());
             AcquireError::Connect(error)
         };
+        let expected = self.speaks();
         plan.metrics.connect_attempt();
         let connected = connect(plan, &worker.resolver, engine.connect_timeout, request_id).await;
         let connected = connected.map_err(failed)?;
@@ -208,6 +209,12 @@ impl Pool {
         if !connected.http2 {
             let connection = ClientConnection::new(connected.transport, Rc::downgrade(self), plan, permit);
             return Ok(Connection::Http1(connection));
+        }
+        // Many connected at once, each for one request; those that came first share theirs.
+        if expected == Speaks::Http1
+            && let Some(slot) = self.shared.at_hand(plan)
+        {
+            return Ok(Connection::Http2(slot));
         }
         let slot = self.shared.begin(connected.transport, plan, worker, engine, permit).await;
         slot.map(Connection::Http2).map_err(failed)

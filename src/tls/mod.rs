@@ -25,6 +25,8 @@ pub mod inbound;
 pub mod legacy;
 pub mod outbound;
 pub mod parameters;
+#[cfg(all(test, feature = "legacy-tls"))]
+mod tests;
 pub mod trust;
 pub mod verify;
 pub mod x509;

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use jiff::Timestamp;
 use rustls::{
     Error, RootCertStore,
     pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject},
@@ -48,7 +49,14 @@ impl Authorities {
             Some(pem) => findings.keep(revocations(pem))?,
             None => Vec::new(),
         };
-        revoked.iter().for_each(|list| digest.add(list));
+        for (index, list) in revoked.iter().enumerate() {
+            digest.add(list);
+            if let Some(next) = x509::next_update(list).filter(|next| *next < Timestamp::now()) {
+                let message = format!("revocation list {} was to be replaced at {next}", index + 1);
+                let problem = ConfigProblem::new(CRL, message);
+                findings.warning(problem.help("what was revoked since is not known: give the next one"));
+            }
+        }
         if !sound {
             return None;
         }

@@ -9,7 +9,7 @@ use x509_parser::{
     der_parser::asn1_rs::FromDer,
     extensions::GeneralName,
     objects::{oid_registry, oid2abbrev},
-    parse_x509_certificate,
+    parse_x509_certificate, parse_x509_crl,
     public_key::{PublicKey, RSAPublicKey},
     time::ASN1Time,
     x509::{SubjectPublicKeyInfo, X509Name},
@@ -79,6 +79,11 @@ pub fn read(der: &[u8]) -> Option<Facts> {
         }
     }
     Some(facts)
+}
+
+/// When a revocation list is to be replaced by the next one; `None` when it does not say.
+pub fn next_update(list: &[u8]) -> Option<Timestamp> {
+    parse_x509_crl(list).ok()?.1.next_update().and_then(timestamp)
 }
 
 /// SHA-256 of a certificate, lower-case hexadecimal digits.

@@ -1,0 +1,76 @@
+//! Both backends against each other, on real sockets.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rustls::{NamedGroup, pki_types::ServerName};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{
+    choice::Choice, hello, identity::Identity, inbound::ServerStream, outbound::ClientStream,
+    trust::ServerTrust, *,
+};
+
+const BACKENDS: [Backend; 2] = [Backend::Rustls, Backend::OpenSsl];
+
+/// With a suite that decides who serves.
+fn negotiable(backend: Backend) -> Negotiable {
+    let ciphers: &[String] = match backend {
+        Backend::Rustls => &[],
+        Backend::OpenSsl => &[
+            "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256".to_owned(),
+            "TLS_RSA_WITH_AES_128_GCM_SHA256".to_owned(),
+        ],
+    };
+    let mut findings = Findings::default();
+    let negotiable = Negotiable::read(None, None, ciphers, &[], &mut findings).expect("a range");
+    assert!(findings.errors.is_empty(), "{:?}", findings.errors);
+    negotiable
+}
+
+fn identity() -> Identity {
+    let certificate = Certificate {
+        key: Secret::new(include_str!("fixtures/ec-sec1.key").to_owned()),
+        crt: include_str!("fixtures/ec.crt").to_owned(),
+    };
+    Identity::read(&certificate, Timestamp::UNIX_EPOCH, &mut Findings::default()).expect("a fixture")
+}
+
+/// One handshake: what the server says of it and what the client does.
+async fn handshake(server: Backend, client: Backend) -> (inbound::Accepted, outbound::Connected) {
+    let inbound = Arc::new(Inbound::new(negotiable(server), Choice::new(identity()), None));
+    let outbound = Arc::new(Outbound::new(negotiable(client), ServerTrust::Anyone, None));
+    assert_eq!((inbound.backend(), outbound.backend()), (server, client));
+    let (inbound, outbound) = (inbound.context(None).unwrap(), outbound.context().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let accept = async {
+        let (socket, _) = listener.accept().await.unwrap();
+        inbound.accept(hello::collect(socket).await.unwrap()).await.unwrap()
+    };
+    let connect = async {
+        let socket = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("any.test").unwrap();
+        outbound.connect(&name, socket).await.unwrap()
+    };
+    futures_util::future::join(accept, connect).await
+}
+
+#[actix_rt::test]
+async fn either_backend_speaks_with_either_and_prefers_the_hybrid_key_exchange_and_http_2() {
+    for server in BACKENDS {
+        for client in BACKENDS {
+            let (accepted, connected) = handshake(server, client).await;
+            assert_eq!(accepted.protocol, Some(Protocol::H2), "{server:?} {client:?}");
+            assert_eq!(connected.protocol, Some(Protocol::H2), "{server:?} {client:?}");
+            if let ServerStream::Rustls(stream) = &accepted.stream {
+                let group = stream.get_ref().1.negotiated_key_exchange_group().map(|group| group.name());
+                assert_eq!(group, Some(NamedGroup::X25519MLKEM768), "{client:?}");
+            }
+            if let ClientStream::Rustls(stream) = &connected.stream {
+                let group = stream.get_ref().1.negotiated_key_exchange_group().map(|group| group.name());
+                assert_eq!(group, Some(NamedGroup::X25519MLKEM768), "{server:?}");
+            }
+        }
+    }
+}
