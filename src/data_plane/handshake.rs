@@ -117,7 +117,7 @@ async fn handshake(
         () = place.given_up() => return Err(Failure::new(Reason::Overload, "later clients needed its place")),
     };
     let certificate = match accepted.certificates.first() {
-        Some(own) => Some(client_certificate(own, accepted.presented_uris)?),
+        Some(own) => Some(client_certificate(own, accepted.presented_uris, Timestamp::now())?),
         None => None,
     };
     let http2 = accepted.protocol == Some(Protocol::H2);
@@ -132,11 +132,15 @@ async fn handshake(
 
 /// What a verified certificate says of its owner. A session that is resumed verifies nothing, and may be for ever:
 /// the certificate's own end is the session's.
-fn client_certificate(der: &[u8], presented_uris: Vec<String>) -> Result<ClientCertificate, Failure> {
+fn client_certificate(
+    der: &[u8],
+    presented_uris: Vec<String>,
+    now: Timestamp,
+) -> Result<ClientCertificate, Failure> {
     let Some(Facts { subject, uris, dns_names, not_after, .. }) = x509::read(der) else {
         return Err(Failure::new(Reason::CertificateRefused, "the certificate is malformed"));
     };
-    if Timestamp::now() > not_after {
+    if now > not_after {
         return Err(Failure::new(Reason::CertificateTime, "the certificate has expired"));
     }
     let fingerprint = x509::fingerprint(der);
@@ -212,5 +216,45 @@ async fn context(worker: &Worker, listener: &Listener) -> Option<Option<Arc<Inbo
             return None;
         }
         sleep(UNPUBLISHED_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+
+    use super::*;
+
+    #[test]
+    fn a_session_ends_with_the_certificate_that_it_began_with() {
+        let pem = include_bytes!("../tls/fixtures/ec.crt");
+        let der = CertificateDer::from_pem_slice(pem).unwrap();
+        let not_after = x509::read(&der).unwrap().not_after;
+        let at = |now: Timestamp| client_certificate(&der, Vec::new(), now);
+        assert!(at(not_after).is_ok());
+        let late = at(not_after + Duration::from_secs(1)).unwrap_err();
+        assert_eq!(late.reason, Reason::CertificateTime);
+        assert_eq!(
+            client_certificate(b"none", Vec::new(), not_after).unwrap_err().reason,
+            Reason::CertificateRefused
+        );
+    }
+
+    #[test]
+    fn a_handshake_that_finds_no_place_takes_that_of_the_oldest() {
+        let handshakes = Handshakes::new(2);
+        let gone = |place: &Place<'_>| {
+            let mut given_up = std::pin::pin!(place.given_up());
+            given_up.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
+        };
+        let (first, second) = (handshakes.begin(), handshakes.begin());
+        assert!(!gone(&first) && !gone(&second));
+        let third = handshakes.begin();
+        assert!(gone(&first) && !gone(&second) && !gone(&third));
+        drop(second);
+        let fourth = handshakes.begin();
+        assert!(!gone(&third) && !gone(&fourth), "there was a place");
+        drop((first, third, fourth));
+        assert!(handshakes.under_way.borrow().is_empty());
     }
 }
