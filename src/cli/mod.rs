@@ -155,6 +155,19 @@ impl RunArgs {
     }
 }
 
+/// Prints a value, for programs.
+///
+/// # Errors
+/// The exit code; why has been printed.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Exit> {
+    let json = serde_json::to_string_pretty(value).map_err(|error| {
+        eprintln!("error: {error}");
+        Exit::Failure
+    })?;
+    println!("{json}");
+    Ok(())
+}
+
 /// Prints what is wrong with the settings.
 fn refuse_settings(error: &SettingsError) -> Exit {
     for problem in error.problems.iter() {

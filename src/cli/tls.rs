@@ -6,9 +6,11 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Format, exit::Exit, validate};
+use super::{Format, exit::Exit, print_json, validate};
 use crate::{
-    base::{Diagnostic, Diagnostics, Severity, Subject},
+    base::{Diagnostic, Diagnostics, Severity},
+    policies::tls_outbound::TlsOutbound,
+    policy::PolicyDefinition,
     resources::{BoundPolicy, ResolvedModel},
     snapshot::Generation,
     tls::{Backend, Inbound, Negotiable, Outbound, ciphers, identity::Identity, trust::ServerTrust},
@@ -76,13 +78,11 @@ pub fn explain(args: &ExplainArgs) -> Exit {
     let explained = contexts(&generation);
     match args.format {
         Format::Text => print!("{}", text(&explained)),
-        Format::Json => match serde_json::to_string_pretty(&explained) {
-            Ok(json) => println!("{json}"),
-            Err(error) => {
-                eprintln!("error: {error}");
-                return Exit::Failure;
+        Format::Json => {
+            if let Err(exit) = print_json(&explained) {
+                return exit;
             }
-        },
+        }
     }
     if !generation.diagnostics.has_errors() {
         return Exit::Ok;
@@ -118,7 +118,7 @@ fn outbound_policies<'m>(
 ) -> Vec<&'m BoundPolicy> {
     let service = model.service(&upstream.name);
     let policies = service.map_or(&[][..], |service| &service.policies);
-    policies.iter().filter(|bound| bound.policy == "tls-outbound").collect()
+    policies.iter().filter(|bound| bound.policy == TlsOutbound::NAME).collect()
 }
 
 fn inbound(
@@ -180,10 +180,8 @@ fn negotiable(
         [] => vec!["none: the default context".to_owned()],
         policies => policies.iter().map(|policy| policy.subject.to_string()).collect(),
     };
-    let about = |found: &&Diagnostic| {
-        let subjects: Vec<&Subject> = policies.iter().map(|policy| &policy.subject).collect();
-        found.subject.as_ref().is_some_and(|subject| subjects.contains(&subject))
-    };
+    let about =
+        |found: &&Diagnostic| policies.iter().any(|policy| found.subject.as_ref() == Some(&policy.subject));
     Explained {
         context,
         bindings,

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use clap::Args;
 
-use super::{Format, exit::Exit, refuse_settings};
+use super::{Format, exit::Exit, print_json, refuse_settings};
 use crate::{
     base::{Diagnostics, Severity},
     settings::{Override, Sources},
@@ -66,13 +66,11 @@ pub fn run(args: &ValidateArgs) -> Exit {
     found.extend(generation.diagnostics);
     match args.format {
         Format::Text => print_text(&found),
-        Format::Json => match serde_json::to_string_pretty(&found.iter().collect::<Vec<_>>()) {
-            Ok(json) => println!("{json}"),
-            Err(error) => {
-                eprintln!("error: {error}");
-                return Exit::Failure;
+        Format::Json => {
+            if let Err(exit) = print_json(&found.iter().collect::<Vec<_>>()) {
+                return exit;
             }
-        },
+        }
     }
     let bad = found.has_errors() || (args.strict && !found.is_empty());
     if bad { Exit::Resources } else { Exit::Ok }

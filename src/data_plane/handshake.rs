@@ -24,7 +24,7 @@ use crate::{
     snapshot::Snapshot,
     tls::{
         Failure, InboundContext, Protocol, Reason, hello,
-        inbound::ServerStream,
+        inbound::{Proven, ServerStream},
         x509::{self, Facts},
     },
 };
@@ -116,10 +116,8 @@ async fn handshake(
         accepted = context.accept(client) => accepted?,
         () = place.given_up() => return Err(Failure::new(Reason::Overload, "later clients needed its place")),
     };
-    let certificate = match accepted.certificates.first() {
-        Some(own) => Some(client_certificate(own, accepted.presented_uris, Timestamp::now())?),
-        None => None,
-    };
+    let certificate =
+        accepted.client.map(|proven| client_certificate(proven, Timestamp::now())).transpose()?;
     let http2 = accepted.protocol == Some(Protocol::H2);
     let tls = ClientTls { http2, trust: context.trust, certificate };
     let transport = match accepted.stream {
@@ -132,18 +130,15 @@ async fn handshake(
 
 /// What a verified certificate says of its owner. A session that is resumed verifies nothing, and may be for ever:
 /// the certificate's own end is the session's.
-fn client_certificate(
-    der: &[u8],
-    presented_uris: Vec<String>,
-    now: Timestamp,
-) -> Result<ClientCertificate, Failure> {
-    let Some(Facts { subject, uris, dns_names, not_after, .. }) = x509::read(der) else {
+fn client_certificate(proven: Proven, now: Timestamp) -> Result<ClientCertificate, Failure> {
+    let Proven { certificate, presented_uris } = proven;
+    let Some(Facts { subject, uris, dns_names, not_after, .. }) = x509::read(&certificate) else {
         return Err(Failure::new(Reason::CertificateRefused, "the certificate is malformed"));
     };
     if now > not_after {
         return Err(Failure::new(Reason::CertificateTime, "the certificate has expired"));
     }
-    let fingerprint = x509::fingerprint(der);
+    let fingerprint = x509::fingerprint(&certificate);
     Ok(ClientCertificate { subject, uris, dns_names, fingerprint, presented_uris })
 }
 
@@ -230,12 +225,13 @@ mod tests {
         let pem = include_bytes!("../tls/fixtures/ec.crt");
         let der = CertificateDer::from_pem_slice(pem).unwrap();
         let not_after = x509::read(&der).unwrap().not_after;
-        let at = |now: Timestamp| client_certificate(&der, Vec::new(), now);
+        let proven = |der: &[u8]| Proven { certificate: der.to_vec(), presented_uris: Vec::new() };
+        let at = |now: Timestamp| client_certificate(proven(&der), now);
         assert!(at(not_after).is_ok());
         let late = at(not_after + Duration::from_secs(1)).unwrap_err();
         assert_eq!(late.reason, Reason::CertificateTime);
         assert_eq!(
-            client_certificate(b"none", Vec::new(), not_after).unwrap_err().reason,
+            client_certificate(proven(b"none"), not_after).unwrap_err().reason,
             Reason::CertificateRefused
         );
     }

@@ -9,7 +9,6 @@ mod unread;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::Duration,
 };
 
 use policies::{KeptBuilt, KeptPolicy, PolicyKey, cannot_be_built};
@@ -23,8 +22,8 @@ use super::{
 };
 use crate::{
     base::{Diagnostic, Diagnostics, Digest, ResourceName, Subject},
-    policy::{Chain, CircuitLimits},
-    resources::{BoundPolicy, Instance, ResolvedModel, Route, Service},
+    policy::{Chain, UpstreamSettings},
+    resources::{Instance, ResolvedModel, Route, Service},
     telemetry::metrics::Registry,
     tls::{Outbound, OutboundContext},
 };
@@ -58,15 +57,6 @@ pub struct Compiler {
 
 /// Describes the TLS towards upstreams that have no context of their own (configuration reference 6.3).
 pub type TlsDefault = fn() -> Result<Arc<Outbound>, String>;
-
-/// What the policies of a service set.
-#[derive(Default)]
-struct Settings<'m> {
-    idle_timeout: Option<Duration>,
-    limits: Option<CircuitLimits>,
-    /// With the policy that it comes from.
-    tls: Option<(&'m BoundPolicy, Arc<Outbound>)>,
-}
 
 /// Problems and results of one run.
 struct Run<'m> {
@@ -183,15 +173,17 @@ impl Compiler {
         }
         let subject = Subject::new("Service", service.name.clone());
         let mut blocked = service.blocked.clone();
-        let mut settings = Settings::default();
+        let mut settings = UpstreamSettings::default();
+        // With the policy that it comes from.
+        let mut tls = None;
         let mut steps = Vec::new();
         for policy in &service.policies {
             match self.policy(policy, &service.name, &service.policies, run) {
                 Some((KeptBuilt::Upstream(found), _)) => {
                     settings.idle_timeout = found.idle_timeout.or(settings.idle_timeout);
                     settings.limits = found.limits.or(settings.limits);
-                    if let Some(tls) = found.tls {
-                        settings.tls = Some((policy, tls));
+                    if let Some(found) = found.tls {
+                        tls = Some((policy, found));
                     }
                 }
                 Some((KeptBuilt::Step(instance), rules)) => {
@@ -201,7 +193,7 @@ impl Compiler {
                 None => blocked = blocked.or_else(|| Some(cannot_be_built(policy))),
             }
         }
-        let tls = match self.upstream_tls(service, settings.tls, run) {
+        let tls = match self.upstream_tls(service, tls, run) {
             Ok(tls) => tls,
             Err(cause) => {
                 let message = format!("TLS to `{}` is not possible: {cause}", service.address.host);

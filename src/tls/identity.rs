@@ -36,6 +36,19 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// As [`Self::read`], for the certificate in this field.
+    pub fn read_at(
+        field: &str,
+        written: &Certificate,
+        now: Timestamp,
+        findings: &mut Findings,
+    ) -> Option<Self> {
+        let mut below = Findings::default();
+        let identity = Self::read(written, now, &mut below);
+        findings.adopt(field, below);
+        identity
+    }
+
     /// Reads both; problems go to `findings`, with fields below the certificate's.
     pub fn read(written: &Certificate, now: Timestamp, findings: &mut Findings) -> Option<Self> {
         let chain = findings.keep(certificates(&written.crt, CRT));

@@ -50,9 +50,15 @@ pub struct Accepted {
     pub resumed: bool,
     /// What the two agreed on; `None` where the client does not know of ALPN.
     pub protocol: Option<Protocol>,
-    /// Of the client, its own first; empty when it gave none.
-    pub certificates: Vec<Vec<u8>>,
-    /// URIs in the certificate that was presented to a client with one.
+    /// Where the port asks for certificates and the client gave one.
+    pub client: Option<Proven>,
+}
+
+/// What a client has proved.
+pub struct Proven {
+    /// Its own certificate, DER.
+    pub certificate: Vec<u8>,
+    /// URIs in the certificate that was presented to it.
     pub presented_uris: Vec<String>,
 }
 
@@ -74,6 +80,11 @@ impl Inbound {
 
     pub fn backend(&self) -> Backend {
         self.negotiable.suites.backend()
+    }
+
+    /// What a client with this certificate, that asked for this name, has proved.
+    pub(super) fn proven(&self, certificate: Vec<u8>, name: Option<&str>) -> Proven {
+        Proven { certificate, presented_uris: self.certificates.presented(name).facts.uris.clone() }
     }
 
     /// The context. Sessions of the one `before` it can be resumed unless trust has changed, or the backend: a
@@ -142,19 +153,12 @@ impl InboundContext {
                 let accepted = TlsAcceptor::from(Arc::clone(config)).accept(client).await;
                 let stream = accepted.map_err(|error| Failure::of_io(&error))?;
                 let session = stream.get_ref().1;
-                let (mut certificates, mut presented_uris) = (Vec::new(), Vec::new());
-                if self.described.clients.is_some()
-                    && let Some(chain) = session.peer_certificates()
-                {
-                    certificates.extend(chain.iter().map(|der| der.to_vec()));
-                    let presented = self.described.certificates.presented(session.server_name());
-                    presented_uris.clone_from(&presented.facts.uris);
-                }
+                // Nobody gives one unasked.
+                let own = session.peer_certificates().and_then(<[_]>::first);
                 Ok(Accepted {
-                    presented_uris,
+                    client: own.map(|own| self.described.proven(own.to_vec(), session.server_name())),
                     resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
                     protocol: session.alpn_protocol().and_then(Protocol::of),
-                    certificates,
                     stream: ServerStream::Rustls(Box::new(stream)),
                 })
             }

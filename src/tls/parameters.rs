@@ -47,12 +47,7 @@ impl OutboundParameters {
             Negotiable::read(self.minversion, self.maxversion, &self.ciphers, &self.alpn, findings);
         let trust = self.trust(findings);
         let identity = match &self.certificate {
-            Some(certificate) => {
-                let mut of_this = Findings::default();
-                let identity = Identity::read(certificate, now, &mut of_this);
-                findings.adopt("certificate", of_this);
-                Some(identity?)
-            }
+            Some(certificate) => Some(Identity::read_at("certificate", certificate, now, findings)?),
             None => None,
         };
         Some(Outbound::new(negotiable?, trust?, identity)).filter(|_| findings.errors.is_empty())

@@ -146,7 +146,7 @@ impl ServerCertVerifier for ServerVerifier {
         chain.verify_server_cert(end_entity, intermediates, server_name, ocsp, now).map_err(|error| {
             match error {
                 Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                    missing_issuer(end_entity, intermediates).into_rustls()
+                    missing_issuer(&facts, intermediates).into_rustls()
                 }
                 error => explain_authority(error, &facts),
             }
@@ -177,9 +177,9 @@ impl ServerCertVerifier for ServerVerifier {
 }
 
 /// Names who would have to be trusted, or whose certificate the upstream would have to send.
-fn missing_issuer(end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Failure {
+fn missing_issuer(facts: &Facts, intermediates: &[CertificateDer<'_>]) -> Failure {
     let chain: Vec<_> = intermediates.iter().filter_map(|certificate| x509::read(certificate)).collect();
-    let mut issuer = x509::read(end_entity).map(|facts| facts.issuer).unwrap_or_default();
+    let mut issuer = facts.issuer.clone();
     // A chain has no end if its certificates name each other.
     for _ in 0..chain.len() {
         match chain.iter().find(|facts| facts.subject == issuer) {

@@ -1,30 +1,23 @@
 //! TLS towards clients (configuration reference 6.1, 6.2, decisions 12, 29, 30), seen by `curl` and `openssl`.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use cluster_tests::client::{Client, call};
 use cluster_tests::config::{api, binding};
 use cluster_tests::gateway::{Gateway, Plan};
-use cluster_tests::tls::{Authority, SClient, handshake};
+use cluster_tests::tls::{Authority, Pair, SClient, certificate, handshake, text};
 use cluster_tests::upstream::Upstream;
 use cluster_tests::{eventually, ports};
 use serde_json::{Value, json};
-
-type Pair = (PathBuf, PathBuf);
 
 fn local(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
 }
 
-fn text(path: &Path) -> String {
-    std::fs::read_to_string(path).expect("a file of openssl")
-}
-
 /// A binding of `tls` with this certificate and further parameters.
-fn tls(target: &str, (crt, key): &Pair, more: Value) -> Value {
-    let mut config = json!({"certificate": {"crt": text(crt), "key": text(key)}});
+fn tls(target: &str, pair: &Pair, more: Value) -> Value {
+    let mut config = json!({"certificate": certificate(pair)});
     config.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
     binding(&format!("{target}-tls"), "ApiInstance", target, "tls", json!({"config": config}))
 }

@@ -10,10 +10,7 @@ use jiff::Timestamp;
 
 use crate::{
     policy::{Built, Category, ConfigProblem, Direction, PolicyDefinition, PolicyServices},
-    tls::{
-        Certificate, Findings, Inbound, Negotiable, choice::Choice, identity::Identity,
-        trust::ClientCertificates,
-    },
+    tls::{Findings, Inbound, Negotiable, choice::Choice, identity::Identity, trust::ClientCertificates},
 };
 pub use config::Config;
 
@@ -53,16 +50,11 @@ fn read(config: &Config, now: Timestamp, findings: &mut Findings) -> Option<Inbo
 }
 
 fn certificates(config: &Config, now: Timestamp, findings: &mut Findings) -> Option<Choice> {
-    let mut read = |certificate: &Certificate, field: &str| {
-        let mut of_this = Findings::default();
-        let identity = Identity::read(certificate, now, &mut of_this);
-        findings.adopt(field, of_this);
-        identity
-    };
-    let default = read(&config.certificate, "certificate");
+    let default = Identity::read_at("certificate", &config.certificate, now, findings);
     let named = config.certificates.iter().enumerate().map(|(index, named)| {
         let field = format!("certificates[{index}]");
-        (read(&named.certificate, &format!("{field}.certificate")), &named.hosts, field)
+        let below = format!("{field}.certificate");
+        (Identity::read_at(&below, &named.certificate, now, findings), &named.hosts, field)
     });
     let named: Vec<_> = named.collect();
     let mut choice = Choice::new(default?);

@@ -1,9 +1,6 @@
 //! The server's side.
 
-use std::{
-    pin::Pin,
-    sync::{Arc, LazyLock, OnceLock},
-};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use openssl::{
     error::ErrorStack,
@@ -18,22 +15,19 @@ use openssl::{
 use rustls::{Error, pki_types::UnixTime, server::danger::ClientCertVerifier};
 
 use super::{Stream, Verdict, builder, explain, internal, judge, present};
-use crate::{
-    base::Digest,
-    tls::{
-        Failure, Inbound, Protocol, Reason,
-        hello::Greeted,
-        inbound::{Accepted, ServerStream},
-        trust::ClientCertificates,
-        verify::ClientVerifier,
-    },
+use crate::tls::{
+    Failure, Inbound, Protocol, Reason,
+    hello::Greeted,
+    identity::Identity,
+    inbound::{Accepted, ServerStream},
+    trust::ClientCertificates,
+    verify::ClientVerifier,
 };
 
 /// Sessions that can be resumed, for each port.
 const SESSIONS_MAX: i32 = 1024;
 
 /// A port's context.
-#[derive(Clone)]
 pub struct Server(Arc<Parts>);
 
 struct Parts {
@@ -87,8 +81,7 @@ impl Server {
         stream.handshake().await.map_err(|error| explain(error, Some(&verdict)))?;
         let ssl = stream.ssl();
         let resumed = ssl.session_reused();
-        let mut certificates = Vec::new();
-        let mut presented_uris = Vec::new();
+        let mut client = None;
         if self.0.clients.is_some()
             && let Some(own) = ssl.peer_certificate()
         {
@@ -96,17 +89,13 @@ impl Server {
             if !resumed && !matches!(verdict.get(), Some(Ok(()))) {
                 return Err(Failure::new(Reason::CertificateRefused, "the certificate was not verified"));
             }
-            certificates.extend(own.to_der().ok());
-            let presented = self.0.described.certificates.presented(ssl.servername(NameType::HOST_NAME));
-            presented_uris.clone_from(&presented.facts.uris);
-            let chain = ssl.peer_cert_chain().into_iter().flatten();
-            certificates.extend(chain.filter_map(|certificate| certificate.to_der().ok()));
+            let own = own.to_der().map_err(|error| Failure::new(Reason::Unexpected, error.to_string()))?;
+            client = Some(self.0.described.proven(own, ssl.servername(NameType::HOST_NAME)));
         }
         Ok(Accepted {
             resumed,
             protocol: ssl.selected_alpn_protocol().and_then(Protocol::of),
-            certificates,
-            presented_uris,
+            client,
             stream: ServerStream::OpenSsl(Box::new(stream)),
         })
     }
@@ -144,7 +133,7 @@ fn sessions(inbound: &Inbound) -> Result<SslContext, ErrorStack> {
 /// The context that presents one certificate.
 fn context(
     inbound: &Inbound,
-    identity: &crate::tls::identity::Identity,
+    identity: &Identity,
     verifier: Option<&Arc<ClientVerifier>>,
 ) -> Result<SslContext, ErrorStack> {
     let mut builder = builder(SslMethod::tls_server(), &inbound.negotiable)?;
@@ -164,10 +153,9 @@ fn context(
 
 /// Sessions made under other trust are not resumed (32 bytes, as many as OpenSSL takes).
 fn session_id_context(inbound: &Inbound) -> [u8; 32] {
-    let trust = ClientCertificates::digest(inbound.clients.as_ref());
-    let digest = Digest::of(trust.to_string()).to_string();
+    let trust = ClientCertificates::digest(inbound.clients.as_ref()).to_string();
     let mut context = [0; 32];
-    for (into, byte) in context.iter_mut().zip(digest.bytes()) {
+    for (into, byte) in context.iter_mut().zip(trust.bytes()) {
         *into = byte;
     }
     context
@@ -201,10 +189,3 @@ fn select_protocol<'l>(ssl: &SslRef, offered: &[Protocol], listed: &'l [u8]) -> 
     let mut usable = offered.iter().filter(|protocol| may_h2 || **protocol != Protocol::H2);
     usable.find_map(find).ok_or(AlpnError::ALERT_FATAL)
 }
-
-/// Connections are moved between tasks of one thread only, but contexts are shared by all workers.
-const _: fn() = || {
-    fn shared<T: Send + Sync>() {}
-    shared::<Server>();
-    let _: Option<Pin<Box<Stream>>> = None;
-};
