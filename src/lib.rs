@@ -2,7 +2,7 @@
 //!
 //! Floors, each using only lower ones (`tidy.rs` checks it):
 //! 7 `cli` · 6 `actors`, `admin` · 5 `data_plane` · 4 `snapshot` · 3 `policies`, `resources` ·
-//! 2 `policy`, `expression` · 1 `http`, `document`, `outbound`, `telemetry`, `settings`, `tls` · 0 `base`
+//! 2 `policy`, `expression` · 1 `http`, `document`, `outbound`, `telemetry`, `settings`, `storage`, `tls` · 0 `base`
 
 pub mod actors;
 pub mod admin;
@@ -18,6 +18,7 @@ pub mod policy;
 pub mod resources;
 pub mod settings;
 pub mod snapshot;
+pub mod storage;
 pub mod telemetry;
 pub mod tls;
 

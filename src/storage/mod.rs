@@ -1,0 +1,258 @@
+//! Floor 1, shared state: what the replicas of one gateway have in common, in Redis, or in this process where no
+//! Redis is configured (configuration reference 8; decisions 31 to 41).
+//!
+//! [`Storage`] is a handle for the life of the process. Which Redis it leads to follows the configuration, so nobody
+//! who holds it is rebuilt when that changes. Every call has a deadline and fails rather than waits: who calls has an
+//! answer of its own for [`Unavailable`].
+
+mod keys;
+mod memory;
+pub mod quota;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::broadcast;
+
+pub use keys::{Channel, Key, Keys};
+use memory::Memory;
+
+/// What the replicas share. Clones lead to the same place.
+#[derive(Clone)]
+pub struct Storage(Arc<Inner>);
+
+/// The largest value: a cached response of 1 MB with its head (policies reference 3.4), sealed.
+pub const VALUE_BYTES_MAX: usize = 2 << 20;
+
+struct Inner {
+    /// Serves as long as `shared` is empty.
+    memory: Memory,
+    shared: ArcSwapOption<Shared>,
+}
+
+/// What is in force instead of this process's memory.
+enum Shared {}
+
+/// The storage did not answer within its deadline, or with an error. The text is for logs: it holds no secret and no
+/// value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable(pub String);
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+pub type Outcome<T> = Result<T, Unavailable>;
+
+/// A value with the number that decides which of two is newer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned {
+    pub version: u64,
+    pub value: Vec<u8>,
+}
+
+/// A member as [`Storage::beat`] tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beat {
+    pub member: String,
+    /// What it said of itself.
+    pub value: Vec<u8>,
+    /// Since it said so, by the clock of the storage.
+    pub age: Duration,
+}
+
+impl Storage {
+    /// In this process alone.
+    pub fn in_memory() -> Self {
+        Self(Arc::new(Inner { memory: Memory::default(), shared: ArcSwapOption::empty() }))
+    }
+
+    /// Whether other replicas see what is stored here.
+    pub fn is_shared(&self) -> bool {
+        self.0.shared.load().is_some()
+    }
+}
+
+macro_rules! on_backend {
+    ($self:ident, $backend:ident => $call:expr) => {
+        match $self.0.shared.load_full().as_deref() {
+            None => {
+                let $backend = &$self.0.memory;
+                $call
+            }
+            Some(shared) => match *shared {},
+        }
+    };
+}
+
+/// Values. None is larger than [`VALUE_BYTES_MAX`].
+impl Storage {
+    /// The values of these keys, in their order; in a cluster the keys may live on different nodes.
+    ///
+    /// # Errors
+    /// [`Unavailable`], as for every call.
+    pub async fn get(&self, keys: &[Key]) -> Outcome<Vec<Option<Vec<u8>>>> {
+        on_backend!(self, backend => backend.get(keys))
+    }
+
+    /// Stores a value for a time.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; the value may be there all the same.
+    pub async fn set(&self, key: &Key, value: &[u8], ttl: Duration) -> Outcome<()> {
+        on_backend!(self, backend => backend.set(key, value, ttl))
+    }
+
+    /// Stores a value where there is none; tells whether it did. The way to take a lock.
+    ///
+    /// # Errors
+    /// As [`Storage::set`].
+    pub async fn set_if_absent(&self, key: &Key, value: &[u8], ttl: Duration) -> Outcome<bool> {
+        on_backend!(self, backend => backend.set_if_absent(key, value, ttl))
+    }
+
+    /// Removes a key if it holds this value; tells whether it did. The way to give a lock back.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn remove_if(&self, key: &Key, value: &[u8]) -> Outcome<bool> {
+        on_backend!(self, backend => backend.remove_if(key, value))
+    }
+
+    /// Removes keys; they may live on different nodes.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; some may be gone.
+    pub async fn remove(&self, keys: &[Key]) -> Outcome<()> {
+        on_backend!(self, backend => backend.remove(keys))
+    }
+
+    /// Adds one to a number that starts at zero, and prolongs its life; the new number.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; it may have been added.
+    pub async fn increment(&self, key: &Key, ttl: Duration) -> Outcome<u64> {
+        on_backend!(self, backend => backend.increment(key, ttl))
+    }
+
+    /// Stores a value for good if its version is above that of what is stored; tells whether it did.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; it may have been stored.
+    pub async fn advance(&self, key: &Key, value: &Versioned) -> Outcome<bool> {
+        on_backend!(self, backend => backend.advance(key, value))
+    }
+
+    /// What [`Storage::advance`] stored.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn versioned(&self, key: &Key) -> Outcome<Option<Versioned>> {
+        on_backend!(self, backend => backend.versioned(key))
+    }
+}
+
+/// Lists in which the first to come is the first to go.
+impl Storage {
+    /// Enters a member at the end of a list, unless it is there; members older than `ttl` and those beyond `max` go,
+    /// oldest first. Those that went.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; it may have been entered.
+    pub async fn enlist(&self, list: &Key, member: &str, max: usize, ttl: Duration) -> Outcome<Vec<String>> {
+        on_backend!(self, backend => backend.enlist(list, member, max, ttl))
+    }
+
+    /// Takes a member off a list.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn delist(&self, list: &Key, member: &str) -> Outcome<()> {
+        on_backend!(self, backend => backend.delist(list, member))
+    }
+
+    /// Empties a list of up to `max` members, oldest first, which are returned; call again while there are any.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; they may be gone.
+    pub async fn drain(&self, list: &Key, max: usize) -> Outcome<Vec<String>> {
+        on_backend!(self, backend => backend.drain(list, max))
+    }
+}
+
+/// Members and messages.
+impl Storage {
+    /// Says that a member lives, and what it says of itself; the members that said so within `gone_after`, this one
+    /// among them, by name. Those that did not are forgotten.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn beat(
+        &self,
+        members: &Key,
+        member: &str,
+        value: &[u8],
+        gone_after: Duration,
+    ) -> Outcome<Vec<Beat>> {
+        on_backend!(self, backend => backend.beat(members, member, value, gone_after))
+    }
+
+    /// Takes a member off, at its own end.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn leave(&self, members: &Key, member: &str) -> Outcome<()> {
+        on_backend!(self, backend => backend.leave(members, member))
+    }
+
+    /// Sends a message to all who listen now. It may get lost: whoever needs it looks again now and then.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn publish(&self, channel: &Channel, message: &[u8]) -> Outcome<()> {
+        on_backend!(self, backend => backend.publish(channel, message))
+    }
+}
+
+/// Listens to a channel.
+impl Storage {
+    /// What is published from now on.
+    pub fn subscribe(&self, channel: &Channel) -> Subscription {
+        Subscription(self.0.memory.subscribe(channel))
+    }
+}
+
+/// Messages of a channel, as they come.
+pub struct Subscription(broadcast::Receiver<Vec<u8>>);
+
+/// What a subscription says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    Message(Vec<u8>),
+    /// Messages may have been missed: whoever follows something looks at it now.
+    Gap,
+}
+
+impl Subscription {
+    /// The next message; waits for ever where none comes.
+    pub async fn next(&mut self) -> Heard {
+        match self.0.recv().await {
+            Ok(message) => Heard::Message(message),
+            Err(broadcast::error::RecvError::Lagged(_)) => Heard::Gap,
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// Exact limits.
+impl Storage {
+    /// Leases tokens of limits, each call answered on its own, in their order.
+    pub async fn lease(&self, calls: &[(Key, quota::Call)]) -> Vec<Outcome<quota::Answer>> {
+        let outcome: Outcome<Vec<_>> = on_backend!(self, backend => Ok(backend.lease(calls)));
+        outcome.unwrap_or_else(|lost| calls.iter().map(|_| Err(lost.clone())).collect())
+    }
+}

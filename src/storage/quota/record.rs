@@ -1,0 +1,89 @@
+//! What the storage remembers of one limit and key, and the one step that changes it.
+
+use std::collections::BTreeMap;
+
+use super::{Answer, Call, Leased, NUMBER_MAX, Window};
+
+/// The open window and who has how much of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    window: Window,
+    claimants: BTreeMap<String, Claim>,
+    /// Memory was lost in this window: some replicas may have tokens that nobody remembers.
+    recovering: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Claim {
+    number: u64,
+    held: u64,
+}
+
+impl Record {
+    /// Answers a call at `now`, microseconds by the clock of the storage. `lease.lua` does the same.
+    pub fn lease(record: &mut Option<Self>, call: &Call, now: u64) -> Answer {
+        let limit = call.limit.min(NUMBER_MAX);
+        let period = call.period.clamp(1, NUMBER_MAX);
+        // A window that ended cannot be claimed any more.
+        let open = call.window.filter(|window| window.end > now);
+        let carried = call.window.is_none() || open.is_some();
+        let lost_record = record.is_none() && call.lost;
+        let record = record.get_or_insert_with(|| Self::starting(open, period, now));
+        record.roll(period, now);
+
+        let count = record.claimants.len() as u64;
+        let known = record.claimants.get(&call.claimant).copied();
+        if known.is_some_and(|known| call.number <= known.number) {
+            return Answer::Stale;
+        }
+        let claim = if carried { call.claim.min(NUMBER_MAX) } else { 0 };
+        // Whoever has tokens of an open window is known, unless memory was lost.
+        record.recovering |= lost_record || known.is_none() && open.is_some() && claim > 0;
+        let count = count + u64::from(known.is_none());
+        let replicas = call.replicas.max(count).max(1);
+
+        let others = record.held() - known.map_or(0, |known| known.held);
+        let rest = limit.saturating_sub(others + claim);
+        let share = (rest / (2 * replicas)).max(1).min(rest);
+        let mut grant = call.want.min(share);
+        if record.recovering && count < replicas {
+            grant = grant.min((limit / replicas).saturating_sub(claim));
+        }
+        record.claimants.insert(call.claimant.clone(), Claim { number: call.number, held: claim + grant });
+        Answer::Leased(Leased {
+            window: record.window,
+            left: record.window.end.saturating_sub(now),
+            carried,
+            grant,
+            rest: rest - grant,
+        })
+    }
+
+    /// The window that a claimant still knows, or one that begins now.
+    fn starting(open: Option<Window>, period: u64, now: u64) -> Self {
+        let known = open.filter(|window| window.start <= now && window.end - window.start <= period);
+        let window = known.unwrap_or(Window { start: now, end: now + period });
+        Self { window, claimants: BTreeMap::new(), recovering: false }
+    }
+
+    /// Moves to the window that `now` lies in: windows tile, and begin anew after one in which nobody asked
+    /// (decision 34). A clock that was set back makes the window longer, never its tokens more.
+    fn roll(&mut self, period: u64, now: u64) {
+        let Window { start, end } = self.window;
+        if now < start {
+            self.window = Window { start: now, end: now + (end - start) };
+        } else if now >= end {
+            let start = if now - end < period { end } else { now };
+            *self = Self::starting(None, period, start);
+        }
+    }
+
+    /// When nobody needs to remember it any more, microseconds.
+    pub fn forgotten_at(&self) -> u64 {
+        self.window.end + (self.window.end - self.window.start)
+    }
+
+    fn held(&self) -> u64 {
+        self.claimants.values().map(|claim| claim.held).sum()
+    }
+}
