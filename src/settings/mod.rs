@@ -37,6 +37,7 @@ pub struct Settings {
     /// Worker threads, at least 1.
     pub workers: usize,
     pub admin: Admin,
+    pub state: State,
     pub sync: Sync,
     pub shutdown: Shutdown,
     pub timeouts: Timeouts,
@@ -74,6 +75,12 @@ pub struct Gateway {
 pub struct Admin {
     /// `None`: no admin port.
     pub address: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Where what is to survive a restart lies; no other replica uses it. `None`: nothing survives.
+    pub folder: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +124,8 @@ pub struct Limits {
     pub requests: usize,
     /// In each worker.
     pub tls_handshakes: usize,
+    /// Of cached responses, over all policies.
+    pub cache: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

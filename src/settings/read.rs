@@ -9,7 +9,7 @@ use crate::base::{Diagnostic, Diagnostics};
 
 use super::{
     Admin, ClientCertDetails, Config, Dns, DynamicPort, Gateway, Headers, Limits, Log, LogFormat, LogLevel,
-    Paths, ProxyProtocol, RESERVED_PORT, Settings, Shutdown, Sync, Timeouts,
+    Paths, ProxyProtocol, RESERVED_PORT, Settings, Shutdown, State, Sync, Timeouts,
     source::Sources,
     table::Setting,
     value::{Raw, Value},
@@ -46,6 +46,7 @@ impl<'a> Reader<'a> {
             },
             workers: self.optional_number("workers").map_or(self.sources.machine.cpus.max(1), to_usize),
             admin: Admin { address: self.address("admin.address") },
+            state: State { folder: self.optional_text("state.folder").map(PathBuf::from) },
             sync: Sync {
                 debounce,
                 debounce_max: self.duration("sync.debounce_max").max(debounce),
@@ -69,6 +70,7 @@ impl<'a> Reader<'a> {
                 connections: self.count("limits.connections"),
                 requests: self.count("limits.requests"),
                 tls_handshakes: self.count("limits.tls_handshakes"),
+                cache: self.count("limits.cache_bytes"),
             },
             headers: Headers {
                 rewrite_host: self.bool("headers.rewrite_host"),

@@ -51,6 +51,8 @@ fn every_setting_has_a_default_that_fits() {
     assert_eq!(settings.limits.head_bytes, 61_440);
     assert_eq!(settings.limits.head_fields, 128);
     assert_eq!(settings.limits.request_body, None);
+    assert_eq!(settings.limits.cache, 256 << 20);
+    assert_eq!(settings.state.folder, None);
     assert_eq!(settings.headers.server, "portcullis");
     assert!(settings.paths.merge_slashes);
     assert!(!settings.access_log);
@@ -173,6 +175,12 @@ fn defaults_rank_below_file_below_vendor_variable_below_ours_below_flags() {
     sources.environment = both.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     sources.overrides = vec![Override::new("shutdown.drain", "5s", "--drain")];
     assert_eq!(sources.load().expect("good").settings.shutdown.drain.as_secs(), 5);
+}
+
+#[test]
+fn the_folder_for_state_is_a_path_or_none() {
+    assert_eq!(file("state: {folder: /var/lib/gw}").state.folder.as_deref(), Some(Path::new("/var/lib/gw")));
+    assert_eq!(env(&[("PORTCULLIS_STATE__FOLDER", "none")]).state.folder, None);
 }
 
 #[test]
