@@ -8,6 +8,7 @@
 //! a policy says about the same thing ranks above all of them (configuration reference 7.1).
 
 mod document;
+mod keys;
 mod load;
 mod machine;
 mod read;
@@ -34,6 +35,7 @@ pub use value::Kind;
 pub struct Settings {
     pub config: Config,
     pub gateway: Gateway,
+    pub cluster: Cluster,
     /// Worker threads, at least 1.
     pub workers: usize,
     pub admin: Admin,
@@ -69,6 +71,23 @@ pub struct Gateway {
     pub name: String,
     /// Of this replica, for machines.
     pub replica: String,
+}
+
+/// What the replicas of a gateway have in common besides its id (decisions 35, 38 and 39).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// At least 1.
+    pub expected_replicas: usize,
+    pub share_config: ShareConfig,
+    pub key_file: Option<PathBuf>,
+}
+
+/// Where this replica's resources come from, and whether others take them from it (decision 38).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShareConfig {
+    Off,
+    Publish,
+    Follow,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

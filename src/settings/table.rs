@@ -61,6 +61,9 @@ pub const SETTINGS: &[Setting] = &[
         .vendor("FLEX_NAME"),
     Setting::new("gateway.replica", Kind::Or("auto", &Kind::Name), "auto", "Id of this replica, for machines. `auto`: its name.")
         .vendor("FLEX_INSTANCE_ID"),
+    Setting::new("cluster.expected_replicas", Kind::Count(1, 10_000), "1", "Replicas that share a limit while none has been seen yet, because the shared storage does not answer."),
+    Setting::new("cluster.share_config", Kind::Choice(&["off", "publish", "follow"]), "off", "`publish`: what this replica accepts becomes the configuration of all that follow. `follow`: resources come from there, own files may hold `Configuration` resources only. Both need `cluster.key_file` and `sharedStorage` in a `Configuration`."),
+    Setting::new("cluster.key_file", Kind::Or("", &Kind::Name), "", "File with the keys that seal what replicas share, the same for all of them: a line `id: key` for each, the first seals, all open. `portcullis cluster-key` makes one."),
     Setting::new("workers", Kind::Or("auto", &Kind::Count(1, 1024)), "auto", "Worker threads. `auto`: the CPU quota of the control group rounded down, else the cores.")
         .vendor("FLEX_SERVICE_ENVOY_CONCURRENCY"),
     Setting::new("admin.address", Kind::Or("off", &Kind::Address), "127.0.0.1:9902", "Where metrics, status and reload are served. Keep it on loopback: it asks for no password."),
