@@ -1,6 +1,6 @@
 //! Time for policies that count or wait: a value, so that tests are instant and repeatable.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 #[cfg(test)]
 use std::{
     future::poll_fn,
@@ -40,6 +40,20 @@ impl Clock {
             Source::System(start) => micros(start.elapsed()),
             #[cfg(test)]
             Source::Manual(now) => now.load(Ordering::SeqCst),
+        }
+    }
+
+    /// What time others would say it is. It may jump: only for times that leave the process or come from outside.
+    pub fn wall(&self) -> SystemTime {
+        match &self.0 {
+            Source::System(_) => SystemTime::now(),
+            // The date of the examples in RFC 9110.
+            #[cfg(test)]
+            Source::Manual(_) => {
+                SystemTime::UNIX_EPOCH
+                    + Duration::from_secs(784_111_777)
+                    + Duration::from_micros(self.micros())
+            }
         }
     }
 

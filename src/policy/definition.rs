@@ -1,18 +1,19 @@
 //! What a policy says of itself, and the one place where its configuration becomes an instance.
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{cell::RefCell, path::Path, sync::Arc, time::Duration};
 
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Policy,
+    Budget, Policy,
     chain::{PolicyObserver, Unobserved},
 };
 pub use crate::base::ConfigProblem;
 use crate::{
-    base::{ResourceName, Severity},
+    base::{ResourceName, Severity, seal::KeyRing},
     document::{Node, Problem, deserialize},
+    storage::{Keys, Storage},
     tls,
 };
 
@@ -63,6 +64,9 @@ pub trait PolicyDefinition {
     fn build(config: Self::Config, services: &PolicyServices) -> Result<Built, Vec<ConfigProblem>>;
 }
 
+/// The default of the setting `limits.cache_bytes`.
+const CACHE_BYTES_MAX: usize = 256 << 20;
+
 /// What a policy may use when it is built.
 #[derive(Clone)]
 pub struct PolicyServices {
@@ -76,6 +80,16 @@ pub struct PolicyServices {
     pub replica_name: Arc<str>,
     /// Whether hops of `x-forwarded-for` that clients may have written are cut off (decision 2).
     pub proxies_are_declared: bool,
+    /// What the replicas of this gateway share.
+    pub storage: Storage,
+    /// The names in it.
+    pub keys: Keys,
+    /// Seals what others could read or write; `None`: there are no keys.
+    pub seals: Option<Arc<KeyRing>>,
+    /// Where what survives a restart lies; `None`: nothing survives.
+    pub state_folder: Option<Arc<Path>>,
+    /// Memory for cached responses, of all policies of the replica together.
+    pub cache_budget: Arc<Budget>,
     /// Told when the policy could not do its work and lets the request go on; a refusal tells it alone.
     pub observer: Arc<dyn PolicyObserver>,
     advice: RefCell<Vec<ConfigProblem>>,
@@ -94,6 +108,11 @@ impl PolicyServices {
             buffered_body_bytes_max,
             replica_name,
             proxies_are_declared: false,
+            storage: Storage::in_memory(),
+            keys: Keys::of("default"),
+            seals: None,
+            state_folder: None,
+            cache_budget: Arc::new(Budget::new(CACHE_BYTES_MAX)),
             observer: Arc::new(Unobserved),
             advice: RefCell::default(),
         }

@@ -6,6 +6,7 @@
 //! local variable.
 
 pub mod allowance;
+pub mod budget;
 pub mod chain;
 pub mod clock;
 pub mod definition;
@@ -19,6 +20,7 @@ pub mod seconds;
 pub mod testkit;
 
 pub use allowance::Allowance;
+pub use budget::Budget;
 pub use chain::{Chain, Handling, Next, Policy, Step, Terminal};
 pub use clock::Clock;
 pub use definition::{
