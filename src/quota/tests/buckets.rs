@@ -1,9 +1,6 @@
 use std::thread;
 
-use crate::policies::rate_limiting::{
-    buckets::Buckets,
-    windows::{Quota, Windows},
-};
+use crate::quota::{Buckets, Quota, windows::Windows};
 
 const SECOND: u64 = 1_000_000;
 
