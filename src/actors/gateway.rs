@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Actor, Addr};
+use actix::{Actor, Addr, Arbiter};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
@@ -19,9 +19,11 @@ use super::{
 };
 use crate::{
     data_plane::{Workers, resolver::Resolver, worker::Shared},
+    quota::Quotas,
     resources::{kinds::GatewaySettings, load::Lookup},
     settings::Settings,
     snapshot::{EngineSettings, Reconciliation, Snapshot, snapshot_cell},
+    storage::Storage,
     telemetry::{log::Log, metrics::Registry},
 };
 
@@ -31,6 +33,8 @@ const QUIET: Duration = Duration::from_secs(5);
 const FLUSH: Duration = Duration::from_secs(2);
 /// The first generation, however large the configuration.
 const FIRST_LOOK: Duration = Duration::from_secs(120);
+/// Tokens of shared limits have this long to be given back at the end.
+const GIVE_BACK: Duration = Duration::from_secs(1);
 /// How often it is looked whether all actors live.
 const ROLL_CALL: Duration = Duration::from_secs(1);
 
@@ -45,6 +49,7 @@ pub struct Gateway {
     pub listeners: Addr<Listeners>,
     pub probes: Addr<Probes>,
     pub watcher: Addr<FileWatcher>,
+    pub quotas: Quotas,
     pub started: Instant,
     workers: Arc<Workers>,
 }
@@ -110,7 +115,16 @@ impl Gateway {
         let workers = Arc::new(Workers::start(settings.workers, shared));
         let listeners = Listeners::new(Arc::clone(&workers), settings.shutdown.drain).start();
         let health = Arc::new(Health::default());
-        let wanted = Reconciliation::new(Arc::clone(&settings), environment, Arc::clone(&registry));
+        let (quotas, asker) = Quotas::new(Storage::in_memory(), &settings.gateway.id);
+        // A thread of its own: neither requests nor the compiler delay an answer of the storage.
+        let storage_thread = Arbiter::new();
+        if !storage_thread.spawn(asker.run()) {
+            return Err(NotApplied::Failed("the thread of the shared storage has ended".to_owned()));
+        }
+        let counted = quotas.clone();
+        registry.add_collector(move |page| counted.expose(page));
+        let wanted = Reconciliation::new(Arc::clone(&settings), environment, Arc::clone(&registry))
+            .counting_with(quotas.clone());
         let probes = Probes::new(start_probes, Arc::clone(&health)).start();
         let parts = Parts {
             listeners: listeners.clone(),
@@ -137,6 +151,7 @@ impl Gateway {
             listeners,
             probes,
             watcher,
+            quotas,
             started: Instant::now(),
             workers,
         };
@@ -195,6 +210,9 @@ impl Gateway {
         tokio::select! {
             () = self.drain() => {}
             () = signals.end() => {}
+        }
+        if tokio::time::timeout(GIVE_BACK, self.quotas.give_back()).await.is_err() {
+            tracing::debug!("the shared storage takes no tokens back");
         }
         tracing::info!("stopped");
         self.log.flush(FLUSH);

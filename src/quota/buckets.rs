@@ -56,7 +56,7 @@ impl Buckets {
 
     /// How many keys are counted.
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         let mut count = 0;
         self.counters.for_each(|_, _| count += 1);
         count

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use serde::Serialize;
 use tokio::sync::{Notify, futures::OwnedNotified};
 
 use super::{
@@ -66,14 +67,22 @@ pub enum Charge {
     Unknown,
 }
 
-/// What a replica admitted in one window.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a replica admitted in one window of one key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct WindowAccount {
-    /// The key in the storage, which stands for limit and key.
-    pub key: Key,
-    /// Position of the limit in its policy.
+    /// The policy: its target and its binding.
+    pub policy: String,
+    /// Position of the limit in the policy.
     pub limit: usize,
-    pub account: Account,
+    /// Name of limit and key in the storage: a digest, since keys may be credentials.
+    pub key: String,
+    /// Start of the window by the clock of the storage, milliseconds since 1970; `None` for one that the storage never
+    /// told of.
+    pub window: Option<u64>,
+    pub admitted: u64,
+    /// Tokens that the storage leased to this replica.
+    pub granted: u64,
 }
 
 enum Try {
@@ -229,7 +238,7 @@ impl Ledger {
             if accounts.len() == ACCOUNTS {
                 accounts.pop_front();
             }
-            accounts.push_back(WindowAccount { key: self.key(key, limit), limit, account });
+            accounts.push_back(self.account(key, limit, account));
         }
     }
 
@@ -294,23 +303,24 @@ impl Ledger {
                 );
             }
         });
-        let open = open.into_iter();
-        all.extend(open.map(|(key, limit, account)| WindowAccount {
-            key: self.key(&key, limit),
-            limit,
-            account,
-        }));
+        all.extend(open.into_iter().map(|(key, limit, account)| self.account(&key, limit, account)));
         all
+    }
+
+    fn account(&self, key: &str, limit: usize, account: Account) -> WindowAccount {
+        WindowAccount {
+            policy: self.name.clone(),
+            limit,
+            key: self.key(key, limit).to_string(),
+            window: account.window.map(|window| window.start / 1000),
+            admitted: account.admitted,
+            granted: account.granted,
+        }
     }
 
     fn key(&self, key: &str, limit: usize) -> Key {
         let limit = (limit as u64).to_be_bytes();
         self.service.keys.digested("quota", &[self.name.as_bytes(), &limit, key.as_bytes()])
-    }
-
-    /// The policy, as its configuration names it.
-    pub fn name(&self) -> &str {
-        &self.name
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     base::Clock,
     storage::{Key, Keys, Storage, quota::Call},
+    telemetry::metrics::{Exposition, Kind},
 };
 
 /// Calls that are sent in one go.
@@ -63,13 +64,6 @@ pub(super) enum Ask {
 pub struct Asker {
     service: Arc<Service>,
     asks: mpsc::UnboundedReceiver<Ask>,
-}
-
-/// How calls went so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts {
-    pub calls: u64,
-    pub failures: u64,
 }
 
 impl Quotas {
@@ -127,18 +121,27 @@ impl Quotas {
         }
     }
 
-    /// What each policy admitted in the last windows and in those that are open.
-    pub fn accounts(&self) -> Vec<(String, Vec<WindowAccount>)> {
-        self.0.live().iter().map(|ledger| (ledger.name().to_owned(), ledger.accounts(KEYS_SHOWN))).collect()
+    /// What each policy admitted in the last windows and in those that are open, of keys by their digests.
+    pub fn accounts(&self) -> Vec<WindowAccount> {
+        self.0.live().iter().flat_map(|ledger| ledger.accounts(KEYS_SHOWN)).collect()
     }
 
-    pub fn counts(&self) -> Counts {
-        Counts { calls: self.0.calls.load(Relaxed), failures: self.0.failures.load(Relaxed) }
-    }
-
-    /// Whether requests are answered without the storage.
-    pub fn is_down(&self) -> bool {
-        self.0.down.load(Relaxed)
+    /// Counters for a page of metrics.
+    pub fn expose(&self, page: &mut Exposition) {
+        let mut one = |name: &str, kind: Kind, help: &str, value: u64| {
+            page.family(name, kind, help);
+            page.sample("", &[], value);
+        };
+        let (calls, failures) = (self.0.calls.load(Relaxed), self.0.failures.load(Relaxed));
+        one("portcullis_quota_calls_total", Kind::Counter, "Calls for tokens of shared limits.", calls);
+        one("portcullis_quota_failed_calls_total", Kind::Counter, "Such calls that failed.", failures);
+        let down = u64::from(self.0.down.load(Relaxed));
+        one(
+            "portcullis_quota_fallback",
+            Kind::Gauge,
+            "1 while limits are counted without the storage.",
+            down,
+        );
     }
 }
 

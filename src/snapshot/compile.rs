@@ -23,6 +23,7 @@ use super::{
 use crate::{
     base::{Diagnostic, Diagnostics, Digest, ResourceName, Subject},
     policy::{Chain, UpstreamSettings},
+    quota::Quotas,
     resources::{Instance, ResolvedModel, Route, Service},
     telemetry::metrics::Registry,
     tls::{Outbound, OutboundContext},
@@ -41,6 +42,7 @@ pub struct Compiled {
 pub struct Compiler {
     registry: Arc<Registry>,
     replica_name: Arc<str>,
+    quotas: Quotas,
     tls_default: TlsDefault,
     policies: HashMap<PolicyKey, KeptPolicy>,
     /// By name and address.
@@ -77,6 +79,7 @@ impl Compiler {
         Self {
             registry,
             replica_name: Arc::from(replica_name.as_ref()),
+            quotas: Quotas::unserved(),
             tls_default,
             policies: HashMap::new(),
             gauges: HashMap::new(),
@@ -87,6 +90,11 @@ impl Compiler {
             outbound: HashMap::new(),
             generation: 0,
         }
+    }
+
+    /// Policies count with these.
+    pub fn counting_with(&mut self, quotas: Quotas) {
+        self.quotas = quotas;
     }
 
     /// Compiles a model. Never fails as a whole: what is broken is closed, the rest is served.

@@ -6,6 +6,7 @@ use super::{Compiled, Compiler, EngineSettings, Snapshot, plan::covers, tls};
 use crate::{
     base::{Diagnostic, Diagnostics, Subject},
     policies::names::Catalog,
+    quota::Quotas,
     resources::{
         Inputs, ResolvedModel, ResourceStore,
         kinds::{
@@ -58,6 +59,13 @@ impl Reconciliation {
         let compiler = Compiler::new(registry, &settings.gateway.name, tls::default_outbound);
         let store = ResourceStore::new(Arc::clone(&environment)).with_hold(settings.sync.hold);
         Self { settings, environment, store, compiler, model: None, repeat: false }
+    }
+
+    /// Policies count with these.
+    #[must_use]
+    pub fn counting_with(mut self, quotas: Quotas) -> Self {
+        self.compiler.counting_with(quotas);
+        self
     }
 
     /// Reads what has changed and compiles it. The time, if any, is when to look again although

@@ -85,8 +85,8 @@ struct World {
     windows: HashMap<u64, Seen>,
     calls: u64,
     admitted: u64,
-    /// What replicas had when the storage forgot it.
-    forgotten: u64,
+    /// What replicas had when the storage forgot it, and when the windows are over that began until then.
+    forgotten: Vec<(u64, u64)>,
     /// Replicas that have been without the storage in the open window.
     alone: HashMap<u64, Vec<usize>>,
 }
@@ -129,7 +129,7 @@ impl World {
             windows: HashMap::new(),
             calls: 0,
             admitted: 0,
-            forgotten: 0,
+            forgotten: Vec::new(),
             alone: HashMap::new(),
         }
     }
@@ -221,7 +221,8 @@ impl World {
             }),
             _ => 0,
         };
-        let allowed = seen.allowed + shares + self.forgotten;
+        let forgotten = self.forgotten.iter().filter(|(until, _)| start < *until).map(|(_, held)| held);
+        let allowed = seen.allowed + shares + forgotten.sum::<u64>();
         assert!(seen.admitted <= allowed, "invariant 1: {} of {allowed} in {start}", seen.admitted);
     }
 
@@ -304,7 +305,8 @@ impl World {
             .sum();
         // Calls under way, and replicas that crashed, are of the silent ones too.
         let remembered = self.record.as_ref().map_or(0, Record::held);
-        self.forgotten += held.max(remembered);
+        let period = self.replicas.iter().map(|one| one.quota.period).max().unwrap_or_default();
+        self.forgotten.push((self.now + period, held.max(remembered)));
         self.record = record;
         self.replicas.iter_mut().for_each(|one| one.losses += 1);
     }
