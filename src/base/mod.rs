@@ -6,6 +6,7 @@ pub mod diagnostics;
 pub mod digest;
 pub mod ids;
 pub mod pattern;
+pub mod seal;
 pub mod secret;
 pub mod suggest;
 
