@@ -22,6 +22,7 @@ use crate::{
     resources::{kinds::GatewaySettings, load::Lookup},
     settings::Settings,
     snapshot::{EngineSettings, Reconciliation, Snapshot, snapshot_cell},
+    storage::Storage,
     telemetry::{log::Log, metrics::Registry},
 };
 
@@ -41,6 +42,7 @@ pub struct Gateway {
     pub registry: Arc<Registry>,
     pub health: Arc<Health>,
     pub log: Arc<Log>,
+    pub storage: Storage,
     pub reconciler: Addr<Reconciler>,
     pub listeners: Addr<Listeners>,
     pub probes: Addr<Probes>,
@@ -110,7 +112,9 @@ impl Gateway {
         let workers = Arc::new(Workers::start(settings.workers, shared));
         let listeners = Listeners::new(Arc::clone(&workers), settings.shutdown.drain).start();
         let health = Arc::new(Health::default());
-        let wanted = Reconciliation::new(Arc::clone(&settings), environment, Arc::clone(&registry));
+        let storage = Storage::in_memory();
+        let wanted = Reconciliation::new(Arc::clone(&settings), environment, Arc::clone(&registry))
+            .with_storage(storage.clone());
         let probes = Probes::new(start_probes, Arc::clone(&health)).start();
         let parts = Parts {
             listeners: listeners.clone(),
@@ -133,6 +137,7 @@ impl Gateway {
             registry,
             health,
             log,
+            storage,
             reconciler,
             listeners,
             probes,

@@ -13,6 +13,7 @@ pub use crate::base::ConfigProblem;
 use crate::{
     base::{ResourceName, Severity},
     document::{Node, Problem, deserialize},
+    storage::Storage,
     tls,
 };
 
@@ -76,6 +77,8 @@ pub struct PolicyServices {
     pub replica_name: Arc<str>,
     /// Whether hops of `x-forwarded-for` that clients may have written are cut off (decision 2).
     pub proxies_are_declared: bool,
+    /// What all replicas share, or this one alone where nothing is shared.
+    pub storage: Storage,
     /// Told when the policy could not do its work and lets the request go on; a refusal tells it alone.
     pub observer: Arc<dyn PolicyObserver>,
     advice: RefCell<Vec<ConfigProblem>>,
@@ -94,6 +97,7 @@ impl PolicyServices {
             buffered_body_bytes_max,
             replica_name,
             proxies_are_declared: false,
+            storage: Storage::in_memory(),
             observer: Arc::new(Unobserved),
             advice: RefCell::default(),
         }

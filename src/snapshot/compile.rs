@@ -24,6 +24,7 @@ use crate::{
     base::{Diagnostic, Diagnostics, Digest, ResourceName, Subject},
     policy::{Chain, UpstreamSettings},
     resources::{Instance, ResolvedModel, Route, Service},
+    storage::Storage,
     telemetry::metrics::Registry,
     tls::{Outbound, OutboundContext},
 };
@@ -42,6 +43,7 @@ pub struct Compiler {
     registry: Arc<Registry>,
     replica_name: Arc<str>,
     tls_default: TlsDefault,
+    storage: Storage,
     policies: HashMap<PolicyKey, KeptPolicy>,
     /// By name and address.
     gauges: HashMap<(ResourceName, String), Arc<UpstreamGauges>>,
@@ -78,6 +80,7 @@ impl Compiler {
             registry,
             replica_name: Arc::from(replica_name.as_ref()),
             tls_default,
+            storage: Storage::in_memory(),
             policies: HashMap::new(),
             gauges: HashMap::new(),
             endpoints: Endpoints::default(),
@@ -87,6 +90,13 @@ impl Compiler {
             outbound: HashMap::new(),
             generation: 0,
         }
+    }
+
+    /// What policies share with those of other replicas; else it is theirs alone.
+    #[must_use]
+    pub fn with_storage(mut self, storage: Storage) -> Self {
+        self.storage = storage;
+        self
     }
 
     /// Compiles a model. Never fails as a whole: what is broken is closed, the rest is served.

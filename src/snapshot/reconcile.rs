@@ -16,6 +16,7 @@ use crate::{
         resolve,
     },
     settings::Settings,
+    storage::Storage,
     telemetry::{
         log::{Level, LogPlan, OutputPlan},
         metrics::Registry,
@@ -58,6 +59,13 @@ impl Reconciliation {
         let compiler = Compiler::new(registry, &settings.gateway.name, tls::default_outbound);
         let store = ResourceStore::new(Arc::clone(&environment)).with_hold(settings.sync.hold);
         Self { settings, environment, store, compiler, model: None, repeat: false }
+    }
+
+    /// What policies share with those of other replicas.
+    #[must_use]
+    pub fn with_storage(mut self, storage: Storage) -> Self {
+        self.compiler = self.compiler.with_storage(storage);
+        self
     }
 
     /// Reads what has changed and compiles it. The time, if any, is when to look again although
