@@ -45,6 +45,7 @@ pub struct Gateway {
     pub registry: Arc<Registry>,
     pub health: Arc<Health>,
     pub log: Arc<Log>,
+    pub storage: Storage,
     pub reconciler: Addr<Reconciler>,
     pub listeners: Addr<Listeners>,
     pub probes: Addr<Probes>,
@@ -115,7 +116,8 @@ impl Gateway {
         let workers = Arc::new(Workers::start(settings.workers, shared));
         let listeners = Listeners::new(Arc::clone(&workers), settings.shutdown.drain).start();
         let health = Arc::new(Health::default());
-        let (quotas, asker) = Quotas::new(Storage::in_memory(), &settings.gateway.id);
+        let storage = Storage::in_memory();
+        let (quotas, asker) = Quotas::new(storage.clone(), &settings.gateway.id);
         // A thread of its own: neither requests nor the compiler delay an answer of the storage.
         let storage_thread = Arbiter::new();
         if !storage_thread.spawn(asker.run()) {
@@ -124,7 +126,7 @@ impl Gateway {
         let counted = quotas.clone();
         registry.add_collector(move |page| counted.expose(page));
         let wanted = Reconciliation::new(Arc::clone(&settings), environment, Arc::clone(&registry))
-            .counting_with(quotas.clone());
+            .sharing(storage.clone(), quotas.clone());
         let probes = Probes::new(start_probes, Arc::clone(&health)).start();
         let parts = Parts {
             listeners: listeners.clone(),
@@ -147,6 +149,7 @@ impl Gateway {
             registry,
             health,
             log,
+            storage,
             reconciler,
             listeners,
             probes,

@@ -13,6 +13,6 @@ pub mod suggest;
 pub use clock::Clock;
 pub use config_problem::ConfigProblem;
 pub use diagnostics::{Diagnostic, Diagnostics, Location, Severity, Subject};
-pub use digest::Digest;
+pub use digest::{Digest, DigestBuilder};
 pub use ids::ResourceName;
 pub use secret::Secret;

@@ -14,6 +14,7 @@ use crate::{
     base::{ResourceName, Severity},
     document::{Node, Problem, deserialize},
     quota::Quotas,
+    storage::Storage,
     tls,
 };
 
@@ -81,6 +82,8 @@ pub struct PolicyServices {
     pub shared_storage: bool,
     /// Limits that replicas count together.
     pub quotas: Quotas,
+    /// What all replicas share, or this one alone where nothing is shared.
+    pub storage: Storage,
     /// Told when the policy could not do its work and lets the request go on; a refusal tells it alone.
     pub observer: Arc<dyn PolicyObserver>,
     advice: RefCell<Vec<ConfigProblem>>,
@@ -101,6 +104,7 @@ impl PolicyServices {
             proxies_are_declared: false,
             shared_storage: false,
             quotas: Quotas::unserved(),
+            storage: Storage::in_memory(),
             observer: Arc::new(Unobserved),
             advice: RefCell::default(),
         }

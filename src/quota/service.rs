@@ -43,6 +43,8 @@ pub(super) struct Service {
     entries: AtomicU64,
     /// The last call failed, or a request waited too long for one.
     down: AtomicBool,
+    /// How often the storage has lost its memory, as last seen.
+    losses: AtomicU64,
     calls: AtomicU64,
     failures: AtomicU64,
     asks: mpsc::UnboundedSender<Ask>,
@@ -76,14 +78,15 @@ impl Quotas {
     pub fn on(storage: Storage, gateway: &str, clock: Clock) -> (Self, Asker) {
         let (sender, asks) = mpsc::unbounded_channel();
         let service = Arc::new(Service {
-            storage,
             keys: Keys::of(gateway),
             clock,
             process: fastrand::u128(..),
             entries: AtomicU64::new(0),
             down: AtomicBool::new(false),
+            losses: AtomicU64::new(storage.losses()),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            storage,
             asks: sender,
             ledgers: Mutex::default(),
         });
@@ -165,7 +168,7 @@ impl Service {
             fallback,
             replicas: 1,
             rank: 0,
-            losses: 0,
+            losses: self.losses.load(Relaxed),
         }
     }
 
@@ -178,6 +181,15 @@ impl Service {
     pub fn suspect(&self) {
         if !self.down.swap(true, Relaxed) {
             tracing::warn!("the shared storage does not answer in time: limits fall back until it does");
+        }
+    }
+
+    /// When the storage has lost its memory: each replica tells what it has, before others are given it once more.
+    fn tell_after_loss(&self) -> Vec<Pending> {
+        let losses = self.storage.losses();
+        match self.losses.swap(losses, Relaxed) == losses {
+            true => Vec::new(),
+            false => self.live().iter().flat_map(|ledger| ledger.tell(true)).collect(),
         }
     }
 
@@ -227,6 +239,7 @@ impl Asker {
                     if count == 0 {
                         return;
                     }
+                    pending.extend(self.service.tell_after_loss());
                     for ask in asks.drain(..) {
                         match ask {
                             Ask::Lease { ledger, key, limit } => pending.extend(lease(ledger, key, limit)),
@@ -238,6 +251,7 @@ impl Asker {
                     }
                 }
                 _ = sweep.tick() => {
+                    pending.extend(self.service.tell_after_loss());
                     pending.extend(self.service.live().iter().flat_map(|ledger| ledger.sweep()));
                 }
             }

@@ -25,6 +25,7 @@ use crate::{
     policy::{Chain, UpstreamSettings},
     quota::Quotas,
     resources::{Instance, ResolvedModel, Route, Service},
+    storage::Storage,
     telemetry::metrics::Registry,
     tls::{Outbound, OutboundContext},
 };
@@ -44,6 +45,7 @@ pub struct Compiler {
     replica_name: Arc<str>,
     quotas: Quotas,
     tls_default: TlsDefault,
+    storage: Storage,
     policies: HashMap<PolicyKey, KeptPolicy>,
     /// By name and address.
     gauges: HashMap<(ResourceName, String), Arc<UpstreamGauges>>,
@@ -81,6 +83,7 @@ impl Compiler {
             replica_name: Arc::from(replica_name.as_ref()),
             quotas: Quotas::unserved(),
             tls_default,
+            storage: Storage::in_memory(),
             policies: HashMap::new(),
             gauges: HashMap::new(),
             endpoints: Endpoints::default(),
@@ -92,9 +95,12 @@ impl Compiler {
         }
     }
 
-    /// Policies count with these.
-    pub fn counting_with(&mut self, quotas: Quotas) {
+    /// What policies share with those of other replicas, and count together with them; else it is theirs alone.
+    #[must_use]
+    pub fn sharing(mut self, storage: Storage, quotas: Quotas) -> Self {
+        self.storage = storage;
         self.quotas = quotas;
+        self
     }
 
     /// Compiles a model. Never fails as a whole: what is broken is closed, the rest is served.

@@ -17,6 +17,7 @@ use crate::{
         resolve,
     },
     settings::Settings,
+    storage::Storage,
     telemetry::{
         log::{Level, LogPlan, OutputPlan},
         metrics::Registry,
@@ -61,10 +62,10 @@ impl Reconciliation {
         Self { settings, environment, store, compiler, model: None, repeat: false }
     }
 
-    /// Policies count with these.
+    /// What policies share with those of other replicas.
     #[must_use]
-    pub fn counting_with(mut self, quotas: Quotas) -> Self {
-        self.compiler.counting_with(quotas);
+    pub fn sharing(mut self, storage: Storage, quotas: Quotas) -> Self {
+        self.compiler = self.compiler.sharing(storage, quotas);
         self
     }
 

@@ -43,7 +43,7 @@ fn the_ceiling_holds_over_many_shards() {
     for key in 0..20_000 {
         buckets.charge(&key.to_string(), 0);
     }
-    assert!((1500..=1600).contains(&buckets.count()), "{} keys", buckets.len());
+    assert!((1500..=1600).contains(&buckets.count()), "{} keys", buckets.count());
 }
 
 #[test]
