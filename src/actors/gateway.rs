@@ -16,13 +16,14 @@ use super::{
     listeners::Listeners,
     probes::{Probes, StartProbes},
     reconciler::{NotApplied, Parts, Reconciler, ReloadNow, Reloaded},
+    storage_metrics,
 };
 use crate::{
     data_plane::{Workers, resolver::Resolver, worker::Shared},
     resources::{kinds::GatewaySettings, load::Lookup},
     settings::Settings,
     snapshot::{EngineSettings, Reconciliation, Snapshot, snapshot_cell},
-    storage::Storage,
+    storage::{self, Storage},
     telemetry::{log::Log, metrics::Registry},
 };
 
@@ -113,6 +114,8 @@ impl Gateway {
         let listeners = Listeners::new(Arc::clone(&workers), settings.shutdown.drain).start();
         let health = Arc::new(Health::default());
         let storage = Storage::in_memory();
+        let shared_by_all = storage.clone();
+        registry.add_collector(move |page| storage_metrics::expose(&shared_by_all, page));
         let wanted = Reconciliation::new(Arc::clone(&settings), environment, Arc::clone(&registry))
             .with_storage(storage.clone());
         let probes = Probes::new(start_probes, Arc::clone(&health)).start();
@@ -122,6 +125,10 @@ impl Gateway {
             health: Arc::clone(&health),
             metrics: registry.gateway(),
             log: Arc::clone(&log),
+            storage: storage.clone(),
+            storage_runtime: storage::start_thread().map_err(|error| {
+                NotApplied::Failed(format!("no thread for the storage can be started: {error}"))
+            })?,
         };
         let reconciler = Reconciler::new(wanted, publisher, parts).start();
         // Watching begins before the first look: what changes in between is not missed.
