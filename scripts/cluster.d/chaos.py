@@ -20,6 +20,8 @@ RATES = {"limited": 400, "free": 100}
 BEFORE_S = 3
 # Long enough that a window begins and ends after the fault.
 AFTER_S = 2 * WINDOW_S + 2
+# The exit code of a fault that cannot be injected here.
+SKIPPED = 75
 
 
 class Skipped(Exception):
@@ -100,11 +102,10 @@ def judge(trial, reports, windows, healed_at):
 
 
 def run(usage, fault):
-    """The whole script of one fault. Ends with 0 (ok), 1 (failed) or 75 (skipped)."""
+    """The whole script of one fault. Ends with 0 (ok), 1 (failed) or SKIPPED, and with another code when the fault itself went wrong."""
     parser = argparse.ArgumentParser(usage=usage.partition("Usage: ")[2].partition("\n")[0], add_help=False)
     parser.add_argument("--local", action="store_true")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("-h", "--help", action="store_true")
     options = clusters.parse(parser, usage)
     name = Path(sys.argv[0]).name
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -122,7 +123,10 @@ def run(usage, fault):
         figures, wrong = judge(trial, loads.reports(), windows, healed_at)
     except Skipped as reason:
         print(f"skipped {name}: {reason}", flush=True)
-        sys.exit(75)
+        sys.exit(SKIPPED)
+    except SystemExit as ended:
+        print(f"FAILED {name}: it did not come to its end (--seed {options.seed})", flush=True)
+        raise ended
     finally:
         loads.kill()
         windows.end()

@@ -5,6 +5,7 @@ Both have the same verbs. A replica is known by its name; `admin(name)` is where
 
 import argparse
 import csv
+import sys
 
 import common
 from common import STATE_PORT, eventually, fail
@@ -16,7 +17,6 @@ def arguments(usage, **positional):
     """Reads `--local`, `--help` and the positional arguments given (name=options of argparse)."""
     parser = argparse.ArgumentParser(usage=usage.partition("Usage: ")[2].partition("\n")[0], add_help=False)
     parser.add_argument("--local", action="store_true")
-    parser.add_argument("-h", "--help", action="store_true")
     for name, options in positional.items():
         parser.add_argument(name, **options)
     return parse(parser, usage)
@@ -24,14 +24,11 @@ def arguments(usage, **positional):
 
 def parse(parser, usage):
     """What was asked for; prints the usage when that was."""
-    parser.error = lambda message: fail(64, f"{message}\n{parser.format_usage().strip()}")
-    options, unknown = parser.parse_known_args()
-    if options.help:
+    if {"-h", "--help"} & set(sys.argv[1:]):
         print(usage.strip())
-        raise SystemExit(0)
-    if unknown:
-        parser.error(f"unknown: {' '.join(unknown)}")
-    return options
+        sys.exit(0)
+    parser.error = lambda message: fail(64, f"{message}\n{parser.format_usage().strip()}")
+    return parser.parse_args()
 
 
 def choose(local):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # What is made and not kept in git: credentials, resources of one's own, and the state of local processes.
-STATE = Path(os.environ.get("PORTCULLIS_CLUSTER_DIR") or ROOT / "target" / "cluster").absolute()
+STATE = ROOT / (os.environ.get("PORTCULLIS_CLUSTER_DIR") or "target/cluster")
 CONFIG = ROOT / "config" / "cluster"
 ENTRY_PORT = int(os.environ.get("PORTCULLIS_ENTRY_PORT") or 8080)
 STATE_PORT = int(os.environ.get("PORTCULLIS_STATE_PORT") or 8404)

@@ -40,7 +40,7 @@ class Compose:
     # --- up and down
 
     def up(self, replicas):
-        image = "portcullis:local"
+        image = os.environ.get("PORTCULLIS_IMAGES", "") + "portcullis:local"
         if subprocess.run(["docker", "image", "inspect", image], capture_output=True).returncode != 0:
             fail(69, f"there is no image {image}: scripts/images makes it (--offline without a registry)")
         run(ROOT / "scripts" / "make-dev-certs", env=os.environ | {"PORTCULLIS_CLUSTER_DIR": str(STATE)})

@@ -19,7 +19,7 @@ RUN = STATE / "run"
 PLAN = RUN / "plan.json"
 LINKS = RUN / "links.json"
 # Below the ports that the kernel gives to outgoing connections, so that none of them takes a stopped replica's place.
-FIRST_BASE, LAST_BASE, BLOCK = 21000, 31000, 100
+FIRST_BASE, LAST_BASE, BLOCK = 12000, 17900, 100
 
 
 class Local:

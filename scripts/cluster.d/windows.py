@@ -43,10 +43,11 @@ class Windows:
 
     def _note(self, name, status):
         number, uptime = self.life[name]
-        now_up = status.get("uptimeSeconds", status.get("uptime", 0))
+        now_up = status["uptimeSeconds"]
         self.life[name] = (number + (now_up < uptime), now_up)
         for limit in status.get("limits", []):
-            if limit["binding"].split("/")[-1].startswith("limited"):
+            # Without a window: counted while the storage was away.
+            if "limited" in limit["policy"] and limit["window"] is not None:
                 self.told = True
                 place = (limit["window"], limit["key"], limit["limit"], name, self.life[name][0])
                 self.admitted[place] = max(self.admitted[place], limit["admitted"])
