@@ -12,7 +12,7 @@ use cluster_tests::config::{api_with, configuration};
 use cluster_tests::eventually;
 use cluster_tests::gateway::{Gateway, Plan};
 use cluster_tests::load::{Counted, Spread};
-use cluster_tests::redis::{Redis, Terms};
+use cluster_tests::redis::{MASTER_NAME, Redis, Sentinels, Terms};
 use cluster_tests::replicas::{Crew, Place, Replicas};
 use cluster_tests::upstream::Upstream;
 use serde_json::{Value, json};
@@ -41,20 +41,32 @@ fn run() -> Duration {
     if full() { Duration::from_secs(60) } else { period() * 5 }
 }
 
-struct Cluster {
+struct Cluster<R = Redis> {
     replicas: Replicas,
-    redis: Redis,
+    redis: R,
     _upstream: Upstream,
     _turn: MutexGuard<'static, ()>,
 }
 
-/// What `blockOnUnknownQuota` says.
+/// Three replicas, each with a way to Redis that can be broken and a wall clock of its own. `block`: what
+/// `blockOnUnknownQuota` says.
 fn cluster(block: Option<bool>, terms: Terms) -> Cluster {
     let turn = alone();
     let redis = Redis::start(terms);
+    let crew = Crew::of(REPLICAS).through(redis.address()).with_clocks();
+    start(crew, redis, block, turn, |place| json!({"address": place.redis()}))
+}
+
+fn start<R>(
+    crew: Crew,
+    redis: R,
+    block: Option<bool>,
+    turn: MutexGuard<'static, ()>,
+    storage: impl Fn(&Place) -> Value,
+) -> Cluster<R> {
     let upstream = Upstream::echo("up");
     let url = upstream.url();
-    let plan = |place: &Place| {
+    let replicas = crew.start(|place| {
         let mut config = json!({
             "rateLimits": [{"maximumRequests": LIMIT, "timePeriodInMilliseconds": period().as_millis() as u64}],
         });
@@ -65,12 +77,11 @@ fn cluster(block: Option<bool>, terms: Terms) -> Cluster {
         Plan::new().workers(1).with(
             "api.yaml",
             &[
-                configuration("shared", json!({"sharedStorage": {"redis": {"address": place.redis()}}})),
+                configuration("shared", json!({"sharedStorage": {"redis": storage(place)}})),
                 api_with("api", &place.url(), &url, limit),
             ],
         )
-    };
-    let replicas = Crew::of(REPLICAS).through(redis.address()).with_clocks().start(plan);
+    });
     for index in 0..REPLICAS {
         connected(&replicas[index]);
     }
@@ -116,7 +127,7 @@ fn sums<'a>(all: impl IntoIterator<Item = &'a Accounts>) -> BTreeMap<u64, u64> {
     sums
 }
 
-impl Cluster {
+impl<R> Cluster<R> {
     fn accounts(&self) -> Vec<Accounts> {
         (0..REPLICAS).map(|index| accounts(&self.replicas[index])).collect()
     }
@@ -273,6 +284,34 @@ fn a_redis_that_comes_back_without_its_data_costs_at_most_what_it_forgot() {
     for (window, admitted) in &sums {
         assert!(*admitted <= LIMIT + LIMIT / 10, "{admitted} in window {window} of {sums:?}");
     }
+    assert_clients_agree(&counted, &sums, 0);
+}
+
+#[test]
+fn a_failover_to_a_redis_that_lags_costs_at_most_what_it_had_not_seen() {
+    let turn = alone();
+    let sentinels = Sentinels::start();
+    let addresses: Vec<_> = sentinels.addresses().iter().map(ToString::to_string).collect();
+    let storage = json!({"sentinel": {"addresses": addresses, "masterName": MASTER_NAME}});
+    let mut cluster = start(Crew::of(REPLICAS), sentinels, Some(true), turn, |_| storage.clone());
+    let counted = cluster.under_load(false, |cluster| {
+        cluster.within_a_window(0.1);
+        cluster.redis.detach_replica();
+        cluster.within_a_window(0.3);
+        let old = cluster.redis.master();
+        assert_ne!(cluster.redis.failover(), old);
+        for index in 0..REPLICAS {
+            connected(&cluster.replicas[index]);
+        }
+    });
+    let sums = sums(&cluster.accounts());
+    println!("admitted by window: {sums:?}");
+    for (window, admitted) in &sums {
+        assert!(*admitted <= 2 * LIMIT, "{admitted} in window {window} of {sums:?}");
+    }
+    let (last, _) = sums.last_key_value().expect("something was admitted");
+    let at_the_end = sums.range(..last).next_back().expect("more than one window");
+    assert_eq!(*at_the_end.1, LIMIT, "the new master counts like the old one: {sums:?}");
     assert_clients_agree(&counted, &sums, 0);
 }
 
