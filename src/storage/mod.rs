@@ -5,6 +5,7 @@
 //! who holds it is rebuilt when that changes. Every call has a deadline and fails rather than waits: who calls has an
 //! answer of its own for [`Unavailable`].
 
+mod fleet;
 mod keys;
 mod memory;
 pub mod quota;
@@ -14,6 +15,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use arc_swap::ArcSwapOption;
 use tokio::sync::broadcast;
 
+pub use fleet::Fleet;
 pub use keys::{Channel, Key, Keys};
 use memory::Memory;
 
@@ -28,6 +30,7 @@ struct Inner {
     /// Serves as long as `shared` is empty.
     memory: Memory,
     shared: ArcSwapOption<Shared>,
+    fleet: Fleet,
 }
 
 /// What is in force instead of this process's memory.
@@ -68,7 +71,16 @@ pub struct Beat {
 impl Storage {
     /// In this process alone.
     pub fn in_memory() -> Self {
-        Self(Arc::new(Inner { memory: Memory::default(), shared: ArcSwapOption::empty() }))
+        Self(Arc::new(Inner {
+            memory: Memory::default(),
+            shared: ArcSwapOption::empty(),
+            fleet: Fleet::default(),
+        }))
+    }
+
+    /// The replicas that share this storage.
+    pub fn fleet(&self) -> &Fleet {
+        &self.0.fleet
     }
 
     /// Whether other replicas see what is stored here.
