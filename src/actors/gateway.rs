@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Actor, Addr};
+use actix::{Actor, Addr, Arbiter};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -25,6 +25,7 @@ use crate::{
     base::Diagnostic,
     cluster::view::ClusterView,
     data_plane::{Workers, resolver::Resolver, worker::Shared},
+    quota::Quotas,
     resources::{kinds::GatewaySettings, load::Lookup},
     settings::Settings,
     snapshot::{EngineSettings, Reconciliation, Snapshot, snapshot_cell},
@@ -40,6 +41,8 @@ const FLUSH: Duration = Duration::from_secs(2);
 const LEAVE: Duration = Duration::from_secs(2);
 /// The first generation, however large the configuration.
 const FIRST_LOOK: Duration = Duration::from_secs(120);
+/// Tokens of shared limits have this long to be given back at the end.
+const GIVE_BACK: Duration = Duration::from_secs(1);
 /// How often it is looked whether all actors live.
 const ROLL_CALL: Duration = Duration::from_secs(1);
 
@@ -50,10 +53,12 @@ pub struct Gateway {
     pub registry: Arc<Registry>,
     pub health: Arc<Health>,
     pub log: Arc<Log>,
+    pub storage: Storage,
     pub reconciler: Addr<Reconciler>,
     pub listeners: Addr<Listeners>,
     pub probes: Addr<Probes>,
     pub watcher: Addr<FileWatcher>,
+    pub quotas: Quotas,
     pub config_cache: Addr<ConfigCache>,
     pub started: Instant,
     workers: Arc<Workers>,
@@ -105,8 +110,6 @@ impl Gateway {
             NotApplied::Failed(problems.iter().map(Diagnostic::one_line).collect::<Vec<_>>().join("; "))
         })?;
         let ring = ring.0.map(Arc::new);
-        let storage = Storage::in_memory();
-        storage.fleet().expect(settings.cluster.expected_replicas);
         let registry = Arc::new(Registry::new(settings.workers));
         let lines = Arc::clone(&log);
         registry.add_collector(move |page| lines.expose(page));
@@ -126,7 +129,18 @@ impl Gateway {
         let workers = Arc::new(Workers::start(settings.workers, shared));
         let listeners = Listeners::new(Arc::clone(&workers), settings.shutdown.drain).start();
         let health = Arc::new(Health::default());
-        let wanted = Reconciliation::new(Arc::clone(&settings), environment, Arc::clone(&registry));
+        let storage = Storage::in_memory();
+        storage.fleet().expect(settings.cluster.expected_replicas);
+        let (quotas, asker) = Quotas::new(storage.clone(), &settings.gateway.id);
+        // A thread of its own: neither requests nor the compiler delay an answer of the storage.
+        let storage_thread = Arbiter::new();
+        if !storage_thread.spawn(asker.run()) {
+            return Err(NotApplied::Failed("the thread of the shared storage has ended".to_owned()));
+        }
+        let counted = quotas.clone();
+        registry.add_collector(move |page| counted.expose(page));
+        let wanted = Reconciliation::new(Arc::clone(&settings), environment, Arc::clone(&registry))
+            .sharing(storage.clone(), quotas.clone());
         let probes = Probes::new(start_probes, Arc::clone(&health)).start();
         let (tells, in_force) = watch::channel(InForce::default());
         let parts = Parts {
@@ -154,7 +168,7 @@ impl Gateway {
         let config_cache = ConfigCache::new(config_cache::Parts {
             settings: Arc::clone(&settings),
             ring,
-            storage,
+            storage: storage.clone(),
             reconciler: reconciler.clone(),
             in_force,
             view,
@@ -164,10 +178,12 @@ impl Gateway {
             registry,
             health,
             log,
+            storage,
             reconciler,
             listeners,
             probes,
             watcher,
+            quotas,
             config_cache: config_cache.start(),
             started: Instant::now(),
             workers,
@@ -227,6 +243,9 @@ impl Gateway {
         tokio::select! {
             () = self.drain() => {}
             () = signals.end() => {}
+        }
+        if tokio::time::timeout(GIVE_BACK, self.quotas.give_back()).await.is_err() {
+            tracing::debug!("the shared storage takes no tokens back");
         }
         // Who does not take its leave is gone for the others a little later.
         let _ = self.config_cache.send(Leave).timeout(LEAVE).await;

@@ -160,6 +160,7 @@ async fn status(gateway: web::Data<Gateway>) -> HttpResponse {
         "fileWatcher": describe(&gateway.watcher, file_watcher::Describe).await,
         "probes": describe(&gateway.probes, probes::Describe).await,
         "cluster": describe(&gateway.config_cache, config_cache::Describe).await,
+        "limits": gateway.quotas.accounts(),
         "logLevel": gateway.log.level().name(),
     }))
 }

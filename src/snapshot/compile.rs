@@ -23,7 +23,9 @@ use super::{
 use crate::{
     base::{Diagnostic, Diagnostics, Digest, ResourceName, Subject},
     policy::{Chain, UpstreamSettings},
+    quota::Quotas,
     resources::{Instance, ResolvedModel, Route, Service},
+    storage::Storage,
     telemetry::metrics::Registry,
     tls::{Outbound, OutboundContext},
 };
@@ -42,7 +44,9 @@ pub struct Compiled {
 pub struct Compiler {
     registry: Arc<Registry>,
     replica_name: Arc<str>,
+    quotas: Quotas,
     tls_default: TlsDefault,
+    storage: Storage,
     policies: HashMap<PolicyKey, KeptPolicy>,
     /// By name and address.
     gauges: HashMap<(ResourceName, String), Arc<UpstreamGauges>>,
@@ -78,7 +82,9 @@ impl Compiler {
         Self {
             registry,
             replica_name: Arc::from(replica_name.as_ref()),
+            quotas: Quotas::unserved(),
             tls_default,
+            storage: Storage::in_memory(),
             policies: HashMap::new(),
             gauges: HashMap::new(),
             endpoints: Endpoints::default(),
@@ -88,6 +94,14 @@ impl Compiler {
             outbound: HashMap::new(),
             generation: 0,
         }
+    }
+
+    /// What policies share with those of other replicas, and count together with them; else it is theirs alone.
+    #[must_use]
+    pub fn sharing(mut self, storage: Storage, quotas: Quotas) -> Self {
+        self.storage = storage;
+        self.quotas = quotas;
+        self
     }
 
     /// Compiles a model. Never fails as a whole: what is broken is closed, the rest is served.

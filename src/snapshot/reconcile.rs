@@ -12,6 +12,7 @@ use super::{Compiled, Compiler, EngineSettings, Snapshot, plan::covers, tls};
 use crate::{
     base::{Diagnostic, Diagnostics, Subject},
     policies::names::Catalog,
+    quota::Quotas,
     resources::{
         Inputs, ResolvedModel, ResourceSet, ResourceStore, SharedFile, SharedFiles,
         kinds::{
@@ -22,6 +23,7 @@ use crate::{
         resolve,
     },
     settings::{Settings, ShareConfig},
+    storage::Storage,
     telemetry::{
         log::{Level, LogPlan, OutputPlan},
         metrics::Registry,
@@ -70,6 +72,13 @@ impl Reconciliation {
         let store = ResourceStore::new(Arc::clone(&environment));
         let store = store.with_hold(settings.sync.hold).following(follows);
         Self { settings, environment, store, compiler, model: None, repeat: false }
+    }
+
+    /// What policies share with those of other replicas.
+    #[must_use]
+    pub fn sharing(mut self, storage: Storage, quotas: Quotas) -> Self {
+        self.compiler = self.compiler.sharing(storage, quotas);
+        self
     }
 
     /// Reads what has changed and compiles it. The time, if any, is when to look again although

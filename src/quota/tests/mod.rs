@@ -1,0 +1,4 @@
+//! Limits.
+
+mod buckets;
+mod model;
