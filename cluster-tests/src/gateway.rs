@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::client::{self, Response};
-use crate::{PATIENCE, binary, config, eventually, ports};
+use crate::{PATIENCE, binary, config, eventually, ports, process};
 
 /// What a gateway is started with.
 #[derive(Debug, Clone)]
@@ -288,8 +288,7 @@ impl Gateway {
     /// # Panics
     /// When there is no `kill`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
-        assert!(status.is_ok_and(|status| status.success()), "kill -{name} {}", self.child.id());
+        process::signal(self.child.id(), name);
     }
 
     /// Waits for the end of the process.

@@ -13,6 +13,8 @@
 //! | [`tls`] | a certificate authority, TLS clients and fronts that are not ours |
 //! | [`openssl`] | clients and servers of `openssl` that tell what was negotiated |
 //! | [`daemon`] | programs of others: HAProxy, tinyproxy |
+//! | [`process`] | a program that is killed, paused and started again |
+//! | [`redis`] | `redis-server`: one alone, sentinels, a cluster |
 //! | [`python`] | a Python that has the packages of `requirements.txt` |
 //! | [`http2`], [`hpack`] | a client of HTTP/2 that writes and reads frames by hand |
 //! | [`http2_server`] | an upstream of HTTP/2 that breaks what a test tells it to break |
@@ -29,7 +31,9 @@ pub mod http2_server;
 pub mod load;
 pub mod openssl;
 pub mod ports;
+pub mod process;
 pub mod python;
+pub mod redis;
 pub mod tls;
 pub mod upstream;
 pub mod wire;

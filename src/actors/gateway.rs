@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Actor, Addr, Arbiter};
+use actix::{Actor, Addr};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -20,6 +20,7 @@ use super::{
     listeners::Listeners,
     probes::{Probes, StartProbes},
     reconciler::{InForce, NotApplied, Parts, Reconciler, ReloadNow, Reloaded},
+    storage_metrics,
 };
 use crate::{
     base::Diagnostic,
@@ -29,7 +30,7 @@ use crate::{
     resources::{kinds::GatewaySettings, load::Lookup},
     settings::Settings,
     snapshot::{EngineSettings, Reconciliation, Snapshot, snapshot_cell},
-    storage::Storage,
+    storage::{self, Storage},
     telemetry::{log::Log, metrics::Registry},
 };
 
@@ -133,12 +134,14 @@ impl Gateway {
         storage.fleet().expect(settings.cluster.expected_replicas);
         let (quotas, asker) = Quotas::new(storage.clone(), &settings.gateway.id);
         // A thread of its own: neither requests nor the compiler delay an answer of the storage.
-        let storage_thread = Arbiter::new();
-        if !storage_thread.spawn(asker.run()) {
-            return Err(NotApplied::Failed("the thread of the shared storage has ended".to_owned()));
-        }
+        let storage_runtime = storage::start_thread().map_err(|error| {
+            NotApplied::Failed(format!("the thread of the shared storage does not start: {error}"))
+        })?;
+        storage_runtime.spawn(asker.run());
         let counted = quotas.clone();
         registry.add_collector(move |page| counted.expose(page));
+        let shared_by_all = storage.clone();
+        registry.add_collector(move |page| storage_metrics::expose(&shared_by_all, page));
         let wanted = Reconciliation::new(Arc::clone(&settings), environment, Arc::clone(&registry))
             .sharing(storage.clone(), quotas.clone());
         let probes = Probes::new(start_probes, Arc::clone(&health)).start();
@@ -150,6 +153,8 @@ impl Gateway {
             metrics: registry.gateway(),
             log: Arc::clone(&log),
             in_force: tells,
+            storage: storage.clone(),
+            storage_runtime,
         };
         let reconciler = Reconciler::new(wanted, publisher, parts).start();
         // Watching begins before the first look: what changes in between is not missed.

@@ -8,5 +8,6 @@ pub mod listeners;
 pub mod probes;
 pub mod reconciler;
 pub mod sockets;
+mod storage_metrics;
 #[cfg(test)]
 mod tests;

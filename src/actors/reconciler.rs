@@ -15,7 +15,7 @@ use actix::{
     MessageResult, SpawnHandle, WrapFuture,
 };
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     health::{Deployment, Health},
@@ -24,8 +24,12 @@ use super::{
 };
 use crate::{
     base::{Diagnostic, Diagnostics, Severity, Subject},
-    resources::{Instance, ResolvedModel, SharedFile, SharedFiles},
+    resources::{
+        Instance, ResolvedModel, SharedFile, SharedFiles,
+        kinds::{GatewaySettings, shared_storage::SharedStorage},
+    },
     snapshot::{Generation, Look, Reconciliation, SnapshotPublisher, plan::covers, tls},
+    storage::Storage,
     telemetry::{log::Log, metrics::GatewayMetrics},
 };
 
@@ -63,6 +67,9 @@ pub struct Parts {
     pub health: Arc<Health>,
     pub metrics: Arc<GatewayMetrics>,
     pub log: Arc<Log>,
+    pub storage: Storage,
+    /// Where connections of the storage live.
+    pub storage_runtime: Handle,
     pub in_force: watch::Sender<InForce>,
 }
 
@@ -276,6 +283,7 @@ impl Reconciler {
         let answering = snapshot.instances().filter(|plan| plan.blocked.is_none());
         self.answering = answering.map(|plan| plan.address()).collect();
         self.parts.metrics.certificates_expire(tls::expiries(&snapshot));
+        self.attach_storage(&model.settings);
         self.publisher.publish(snapshot);
         if self.parts.listeners.try_send(Retain(wanted)).is_err() {
             tracing::error!("addresses that are gone stay open until the next change");
@@ -295,6 +303,17 @@ impl Reconciler {
              errors, {warnings} warnings"
         );
         self.last.clone()
+    }
+
+    /// What policies share follows the configuration; those that go on are not rebuilt.
+    fn attach_storage(&self, settings: &GatewaySettings) {
+        let plan = match &settings.shared_storage {
+            Some(SharedStorage::Redis(plan)) => Some(&**plan),
+            Some(SharedStorage::Local) | None => None,
+        };
+        if let Err(error) = self.parts.storage.attach(plan, &self.parts.storage_runtime) {
+            tracing::error!("the shared storage stays as it was: {error}");
+        }
     }
 
     /// Takes note of which addresses could not be bound: in the log, in readiness, in the state.

@@ -161,6 +161,7 @@ async fn status(gateway: web::Data<Gateway>) -> HttpResponse {
         "probes": describe(&gateway.probes, probes::Describe).await,
         "cluster": describe(&gateway.config_cache, config_cache::Describe).await,
         "limits": gateway.quotas.accounts(),
+        "sharedStorage": gateway.storage.status(),
         "logLevel": gateway.log.level().name(),
     }))
 }

@@ -24,7 +24,7 @@ use crate::{
     base::{Diagnostic, Diagnostics, Digest, ResourceName, Subject},
     policy::{Chain, UpstreamSettings},
     quota::Quotas,
-    resources::{Instance, ResolvedModel, Route, Service},
+    resources::{Instance, ResolvedModel, Route, Service, kinds::shared_storage::SharedStorage},
     storage::Storage,
     telemetry::metrics::Registry,
     tls::{Outbound, OutboundContext},
@@ -66,6 +66,8 @@ pub type TlsDefault = fn() -> Result<Arc<Outbound>, String>;
 /// Problems and results of one run.
 struct Run<'m> {
     engine: EngineSettings,
+    /// Whether a shared storage is configured.
+    shares: bool,
     diagnostics: Diagnostics,
     not_ready: Vec<(Subject, String)>,
     policies: HashMap<PolicyKey, KeptPolicy>,
@@ -113,6 +115,7 @@ impl Compiler {
         let engine_digest = engine_digest.finish();
         let mut run = Run {
             engine,
+            shares: matches!(model.settings.shared_storage, Some(SharedStorage::Redis(_))),
             diagnostics: Diagnostics::default(),
             not_ready: Vec::new(),
             policies: HashMap::new(),

@@ -18,6 +18,7 @@ use crate::{
         kinds::{
             GatewaySettings,
             logging::{LogOutput, OutputKind},
+            shared_storage::SharedStorage,
         },
         load::Lookup,
         resolve,
@@ -149,6 +150,7 @@ impl Reconciliation {
         all.extend(self.compiler.check_unread(set, self.settings.limits.buffered_body, &*self.environment));
         all.extend(log.check());
         all.extend(self.proxy_protocol_advice(&model.settings));
+        all.extend(self.nowhere_to_share(&model.settings));
         all.extend(self.admin_port_taken(&model));
         all.tidy();
         let model = Arc::new(model);
@@ -175,6 +177,16 @@ impl Reconciliation {
                 .warning(message)
                 .help("name the load balancers' networks in the setting `proxy_protocol.trusted_sources`")
                 .into()
+        })
+    }
+
+    fn nowhere_to_share(&self, settings: &GatewaySettings) -> Option<Diagnostic> {
+        let shares = self.settings.cluster.share_config != ShareConfig::Off;
+        let somewhere = matches!(settings.shared_storage, Some(SharedStorage::Redis(_)));
+        (shares && !somewhere).then(|| {
+            Diagnostic::error("configuration is to be shared, but there is no shared storage")
+                .field("cluster.share_config")
+                .help("write `sharedStorage.redis` in a `Configuration` of this replica's own files")
         })
     }
 

@@ -185,7 +185,7 @@ impl Redis {
             match read(answer)? {
                 Fetched::Value(value) => return Ok(Some(value)),
                 Fetched::Large(bytes) if lane == Lane::Quick && bytes <= VALUE_BYTES_MAX as u64 => {
-                    lane = Lane::Bulk
+                    lane = Lane::Bulk;
                 }
                 Fetched::Nothing | Fetched::Large(_) => return Ok(None),
             }
@@ -346,8 +346,8 @@ impl Redis {
 
 fn lane_of(value: &[u8]) -> Outcome<Lane> {
     match value.len() {
-        ..=SMALL_BYTES => Ok(Lane::Quick),
-        ..=VALUE_BYTES_MAX => Ok(Lane::Bulk),
+        bytes if bytes <= SMALL_BYTES => Ok(Lane::Quick),
+        bytes if bytes <= VALUE_BYTES_MAX => Ok(Lane::Bulk),
         bytes => {
             Err(Unavailable(format!("{bytes} bytes are more than {VALUE_BYTES_MAX}, the largest value")))
         }

@@ -1,5 +1,7 @@
 //! The harness against itself: what these tests cannot see, the chapters could not see either.
 
+mod redis;
+
 use std::sync::Arc;
 use std::time::Duration;
 
