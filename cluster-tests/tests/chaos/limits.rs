@@ -311,7 +311,7 @@ fn a_failover_to_a_redis_that_lags_costs_at_most_what_it_had_not_seen() {
     }
     let (last, _) = sums.last_key_value().expect("something was admitted");
     let at_the_end = sums.range(..last).next_back().expect("more than one window");
-    assert_eq!(*at_the_end.1, LIMIT, "the new master counts like the old one: {sums:?}");
+    assert!(*at_the_end.1 >= LIMIT * 99 / 100, "the new master counts like the old one: {sums:?}");
     assert_clients_agree(&counted, &sums, 0);
 }
 
@@ -332,33 +332,39 @@ fn wall_clocks_that_jump_change_nothing() {
 #[test]
 fn without_redis_each_replica_admits_its_share_and_a_redis_that_is_back_makes_no_burst() {
     let mut cluster = cluster(None, Terms::new());
-    let mut begun = Instant::now();
+    eventually("replicas that know of each other", || {
+        let knows = |index: usize| cluster.replicas[index].metric("portcullis_cluster_replicas", &[]) == 3.0;
+        (0..REPLICAS).all(knows).then_some(())
+    });
     let mut back = Duration::ZERO;
-    let counted = cluster.under_load(false, |cluster| {
-        begun = Instant::now();
+    let counted = cluster.under_load(true, |cluster| {
+        let begun = Instant::now();
         cluster.within_a_window(0.5);
         cluster.redis.kill();
-        std::thread::sleep(period() * 2);
+        std::thread::sleep(period().mul_f64(2.2));
         cluster.redis.restart();
         back = begun.elapsed();
     });
-    // No window that one can choose has more than two of the protocol's: one at its end, one at its beginning.
+    // Windows of the protocol tile, those of a replica alone go on with them: any time as long as a window has a part of two.
     let asked: Vec<Duration> =
-        counted.answers.iter().filter(|one| one.status == 200).map(|one| one.asked).collect();
+        counted.answers.iter().filter(|one| one.status == 200).map(|one| one.answered).collect();
     let mut most = 0;
+    let mut until = 0;
     for (first, from) in asked.iter().enumerate() {
-        let until = asked[first..].iter().take_while(|at| **at < *from + period()).count();
-        most = most.max(until as u64);
+        while asked.get(until).is_some_and(|at| *at < *from + period()) {
+            until += 1;
+        }
+        most = most.max((until - first) as u64);
     }
     println!("at most {most} in any {:?}, Redis was back after {back:?}", period());
-    assert!(most <= 2 * LIMIT + LIMIT / 10, "{most} in one period");
+    assert!(most <= 2 * LIMIT, "{most} in one period");
     assert!(
         counted.by_status().keys().all(|status| [200, 429].contains(status)),
         "{:?}",
         counted.by_status()
     );
     assert_eq!(counted.failures, []);
-    // While Redis was away the replicas together went on at the limit's pace.
+    // While Redis was away, the shares of all made the limit.
     let away = asked.iter().filter(|at| **at > back.saturating_sub(period()) && **at < back).count() as u64;
-    assert!(away >= LIMIT / 2, "{away} admitted in the last period without Redis");
+    assert!((LIMIT * 9 / 10..=2 * LIMIT).contains(&away), "{away} admitted in the last period without Redis");
 }
