@@ -26,11 +26,19 @@ class Windows:
         self.admitted = defaultdict(int)
         self.life = defaultdict(lambda: (0, 0))
         self.told = False
+        self.broken = None
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.thread.start()
 
     def _watch(self):
+        # A watcher that died would see no window, and find nothing wrong.
+        try:
+            self._look()
+        except (Exception, SystemExit) as error:
+            self.broken = error
+
+    def _look(self):
         addresses, looked = {}, 0
         while not self.ended.is_set():
             # A container that was started anew has another port.
@@ -43,7 +51,7 @@ class Windows:
 
     def _note(self, name, status):
         number, uptime = self.life[name]
-        now_up = status["uptimeSeconds"]
+        now_up = status["gateway"]["uptimeSeconds"]
         self.life[name] = (number + (now_up < uptime), now_up)
         for limit in status.get("limits", []):
             # Without a window: counted while the storage was away.
@@ -63,6 +71,8 @@ class Windows:
         figures.append(f"at most {seen} admitted in any {WINDOW_S} s")
         if seen > 2 * LIMIT:
             wrong.append(f"{seen} admitted within {WINDOW_S} s, two windows allow {2 * LIMIT}")
+        if self.broken:
+            wrong.append(f"the windows were not watched to the end: {self.broken!r}")
         if not self.told:
             figures.append("windows not told by /status")
             return figures, wrong
