@@ -63,10 +63,7 @@ fn configuration_that_we_ship_is_accepted_without_a_warning() {
     files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     assert!(files.len() >= 6, "{files:?}");
     for file in files {
-        // Shared limits are not there yet, which is a warning.
-        let shared = file.components().any(|part| part.as_os_str() == "cluster");
-        let options: &[&str] = if shared { &[] } else { &["--strict"] };
-        assert_accepted(&validate(options, &file), &file.display().to_string());
+        assert_accepted(&validate(&["--strict"], &file), &file.display().to_string());
     }
 }
 
