@@ -1,5 +1,6 @@
 //! What the repository shows is accepted and serves: the demo, the examples in pages, the examples of policies.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -62,11 +63,10 @@ fn configuration_that_we_ship_is_accepted_without_a_warning() {
     let mut files = files_below(&repository().join("config"));
     files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     assert!(files.len() >= 6, "{files:?}");
-    for file in files {
-        // Shared limits are not there yet, which is a warning.
-        let shared = file.components().any(|part| part.as_os_str() == "cluster");
-        let options: &[&str] = if shared { &[] } else { &["--strict"] };
-        assert_accepted(&validate(options, &file), &file.display().to_string());
+    // Those of a folder belong together.
+    let folders: BTreeSet<_> = files.iter().filter_map(|file| file.parent()).collect();
+    for folder in folders {
+        assert_accepted(&validate(&["--strict"], folder), &folder.display().to_string());
     }
 }
 
