@@ -9,7 +9,7 @@ use std::{
 
 use cluster_tests::{
     binary,
-    client::get,
+    client::Client,
     config::{api, configuration},
     eventually,
     gateway::{Gateway, Plan},
@@ -67,7 +67,10 @@ fn storage(redis: &str) -> Value {
 
 /// Which upstream a replica leads to.
 fn leads_to(replicas: &Replicas, index: usize) -> Option<String> {
-    let answer = get(replicas.place(index).address(), "/");
+    let address = replicas.place(index).address();
+    let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    // Nobody listens before there is a configuration.
+    let answer = Client::try_connect(address).ok()?.exchange("GET", request.as_bytes()).ok()?;
     (answer.status == 200).then(|| answer.json()["upstream"].as_str().unwrap_or_default().to_owned())
 }
 
@@ -185,8 +188,13 @@ fn a_new_replica_starts_without_files_and_with_redis_away_from_what_it_knew_last
     let mut replicas = keys.crew(2, &redis, &one);
     await_upstream(&replicas, &[1], "one");
     let kept = keys.0.path().join("r2");
-    eventually("the last known good configuration on disk", || fs::read_dir(&kept).ok()?.next());
-    let kept = fs::read_dir(&kept).unwrap().next().unwrap().unwrap();
+    let kept = eventually("the last known good configuration on disk", || {
+        fs::read_dir(&kept)
+            .ok()?
+            .next()?
+            .ok()
+            .filter(|entry| entry.path().extension().is_some_and(|end| end == "sealed"))
+    });
     assert_eq!(kept.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let bytes = fs::read(kept.path()).unwrap();
     assert!(!bytes.windows(6).any(|window| window == b"orders"), "it is sealed");
