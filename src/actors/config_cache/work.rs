@@ -125,7 +125,7 @@ impl Work {
             if look {
                 self.look().await;
             }
-            self.beat().await;
+            Box::pin(self.beat()).await;
         }
     }
 
