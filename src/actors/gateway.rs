@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     data_plane::{Workers, resolver::Resolver, worker::Shared},
+    quota::Quotas,
     resources::{kinds::GatewaySettings, load::Lookup},
     settings::Settings,
     snapshot::{EngineSettings, Reconciliation, Snapshot, snapshot_cell},
@@ -33,6 +34,8 @@ const QUIET: Duration = Duration::from_secs(5);
 const FLUSH: Duration = Duration::from_secs(2);
 /// The first generation, however large the configuration.
 const FIRST_LOOK: Duration = Duration::from_secs(120);
+/// Tokens of shared limits have this long to be given back at the end.
+const GIVE_BACK: Duration = Duration::from_secs(1);
 /// How often it is looked whether all actors live.
 const ROLL_CALL: Duration = Duration::from_secs(1);
 
@@ -48,6 +51,7 @@ pub struct Gateway {
     pub listeners: Addr<Listeners>,
     pub probes: Addr<Probes>,
     pub watcher: Addr<FileWatcher>,
+    pub quotas: Quotas,
     pub started: Instant,
     workers: Arc<Workers>,
 }
@@ -114,10 +118,18 @@ impl Gateway {
         let listeners = Listeners::new(Arc::clone(&workers), settings.shutdown.drain).start();
         let health = Arc::new(Health::default());
         let storage = Storage::in_memory();
+        let (quotas, asker) = Quotas::new(storage.clone(), &settings.gateway.id);
+        // A thread of its own: neither requests nor the compiler delay an answer of the storage.
+        let storage_runtime = storage::start_thread().map_err(|error| {
+            NotApplied::Failed(format!("the thread of the shared storage does not start: {error}"))
+        })?;
+        storage_runtime.spawn(asker.run());
+        let counted = quotas.clone();
+        registry.add_collector(move |page| counted.expose(page));
         let shared_by_all = storage.clone();
         registry.add_collector(move |page| storage_metrics::expose(&shared_by_all, page));
         let wanted = Reconciliation::new(Arc::clone(&settings), environment, Arc::clone(&registry))
-            .with_storage(storage.clone());
+            .sharing(storage.clone(), quotas.clone());
         let probes = Probes::new(start_probes, Arc::clone(&health)).start();
         let parts = Parts {
             listeners: listeners.clone(),
@@ -126,9 +138,7 @@ impl Gateway {
             metrics: registry.gateway(),
             log: Arc::clone(&log),
             storage: storage.clone(),
-            storage_runtime: storage::start_thread().map_err(|error| {
-                NotApplied::Failed(format!("no thread for the storage can be started: {error}"))
-            })?,
+            storage_runtime,
         };
         let reconciler = Reconciler::new(wanted, publisher, parts).start();
         // Watching begins before the first look: what changes in between is not missed.
@@ -149,6 +159,7 @@ impl Gateway {
             listeners,
             probes,
             watcher,
+            quotas,
             started: Instant::now(),
             workers,
         };
@@ -207,6 +218,9 @@ impl Gateway {
         tokio::select! {
             () = self.drain() => {}
             () = signals.end() => {}
+        }
+        if tokio::time::timeout(GIVE_BACK, self.quotas.give_back()).await.is_err() {
+            tracing::debug!("the shared storage takes no tokens back");
         }
         tracing::info!("stopped");
         self.log.flush(FLUSH);

@@ -159,6 +159,7 @@ async fn status(gateway: web::Data<Gateway>) -> HttpResponse {
         "listeners": describe(&gateway.listeners, listeners::Describe).await,
         "fileWatcher": describe(&gateway.watcher, file_watcher::Describe).await,
         "probes": describe(&gateway.probes, probes::Describe).await,
+        "limits": gateway.quotas.accounts(),
         "sharedStorage": gateway.storage.status(),
         "logLevel": gateway.log.level().name(),
     }))

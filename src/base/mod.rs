@@ -1,13 +1,16 @@
 //! Floor 0: small types that everything above speaks in. No I/O, no async.
 
+pub mod clock;
 pub mod config_problem;
 pub mod diagnostics;
 pub mod digest;
 pub mod ids;
 pub mod pattern;
+pub mod seal;
 pub mod secret;
 pub mod suggest;
 
+pub use clock::Clock;
 pub use config_problem::ConfigProblem;
 pub use diagnostics::{Diagnostic, Diagnostics, Location, Severity, Subject};
 pub use digest::{Digest, DigestBuilder};

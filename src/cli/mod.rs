@@ -1,6 +1,7 @@
 //! Floor 7: the command line, one file per command.
 
 mod ask;
+mod cluster_key;
 mod demo;
 mod descriptors;
 pub mod exit;
@@ -37,6 +38,8 @@ enum Command {
     Dump(ask::DumpArgs),
     /// Ask a running gateway whether it is ready or alive: exit code 0 or 1
     Probe(ask::ProbeArgs),
+    /// Print a new key for the file that replicas of a gateway share
+    ClusterKey(cluster_key::ClusterKeyArgs),
     /// List and explain policies
     Policies {
         #[command(subcommand)]
@@ -112,6 +115,7 @@ pub fn main() -> Exit {
         Command::Validate(args) => validate::run(&args),
         Command::Dump(args) => ask::dump(&args),
         Command::Probe(args) => ask::probe(&args),
+        Command::ClusterKey(args) => cluster_key::run(&args),
         Command::Policies { command } => policies_command(&command),
         Command::Tls { command: TlsCommand::Explain(args) } => tls::explain(&args),
         Command::Version => {

@@ -33,7 +33,19 @@ pub fn run(sources: &Sources) -> Exit {
     if let Err(missing) = check_paths(&loaded.settings) {
         return missing;
     }
+    if let Err(refused) = check_keys(&loaded.settings) {
+        return refused;
+    }
     actix::System::new().block_on(serve(loaded.settings, |_| Ok(())))
+}
+
+fn check_keys(settings: &Settings) -> Result<(), Exit> {
+    let (found, checked) = match settings.cluster.key_ring() {
+        Ok((_, warnings)) => (warnings, Ok(())),
+        Err(problems) => (problems, Err(Exit::Settings)),
+    };
+    found.iter().for_each(|found| eprintln!("{found}"));
+    checked
 }
 
 fn check_paths(settings: &Settings) -> Result<(), Exit> {

@@ -13,6 +13,7 @@ pub use crate::base::ConfigProblem;
 use crate::{
     base::{ResourceName, Severity},
     document::{Node, Problem, deserialize},
+    quota::Quotas,
     storage::Storage,
     tls,
 };
@@ -77,6 +78,10 @@ pub struct PolicyServices {
     pub replica_name: Arc<str>,
     /// Whether hops of `x-forwarded-for` that clients may have written are cut off (decision 2).
     pub proxies_are_declared: bool,
+    /// Whether a shared storage is configured.
+    pub shared_storage: bool,
+    /// Limits that replicas count together.
+    pub quotas: Quotas,
     /// What all replicas share, or this one alone where nothing is shared.
     pub storage: Storage,
     /// Told when the policy could not do its work and lets the request go on; a refusal tells it alone.
@@ -97,6 +102,8 @@ impl PolicyServices {
             buffered_body_bytes_max,
             replica_name,
             proxies_are_declared: false,
+            shared_storage: false,
+            quotas: Quotas::unserved(),
             storage: Storage::in_memory(),
             observer: Arc::new(Unobserved),
             advice: RefCell::default(),

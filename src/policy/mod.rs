@@ -7,7 +7,6 @@
 
 pub mod allowance;
 pub mod chain;
-pub mod clock;
 pub mod definition;
 pub mod exchange;
 pub mod payload;
@@ -18,9 +17,9 @@ pub mod seconds;
 #[cfg(test)]
 pub mod testkit;
 
+pub use crate::base::Clock;
 pub use allowance::Allowance;
 pub use chain::{Chain, Handling, Next, Policy, Step, Terminal};
-pub use clock::Clock;
 pub use definition::{
     Built, Category, CircuitLimits, ConfigProblem, Direction, PolicyDefinition, PolicyEntry, PolicyServices,
     UpstreamSettings,

@@ -8,6 +8,7 @@
 //! a policy says about the same thing ranks above all of them (configuration reference 7.1).
 
 mod document;
+mod keys;
 mod load;
 mod machine;
 mod read;
@@ -34,9 +35,11 @@ pub use value::Kind;
 pub struct Settings {
     pub config: Config,
     pub gateway: Gateway,
+    pub cluster: Cluster,
     /// Worker threads, at least 1.
     pub workers: usize,
     pub admin: Admin,
+    pub state: State,
     pub sync: Sync,
     pub shutdown: Shutdown,
     pub timeouts: Timeouts,
@@ -70,10 +73,33 @@ pub struct Gateway {
     pub replica: String,
 }
 
+/// What the replicas of a gateway have in common besides its id (decisions 35, 38 and 39).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// At least 1.
+    pub expected_replicas: usize,
+    pub share_config: ShareConfig,
+    pub key_file: Option<PathBuf>,
+}
+
+/// Where this replica's resources come from, and whether others take them from it (decision 38).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShareConfig {
+    Off,
+    Publish,
+    Follow,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// `None`: no admin port.
     pub address: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Where what is to survive a restart lies; no other replica uses it. `None`: nothing survives.
+    pub folder: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +143,8 @@ pub struct Limits {
     pub requests: usize,
     /// In each worker.
     pub tls_handshakes: usize,
+    /// Of cached responses, over all policies.
+    pub cache: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use crate::base::{Diagnostic, Diagnostics};
 
 use super::{
-    Admin, ClientCertDetails, Config, Dns, DynamicPort, Gateway, Headers, Limits, Log, LogFormat, LogLevel,
-    Paths, ProxyProtocol, RESERVED_PORT, Settings, Shutdown, Sync, Timeouts,
+    Admin, ClientCertDetails, Cluster, Config, Dns, DynamicPort, Gateway, Headers, Limits, Log, LogFormat,
+    LogLevel, Paths, ProxyProtocol, RESERVED_PORT, Settings, ShareConfig, Shutdown, State, Sync, Timeouts,
     source::Sources,
     table::Setting,
     value::{Raw, Value},
@@ -44,8 +44,10 @@ impl<'a> Reader<'a> {
                 replica: self.optional_text("gateway.replica").unwrap_or_else(|| name.clone()),
                 name,
             },
+            cluster: self.cluster(),
             workers: self.optional_number("workers").map_or(self.sources.machine.cpus.max(1), to_usize),
             admin: Admin { address: self.address("admin.address") },
+            state: State { folder: self.optional_text("state.folder").map(PathBuf::from) },
             sync: Sync {
                 debounce,
                 debounce_max: self.duration("sync.debounce_max").max(debounce),
@@ -69,6 +71,7 @@ impl<'a> Reader<'a> {
                 connections: self.count("limits.connections"),
                 requests: self.count("limits.requests"),
                 tls_handshakes: self.count("limits.tls_handshakes"),
+                cache: self.count("limits.cache_bytes"),
             },
             headers: Headers {
                 rewrite_host: self.bool("headers.rewrite_host"),
@@ -97,6 +100,23 @@ impl<'a> Reader<'a> {
             access_log: self.bool("access_log"),
             dynamic_port: self.dynamic_port(),
         }
+    }
+
+    fn cluster(&mut self) -> Cluster {
+        let share_config = match self.text("cluster.share_config").as_str() {
+            "publish" => ShareConfig::Publish,
+            "follow" => ShareConfig::Follow,
+            _ => ShareConfig::Off,
+        };
+        let key_file = self.optional_text("cluster.key_file").map(PathBuf::from);
+        if share_config != ShareConfig::Off && key_file.is_none() {
+            self.problems.push(
+                Diagnostic::error("configuration cannot be shared without keys to seal it with")
+                    .field("cluster.key_file")
+                    .help("make a file of keys, the same for all replicas: portcullis cluster-key >> FILE"),
+            );
+        }
+        Cluster { expected_replicas: self.count("cluster.expected_replicas").max(1), share_config, key_file }
     }
 
     fn client_cert_details(&mut self) -> ClientCertDetails {

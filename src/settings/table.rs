@@ -61,9 +61,13 @@ pub const SETTINGS: &[Setting] = &[
         .vendor("FLEX_NAME"),
     Setting::new("gateway.replica", Kind::Or("auto", &Kind::Name), "auto", "Id of this replica, for machines. `auto`: its name.")
         .vendor("FLEX_INSTANCE_ID"),
+    Setting::new("cluster.expected_replicas", Kind::Count(1, 10_000), "1", "Replicas that share a limit while none has been seen yet, because the shared storage does not answer."),
+    Setting::new("cluster.share_config", Kind::Choice(&["off", "publish", "follow"]), "off", "`publish`: what this replica accepts becomes the configuration of all that follow. `follow`: resources come from there, own files may hold `Configuration` resources only. Both need `cluster.key_file` and `sharedStorage` in a `Configuration`."),
+    Setting::new("cluster.key_file", Kind::Or("", &Kind::Name), "", "File with the keys that seal what replicas share, the same for all of them: a line `id: key` for each, the first seals, all open. `portcullis cluster-key` makes one."),
     Setting::new("workers", Kind::Or("auto", &Kind::Count(1, 1024)), "auto", "Worker threads. `auto`: the CPU quota of the control group rounded down, else the cores.")
         .vendor("FLEX_SERVICE_ENVOY_CONCURRENCY"),
     Setting::new("admin.address", Kind::Or("off", &Kind::Address), "127.0.0.1:9902", "Where metrics, status and reload are served. Keep it on loopback: it asks for no password."),
+    Setting::new("state.folder", Kind::Or("none", &Kind::Name), "none", "Folder of this replica alone, for what is to survive a restart: cached responses (`persistCache`), the last good configuration. It is made if it is missing. `none`: nothing survives."),
     Setting::new("sync.debounce", Kind::Duration(0, HOUR), "50ms", "Quiet time before changed files are applied.")
         .vendor("FLEX_SYNC_DEBOUNCE_TIME"),
     Setting::new("sync.debounce_max", Kind::Duration(0, HOUR), "250ms", "Longest wait while files keep changing; raised to `sync.debounce` when below it."),
@@ -89,6 +93,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("limits.connections", Kind::Count(1, 10_000_000), "65536", "Client connections at a time, over all listeners; more are turned away at once: with 503 and `retry-after` where the port is plain text."),
     Setting::new("limits.requests", Kind::Count(1, 10_000_000), "65536", "Requests under way in each worker; more are answered 503 with `retry-after` at once."),
     Setting::new("limits.tls_handshakes", Kind::Count(1, 1_000_000), "1024", "TLS handshakes with clients under way in each worker, from the complete ClientHello on; one more takes the place of the oldest."),
+    Setting::new("limits.cache_bytes", Kind::Bytes(MIB, 1 << 40), "256MiB", "Memory for cached responses, over all HTTP Caching policies of the replica; beyond it the oldest go first."),
     Setting::new("headers.rewrite_host", Kind::Bool, "true", "Send an upstream its own host name as `Host`; otherwise the client's.")
         .vendor("FLEX_REWRITE_HOST_HEADER"),
     Setting::new("headers.remove_server", Kind::Bool, "false", "Leave `server` out of responses.")

@@ -1,10 +1,14 @@
 //! Configuration reference 13 and 7.1, the issue's \"Process settings\", decisions 16, 19 and 22.
 
-use std::{collections::HashSet, fs, io::Write as _, path::Path, time::Duration};
+use std::{
+    collections::HashSet, fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::Path, time::Duration,
+};
+
+use crate::base::seal::KeyRing;
 
 use super::{
     ClientCertDetails, DynamicPort, Loaded, LogFormat, LogLevel, Machine, Override, SETTINGS, Settings,
-    SettingsError, Sources, help_text, markdown,
+    SettingsError, ShareConfig, Sources, help_text, markdown,
 };
 
 fn sources() -> Sources {
@@ -51,6 +55,8 @@ fn every_setting_has_a_default_that_fits() {
     assert_eq!(settings.limits.head_bytes, 61_440);
     assert_eq!(settings.limits.head_fields, 128);
     assert_eq!(settings.limits.request_body, None);
+    assert_eq!(settings.limits.cache, 256 << 20);
+    assert_eq!(settings.state.folder, None);
     assert_eq!(settings.headers.server, "portcullis");
     assert!(settings.paths.merge_slashes);
     assert!(!settings.access_log);
@@ -173,6 +179,12 @@ fn defaults_rank_below_file_below_vendor_variable_below_ours_below_flags() {
     sources.environment = both.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     sources.overrides = vec![Override::new("shutdown.drain", "5s", "--drain")];
     assert_eq!(sources.load().expect("good").settings.shutdown.drain.as_secs(), 5);
+}
+
+#[test]
+fn the_folder_for_state_is_a_path_or_none() {
+    assert_eq!(file("state: {folder: /var/lib/gw}").state.folder.as_deref(), Some(Path::new("/var/lib/gw")));
+    assert_eq!(env(&[("PORTCULLIS_STATE__FOLDER", "none")]).state.folder, None);
 }
 
 #[test]
@@ -319,6 +331,40 @@ fn every_setting_in_the_table_refuses_nonsense_so_none_is_ignored() {
         let error = with_env(&[(&setting.variable(), "a\nb")]).expect_err(setting.key).to_string();
         assert!(error.contains(setting.key), "{error}");
     }
+}
+
+#[test]
+fn configuration_is_shared_with_keys_only() {
+    assert_eq!(file("cluster: {share_config: off}").cluster.share_config, ShareConfig::Off);
+    let settings = file("cluster: {share_config: follow, key_file: /run/keys, expected_replicas: 3}");
+    assert_eq!(settings.cluster.share_config, ShareConfig::Follow);
+    assert_eq!(settings.cluster.key_file.as_deref(), Some(Path::new("/run/keys")));
+    assert_eq!(settings.cluster.expected_replicas, 3);
+    let refused = with_env(&[("PORTCULLIS_CLUSTER__SHARE_CONFIG", "publish")]).map(|_| ());
+    let refused = refused.expect_err("there are no keys").to_string();
+    assert!(refused.contains("cluster.key_file") && refused.contains("portcullis cluster-key"), "{refused}");
+}
+
+#[test]
+fn the_file_of_keys_is_read_and_its_permissions_are_looked_at() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("keys");
+    let mut settings = env(&[]);
+    assert!(settings.cluster.key_ring().is_ok_and(|(keys, warnings)| keys.is_none() && warnings.is_empty()));
+    settings.cluster.key_file = Some(path.clone());
+    let missing = settings.cluster.key_ring().map(|_| ()).expect_err("there is no file");
+    assert!(missing.iter().any(|problem| problem.message.contains(&path.display().to_string())));
+    fs::write(&path, format!("{}\n", KeyRing::new_line("a"))).expect("it can be written");
+    for (mode, warns) in [(0o600, false), (0o440, false), (0o644, true), (0o660, true)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("they can be set");
+        let (keys, warnings) = settings.cluster.key_ring().expect("the file is good");
+        assert_eq!(keys.map(|keys| keys.ids().count()), Some(1));
+        assert_eq!(!warnings.is_empty(), warns, "{mode:o}");
+    }
+    fs::write(&path, "a: hunter2").expect("it can be written");
+    let refused = settings.cluster.key_ring().map(|_| ()).expect_err("it is no key");
+    let shown = refused.iter().map(ToString::to_string).collect::<String>();
+    assert!(shown.contains("keys:1: ") && !shown.contains("hunter2"), "{shown}");
 }
 
 #[test]

@@ -23,7 +23,8 @@ use super::{
 use crate::{
     base::{Diagnostic, Diagnostics, Digest, ResourceName, Subject},
     policy::{Chain, UpstreamSettings},
-    resources::{Instance, ResolvedModel, Route, Service},
+    quota::Quotas,
+    resources::{Instance, ResolvedModel, Route, Service, kinds::shared_storage::SharedStorage},
     storage::Storage,
     telemetry::metrics::Registry,
     tls::{Outbound, OutboundContext},
@@ -42,6 +43,7 @@ pub struct Compiled {
 pub struct Compiler {
     registry: Arc<Registry>,
     replica_name: Arc<str>,
+    quotas: Quotas,
     tls_default: TlsDefault,
     storage: Storage,
     policies: HashMap<PolicyKey, KeptPolicy>,
@@ -63,6 +65,8 @@ pub type TlsDefault = fn() -> Result<Arc<Outbound>, String>;
 /// Problems and results of one run.
 struct Run<'m> {
     engine: EngineSettings,
+    /// Whether a shared storage is configured.
+    shares: bool,
     diagnostics: Diagnostics,
     not_ready: Vec<(Subject, String)>,
     policies: HashMap<PolicyKey, KeptPolicy>,
@@ -79,6 +83,7 @@ impl Compiler {
         Self {
             registry,
             replica_name: Arc::from(replica_name.as_ref()),
+            quotas: Quotas::unserved(),
             tls_default,
             storage: Storage::in_memory(),
             policies: HashMap::new(),
@@ -92,10 +97,11 @@ impl Compiler {
         }
     }
 
-    /// What policies share with those of other replicas; else it is theirs alone.
+    /// What policies share with those of other replicas, and count together with them; else it is theirs alone.
     #[must_use]
-    pub fn with_storage(mut self, storage: Storage) -> Self {
+    pub fn sharing(mut self, storage: Storage, quotas: Quotas) -> Self {
         self.storage = storage;
+        self.quotas = quotas;
         self
     }
 
@@ -108,6 +114,7 @@ impl Compiler {
         let engine_digest = engine_digest.finish();
         let mut run = Run {
             engine,
+            shares: matches!(model.settings.shared_storage, Some(SharedStorage::Redis(_))),
             diagnostics: Diagnostics::default(),
             not_ready: Vec::new(),
             policies: HashMap::new(),

@@ -6,6 +6,7 @@ use super::{Compiled, Compiler, EngineSettings, Snapshot, plan::covers, tls};
 use crate::{
     base::{Diagnostic, Diagnostics, Subject},
     policies::names::Catalog,
+    quota::Quotas,
     resources::{
         Inputs, ResolvedModel, ResourceStore,
         kinds::{
@@ -63,8 +64,8 @@ impl Reconciliation {
 
     /// What policies share with those of other replicas.
     #[must_use]
-    pub fn with_storage(mut self, storage: Storage) -> Self {
-        self.compiler = self.compiler.with_storage(storage);
+    pub fn sharing(mut self, storage: Storage, quotas: Quotas) -> Self {
+        self.compiler = self.compiler.sharing(storage, quotas);
         self
     }
 
