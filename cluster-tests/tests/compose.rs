@@ -60,7 +60,8 @@ impl Cluster {
     }
 
     fn image(&self, name: &str) -> String {
-        let prefix = self.variables.iter().find(|(name, _)| *name == "PORTCULLIS_IMAGES").expect("set by new");
+        let prefix =
+            self.variables.iter().find(|(name, _)| *name == "PORTCULLIS_IMAGES").expect("set by new");
         format!("{}{name}", prefix.1)
     }
 
@@ -89,7 +90,8 @@ impl Drop for Cluster {
             println!("cluster-down: {}", said(&output));
         }
         if self.options.is_empty() {
-            let names = ["portcullis:local", "portcullis-base:offline", "redis:7.0-bookworm", "haproxy:2.6-bookworm"];
+            let names =
+                ["portcullis:local", "portcullis-base:offline", "redis:7.0-bookworm", "haproxy:2.6-bookworm"];
             let images = names.map(|name| self.image(name));
             let _ = self.docker(&[&["rmi"], images.each_ref().map(String::as_str).as_slice()].concat());
         }

@@ -6,7 +6,7 @@ use cluster_tests::redis::Redis;
 use portcullis::storage::quota::{Answer, Call, LEASE_SCRIPT, NUMBER_MAX, Record, Window};
 use redis::{Commands, Connection, Value};
 
-const STEPS: usize = 20_000;
+const STEPS: usize = 50_000;
 
 /// The script, told the time by its last argument; what it forgets is forgotten by the test.
 fn script() -> String {
