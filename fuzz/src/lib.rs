@@ -8,6 +8,7 @@ pub mod client_hello;
 pub mod expressions;
 pub mod pem;
 pub mod proxy_header;
+pub mod records;
 pub mod request_head;
 pub mod response_head;
 pub mod server_name;
