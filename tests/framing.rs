@@ -149,3 +149,9 @@ fn the_seeds_of_server_name_hold() {
     use properties::server_name::{check, is_accepted};
     check_seeds(&["fuzz/corpus/server_name"], check, is_accepted);
 }
+
+#[test]
+fn the_seeds_of_config_record_hold() {
+    use properties::config_record::{check, is_accepted};
+    check_seeds(&["fuzz/corpus/config_record"], check, is_accepted);
+}

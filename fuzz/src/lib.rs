@@ -5,6 +5,7 @@
 
 pub mod chunked;
 pub mod client_hello;
+pub mod config_record;
 pub mod expressions;
 pub mod pem;
 pub mod proxy_header;

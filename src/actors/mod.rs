@@ -1,5 +1,6 @@
 //! Floor 6, the control path: one file per actor. A request never crosses a mailbox.
 
+pub mod config_cache;
 pub mod file_watcher;
 pub mod gateway;
 pub mod health;

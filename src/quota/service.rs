@@ -83,7 +83,7 @@ impl Quotas {
             process: fastrand::u128(..),
             entries: AtomicU64::new(0),
             down: AtomicBool::new(false),
-            losses: AtomicU64::new(storage.losses()),
+            losses: AtomicU64::new(storage.losses() + storage.fleet().losses()),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             storage,
@@ -166,8 +166,8 @@ impl Service {
             now: self.clock.micros(),
             down: self.down.load(Relaxed),
             fallback,
-            replicas: 1,
-            rank: 0,
+            replicas: self.storage.fleet().replicas() as u64,
+            rank: self.storage.fleet().rank() as u64,
             losses: self.losses.load(Relaxed),
         }
     }
@@ -186,7 +186,7 @@ impl Service {
 
     /// When the storage has lost its memory: each replica tells what it has, before others are given it once more.
     fn tell_after_loss(&self) -> Vec<Pending> {
-        let losses = self.storage.losses();
+        let losses = self.storage.losses() + self.storage.fleet().losses();
         match self.losses.swap(losses, Relaxed) == losses {
             true => Vec::new(),
             false => self.live().iter().flat_map(|ledger| ledger.tell(true)).collect(),

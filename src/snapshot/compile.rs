@@ -39,7 +39,8 @@ pub struct Compiled {
     pub not_ready: Vec<(Subject, String)>,
 }
 
-/// Keeps compiled parts from one snapshot to the next.
+/// Keeps compiled parts from one snapshot to the next. A clone keeps the same parts: it is how to go back.
+#[derive(Clone)]
 pub struct Compiler {
     registry: Arc<Registry>,
     replica_name: Arc<str>,

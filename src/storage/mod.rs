@@ -6,6 +6,7 @@
 //! answer of its own for [`Unavailable`].
 
 mod channels;
+mod fleet;
 mod keys;
 mod memory;
 pub mod quota;
@@ -22,6 +23,7 @@ use serde::Serialize;
 use tokio::{runtime::Handle, sync::broadcast};
 
 use channels::Channels;
+pub use fleet::Fleet;
 pub use keys::{Channel, Key, Keys};
 use memory::Memory;
 use redis::{NodeStatus, Plan, Redis};
@@ -36,6 +38,7 @@ pub const VALUE_BYTES_MAX: usize = 2 << 20;
 struct Inner {
     /// Serves as long as `shared` is empty.
     memory: Memory,
+    fleet: Fleet,
     shared: ArcSwapOption<Redis>,
     channels: Arc<Channels>,
     /// One changes it at a time; how many losses those counted that were in force before.
@@ -97,7 +100,13 @@ impl Storage {
             shared: ArcSwapOption::empty(),
             channels: Arc::default(),
             attaching: Mutex::default(),
+            fleet: Fleet::default(),
         }))
+    }
+
+    /// The replicas that share this storage.
+    pub fn fleet(&self) -> &Fleet {
+        &self.0.fleet
     }
 
     /// Goes over to this Redis, whose connections live on `runtime`; without one, to this process's memory. Nothing

@@ -1,0 +1,3 @@
+//! What a cluster of real processes promises while things break.
+
+mod limits;
