@@ -115,6 +115,12 @@ fn the_seeds_of_expressions_hold() {
 }
 
 #[test]
+fn the_seeds_of_records_hold() {
+    use properties::records::{check, is_accepted};
+    check_seeds(&["fuzz/corpus/records"], check, is_accepted);
+}
+
+#[test]
 fn the_seeds_of_translation_hold() {
     use properties::translation::{check, is_accepted};
     check_seeds(&["fuzz/corpus/translation", "fuzz/corpus/request_head"], check, is_accepted);

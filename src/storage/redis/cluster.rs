@@ -96,6 +96,11 @@ impl Cluster {
         }
     }
 
+    /// Whether one of the nodes is at this address, and connected.
+    pub fn is_at(&self, address: &Address) -> bool {
+        self.inner.map.load().at(address).is_some_and(|node| node.is_connected())
+    }
+
     /// The node that a slot has moved to, from now on.
     ///
     /// # Errors

@@ -7,6 +7,8 @@ use crate::storage::VALUE_BYTES_MAX;
 
 /// A status, an error or a length.
 const LINE_BYTES_MAX: usize = 16 << 10;
+/// A length, with its sign and its carriage return.
+const LENGTH_DIGITS_MAX: usize = 24;
 /// A value and what is stored with it.
 const STRING_BYTES_MAX: u64 = VALUE_BYTES_MAX as u64 + 1024;
 /// Items of one list: a cluster has 16384 slots at most.
@@ -24,6 +26,7 @@ pub struct Frames {
     open: Vec<u64>,
     /// Of the strings of this answer.
     bytes: u64,
+    answers: u64,
 }
 
 #[derive(Default)]
@@ -36,11 +39,14 @@ enum State {
     String(u64),
 }
 
+#[derive(Default)]
 struct Line {
     kind: u8,
     bytes: usize,
-    number: Option<u64>,
-    negative: bool,
+    /// Of a length only.
+    text: Vec<u8>,
+    /// The last byte was a carriage return.
+    returned: bool,
 }
 
 /// What is beyond a limit.
@@ -64,21 +70,15 @@ impl Frames {
         while let [first, rest @ ..] = bytes {
             match &mut self.state {
                 State::Kind => {
-                    let line = Line { kind: *first, bytes: 0, number: None, negative: false };
-                    self.state = State::Line(line);
+                    self.state = State::Line(Line { kind: *first, ..Line::default() });
                     bytes = rest;
                 }
                 State::Line(line) => {
                     bytes = rest;
-                    if *first == b'\n' {
-                        let line = std::mem::replace(
-                            line,
-                            Line { kind: 0, bytes: 0, number: None, negative: false },
-                        );
+                    if line.ends_with(*first)? {
+                        let line = std::mem::take(line);
                         self.state = State::Kind;
                         self.end_line(&line)?;
-                    } else {
-                        line.take(*first)?;
                     }
                 }
                 State::String(left) => {
@@ -95,40 +95,45 @@ impl Frames {
         Ok(())
     }
 
+    /// Answers that have come as a whole.
+    pub fn answers(&self) -> u64 {
+        self.answers
+    }
+
+    /// Whether nothing of another answer has come.
+    pub fn is_between_answers(&self) -> bool {
+        self.open.is_empty() && matches!(self.state, State::Kind)
+    }
+
     fn end_line(&mut self, line: &Line) -> Result<(), Excess> {
-        let items_of_each = match line.kind {
-            b'$' => {
-                let Some(length) = line.length() else {
-                    self.end_frame();
-                    return Ok(());
-                };
-                if length > STRING_BYTES_MAX {
-                    return Err(Excess("a string that is too long"));
-                }
-                self.bytes += length;
-                if self.bytes > ANSWER_BYTES_MAX {
-                    return Err(Excess("more than is asked for"));
-                }
-                self.state = State::String(length + 2);
-                return Ok(());
-            }
-            b'*' | b'~' | b'>' => 1,
-            b'%' => 2,
-            b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => {
-                self.end_frame();
-                return Ok(());
-            }
-            _ => return Err(Excess("what is no RESP, or a kind of it that was not asked for")),
+        let items = match line.kind {
+            b'$' => return self.begin_string(line.length()?),
+            b'*' | b'~' | b'>' => line.length()?.unwrap_or(0),
+            b'%' => 2 * line.length()?.ok_or(Excess("a length that is none"))?.min(ITEMS_MAX),
+            _ => 0,
         };
-        let items = line.length().unwrap_or(0);
-        if items > ITEMS_MAX {
-            return Err(Excess("a list that is too long"));
-        }
-        match items * items_of_each {
+        match items {
             0 => self.end_frame(),
+            _ if items > ITEMS_MAX => return Err(Excess("a list that is too long")),
             _ if self.open.len() == DEPTH_MAX => return Err(Excess("lists that are nested too deep")),
-            items => self.open.push(items),
+            _ => self.open.push(items),
         }
+        Ok(())
+    }
+
+    fn begin_string(&mut self, length: Option<u64>) -> Result<(), Excess> {
+        let Some(length) = length else {
+            self.end_frame();
+            return Ok(());
+        };
+        if length > STRING_BYTES_MAX {
+            return Err(Excess("a string that is too long"));
+        }
+        self.bytes += length;
+        if self.bytes > ANSWER_BYTES_MAX {
+            return Err(Excess("more than is asked for"));
+        }
+        self.state = State::String(length + 2);
         Ok(())
     }
 
@@ -141,29 +146,39 @@ impl Frames {
             self.open.pop();
         }
         self.bytes = 0;
+        self.answers += 1;
     }
 }
 
 impl Line {
-    fn take(&mut self, byte: u8) -> Result<(), Excess> {
+    /// Takes the next byte; whether it was the last.
+    fn ends_with(&mut self, byte: u8) -> Result<bool, Excess> {
+        if self.returned && byte == b'\n' {
+            return Ok(true);
+        }
+        self.returned = byte == b'\r';
         self.bytes += 1;
-        if self.bytes > LINE_BYTES_MAX {
-            return Err(Excess("a line that is too long"));
-        }
-        match byte {
-            b'0'..=b'9' => {
-                let number = self.number.unwrap_or(0);
-                self.number = Some(number.saturating_mul(10).saturating_add(u64::from(byte - b'0')));
+        match self.kind {
+            b'$' | b'*' | b'~' | b'>' | b'%' => {
+                self.text.push(byte);
+                if self.bytes > LENGTH_DIGITS_MAX { Err(Excess("a length that is none")) } else { Ok(false) }
             }
-            b'-' => self.negative = true,
-            _ => {}
+            b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => {
+                if self.bytes > LINE_BYTES_MAX {
+                    Err(Excess("a line that is too long"))
+                } else {
+                    Ok(false)
+                }
+            }
+            _ => Err(Excess("what is no RESP, or a kind of it that was not asked for")),
         }
-        Ok(())
     }
 
     /// `None`: nothing, which is not the same as empty.
-    fn length(&self) -> Option<u64> {
-        self.number.filter(|_| !self.negative)
+    fn length(&self) -> Result<Option<u64>, Excess> {
+        let text = std::str::from_utf8(&self.text).unwrap_or_default().trim();
+        let number: i64 = text.parse().map_err(|_| Excess("a length that is none"))?;
+        Ok(u64::try_from(number).ok())
     }
 }
 
@@ -177,9 +192,11 @@ mod tests {
         frames.follow(bytes)?;
         let mut cut = Frames::default();
         bytes.chunks(1).try_for_each(|byte| cut.follow(byte))?;
-        let between = |frames: &Frames| frames.open.is_empty() && matches!(frames.state, State::Kind);
-        assert_eq!(between(&frames), between(&cut));
-        Ok(between(&frames))
+        assert_eq!(
+            (frames.is_between_answers(), frames.answers()),
+            (cut.is_between_answers(), cut.answers())
+        );
+        Ok(frames.is_between_answers())
     }
 
     #[test]
@@ -191,6 +208,8 @@ mod tests {
             "$5\r\nhello\r\n",
             "$0\r\n\r\n",
             "$-1\r\n",
+            "$-0\r\n\r\n",
+            "+a\nb\r\n",
             "*-1\r\n",
             "*0\r\n",
             "*2\r\n$1\r\na\r\n*1\r\n:1\r\n",
@@ -213,6 +232,9 @@ mod tests {
             "$536870912\r\n",
             "$99999999999999999999999999\r\n",
             "*70000\r\n",
+            "%-1\r\n",
+            "$\r\n",
+            "$1a\r\n",
             "%18446744073709551615\r\n",
             "|1\r\n",
             "=4\r\n",

@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    cluster::Cluster,
     link::{Dialer, Link, Peer, Server},
     marker::Marker,
     plan::Address,
@@ -155,6 +156,17 @@ impl Node {
     /// Where it is, if it is connected.
     pub fn address(&self) -> Option<Address> {
         self.inner.link.load().as_ref().map(|link| link.address.clone())
+    }
+
+    /// Where it is, if it says that it is a node of a cluster, and was not expected to.
+    pub fn seed_of_a_cluster(&self) -> Option<Address> {
+        let link = self.inner.link.load();
+        link.as_ref().filter(|link| link.server.mode == "cluster").map(|link| link.address.clone())
+    }
+
+    /// The cluster that it is part of.
+    pub fn cluster_from(&self, seed: Address) -> Cluster {
+        Cluster::start(vec![seed], Arc::clone(&self.inner.dialer), Arc::clone(&self.inner.losses))
     }
 
     pub fn status(&self) -> NodeStatus {

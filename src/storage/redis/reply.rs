@@ -1,7 +1,7 @@
 //! What Redis answers, as what was asked for. Pure functions: whoever can write there can make it say anything, so
 //! nothing here trusts a type, a length or a number. [`Malformed`] tells neither a value nor a secret.
 
-use std::{fmt, time::Duration};
+use std::{fmt, net::Ipv6Addr, time::Duration};
 
 use redis::{ServerError, Value};
 
@@ -237,9 +237,9 @@ pub fn redirection(error: &ServerError, asked: &Address) -> Read<(u16, Address)>
 }
 
 fn host_and_port(host: &str, port: u16) -> Option<Address> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
-    (!host.is_empty() && host.len() <= NAME_BYTES_MAX && host.chars().all(plain) && port != 0)
-        .then(|| Address::new(host, port))
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let named = !host.is_empty() && host.len() <= NAME_BYTES_MAX && host.chars().all(plain);
+    (port != 0 && (named || host.parse::<Ipv6Addr>().is_ok())).then(|| Address::new(host, port))
 }
 
 fn list(answer: Value, max: usize, what: &'static str) -> Read<Vec<Value>> {

@@ -1,6 +1,6 @@
 //! Which node a call goes to.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use redis::{Cmd, ServerErrorKind, Value};
 
@@ -18,7 +18,8 @@ use crate::storage::{Outcome, Unavailable};
 const REDIRECTIONS_MAX: usize = 4;
 
 pub(super) enum Routes {
-    One(Node),
+    /// Which may turn out to be one of a cluster: the reference has no other way to name one (8.1).
+    One(Node, OnceLock<Cluster>),
     Cluster(Cluster),
 }
 
@@ -38,7 +39,8 @@ impl Routes {
                 return Ok(Self::Cluster(cluster));
             }
         };
-        Node::start(target, Arc::clone(dialer), Arc::clone(losses)).map(Self::One)
+        Node::start(target, Arc::clone(dialer), Arc::clone(losses))
+            .map(|node| Self::One(node, OnceLock::new()))
     }
 
     /// Asks the node that has the slot; one that is connected if it is all the same. Follows redirections.
@@ -46,9 +48,9 @@ impl Routes {
     /// # Errors
     /// [`Unavailable`]. Errors of a script that it does not have are answers; all others are errors.
     pub async fn ask(&self, slot: Option<u16>, lane: Lane, command: &Cmd) -> Outcome<Value> {
-        match self {
-            Self::One(node) => self.judge(node, node.ask(lane, command, false).await?),
-            Self::Cluster(cluster) => {
+        match self.cluster() {
+            Err(node) => self.judge(node, node.ask(lane, command, false).await?),
+            Ok(cluster) => {
                 let mut node = cluster.node(slot)?;
                 let mut redirected = false;
                 for _ in 0..=REDIRECTIONS_MAX {
@@ -68,6 +70,18 @@ impl Routes {
         }
     }
 
+    /// The cluster, or the node that is alone.
+    fn cluster(&self) -> Result<&Cluster, &Node> {
+        match self {
+            Self::Cluster(cluster) => Ok(cluster),
+            Self::One(node, found) => match (found.get(), node.seed_of_a_cluster()) {
+                (Some(cluster), _) => Ok(cluster),
+                (None, Some(seed)) => Ok(found.get_or_init(|| node.cluster_from(seed))),
+                (None, None) => Err(node),
+            },
+        }
+    }
+
     fn judge(&self, node: &Node, answer: Value) -> Outcome<Value> {
         let Value::ServerError(error) = &answer else { return Ok(answer) };
         if is(error, ServerErrorKind::NoScript) || error.code() == "WRONGTYPE" {
@@ -82,24 +96,24 @@ impl Routes {
 
     /// A node that is connected.
     pub fn somewhere(&self) -> Option<Address> {
-        match self {
-            Self::One(node) => node.address(),
-            Self::Cluster(cluster) => cluster.node(None).ok()?.address(),
+        match self.cluster() {
+            Err(node) => node.address(),
+            Ok(cluster) => cluster.node(None).ok()?.address(),
         }
     }
 
     /// Whether a node at this address is connected.
     pub fn is_at(&self, address: &Address) -> bool {
-        match self {
-            Self::One(node) => node.address().as_ref() == Some(address),
-            Self::Cluster(cluster) => cluster.at(address).is_ok_and(|node| node.is_connected()),
+        match self.cluster() {
+            Err(node) => node.address().as_ref() == Some(address),
+            Ok(cluster) => cluster.is_at(address),
         }
     }
 
     pub fn status(&self) -> Vec<NodeStatus> {
-        match self {
-            Self::One(node) => vec![node.status()],
-            Self::Cluster(cluster) => cluster.status(),
+        match self.cluster() {
+            Err(node) => vec![node.status()],
+            Ok(cluster) => cluster.status(),
         }
     }
 }
