@@ -1,13 +1,14 @@
 //! Portcullis: a self-managed API gateway. This file is the map; `docs/architecture.md` the tour.
 //!
 //! Floors, each using only lower ones (`tidy.rs` checks it):
-//! 7 `cli` · 6 `actors`, `admin` · 5 `data_plane` · 4 `snapshot` · 3 `policies`, `resources` ·
-//! 2 `policy`, `expression` · 1 `http`, `document`, `outbound`, `telemetry`, `settings`, `storage`, `tls` · 0 `base`
+//! 7 `cli` · 6 `actors`, `admin` · 5 `data_plane`, `cluster` · 4 `snapshot` · 3 `policies`, `resources` ·
+//! 2 `policy`, `expression`, `quota` · 1 `http`, `document`, `outbound`, `telemetry`, `settings`, `storage`, `tls` · 0 `base`
 
 pub mod actors;
 pub mod admin;
 pub mod base;
 pub mod cli;
+pub mod cluster;
 pub mod data_plane;
 pub mod document;
 pub mod expression;
@@ -15,6 +16,7 @@ pub mod http;
 pub mod outbound;
 pub mod policies;
 pub mod policy;
+pub mod quota;
 pub mod resources;
 pub mod settings;
 pub mod snapshot;

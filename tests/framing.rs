@@ -115,6 +115,12 @@ fn the_seeds_of_expressions_hold() {
 }
 
 #[test]
+fn the_seeds_of_records_hold() {
+    use properties::records::{check, is_accepted};
+    check_seeds(&["fuzz/corpus/records"], check, is_accepted);
+}
+
+#[test]
 fn the_seeds_of_translation_hold() {
     use properties::translation::{check, is_accepted};
     check_seeds(&["fuzz/corpus/translation", "fuzz/corpus/request_head"], check, is_accepted);
@@ -142,4 +148,10 @@ fn the_seeds_of_pem_hold() {
 fn the_seeds_of_server_name_hold() {
     use properties::server_name::{check, is_accepted};
     check_seeds(&["fuzz/corpus/server_name"], check, is_accepted);
+}
+
+#[test]
+fn the_seeds_of_config_record_hold() {
+    use properties::config_record::{check, is_accepted};
+    check_seeds(&["fuzz/corpus/config_record"], check, is_accepted);
 }

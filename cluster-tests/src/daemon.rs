@@ -90,7 +90,9 @@ impl Daemon {
         Self::start(&python.to_string_lossy(), &[script], |port, _| port.to_string())
     }
 
-    fn start(program: &str, arguments: &[&str], config: impl Fn(u16, PathBuf) -> String) -> Self {
+    /// A program that reads its configuration from the file behind these arguments; the configuration is made from its port
+    /// and the path of its log, beside which other files may lie.
+    pub(crate) fn start(program: &str, arguments: &[&str], config: impl Fn(u16, PathBuf) -> String) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let address: SocketAddr = ([127, 0, 0, 1], ports::free()).into();
         let path = folder.path().join("config");
@@ -117,6 +119,11 @@ impl Daemon {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where its configuration and its log lie.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// What it logged so far, if it logs to a file.

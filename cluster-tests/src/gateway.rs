@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::client::{self, Response};
-use crate::{PATIENCE, binary, config, eventually, ports};
+use crate::{PATIENCE, binary, config, eventually, ports, process};
 
 /// What a gateway is started with.
 #[derive(Debug, Clone)]
@@ -112,7 +112,9 @@ impl Plan {
             write_atomically(folder.path(), file, text);
         }
         let admin: SocketAddr = ([127, 0, 0, 1], ports::free()).into();
-        let mut gateway = launch(self, folder, admin);
+        let lines = Arc::default();
+        let child = spawn(&self, folder.path(), admin, &lines);
+        let mut gateway = Gateway { child, folder, admin, lines, plan: self };
         let started = Instant::now();
         while gateway.try_admin("GET", "/probes/liveness").is_none() {
             assert!(gateway.running(), "the gateway ended at start:\n{}", gateway.log());
@@ -123,7 +125,7 @@ impl Plan {
     }
 }
 
-fn launch(plan: Plan, folder: tempfile::TempDir, admin: SocketAddr) -> Gateway {
+fn spawn(plan: &Plan, folder: &Path, admin: SocketAddr, lines: &Arc<Mutex<Vec<String>>>) -> Child {
     let mut command = match plan.open_files {
         None => Command::new(binary::portcullis()),
         Some((soft, hard)) => {
@@ -133,7 +135,7 @@ fn launch(plan: Plan, folder: tempfile::TempDir, admin: SocketAddr) -> Gateway {
             shell
         }
     };
-    command.args(["run", "--config"]).arg(folder.path());
+    command.args(["run", "--config"]).arg(folder);
     command.args(["--admin", &admin.to_string()]).args(&plan.arguments);
     if let Some(count) = plan.workers {
         command.args(["--workers", &count.to_string()]);
@@ -148,14 +150,13 @@ fn launch(plan: Plan, folder: tempfile::TempDir, admin: SocketAddr) -> Gateway {
     command.envs(plan.environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
-    let lines = Arc::new(Mutex::new(Vec::new()));
     if let Some(output) = child.stdout.take() {
-        collect(output, &lines);
+        collect(output, lines);
     }
     if let Some(output) = child.stderr.take() {
-        collect(output, &lines);
+        collect(output, lines);
     }
-    Gateway { child, folder, admin, lines, plan }
+    child
 }
 
 fn collect(output: impl std::io::Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
@@ -288,8 +289,7 @@ impl Gateway {
     /// # Panics
     /// When there is no `kill`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
-        assert!(status.is_ok_and(|status| status.success()), "kill -{name} {}", self.child.id());
+        process::signal(self.child.id(), name);
     }
 
     /// Waits for the end of the process.
@@ -313,12 +313,27 @@ impl Gateway {
     /// As [`Plan::start_unready`].
     #[must_use]
     pub fn restart(mut self) -> Self {
+        self.start_again();
+        self
+    }
+
+    /// Ends the process with SIGKILL and waits for its end.
+    pub fn kill(&mut self) {
+        // It may have ended on its own.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let files = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a temporary folder"));
-        let next = launch(self.plan.clone(), files, self.admin);
-        eventually("the admin interface after a restart", || next.try_admin("GET", "/probes/liveness"));
-        next
+    }
+
+    /// A new process on the same folder and admin address; one that still runs is ended at once. It returns when the admin
+    /// interface answers, ready or not. The log begins anew.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_again(&mut self) {
+        self.kill();
+        self.lines = Arc::default();
+        self.child = spawn(&self.plan, self.folder.path(), self.admin, &self.lines);
+        eventually("the admin interface after a restart", || self.try_admin("GET", "/probes/liveness"));
     }
 
     /// Everything it wrote so far.
@@ -370,8 +385,7 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         if std::thread::panicking() {
             let lines = self.lines();
             let tail = &lines[lines.len().saturating_sub(60)..];

@@ -13,15 +13,24 @@
 //! | [`tls`] | a certificate authority, TLS clients and fronts that are not ours |
 //! | [`openssl`] | clients and servers of `openssl` that tell what was negotiated |
 //! | [`daemon`] | programs of others: HAProxy, tinyproxy |
+//! | [`process`] | a program that is killed, paused and started again |
+//! | [`replicas`] | several gateways of one id, that are killed and started again |
+//! | [`balancer`] | HAProxy before them, which honours readiness |
+//! | [`clock`] | the wall clock that a gateway believes in |
+//! | [`fault_proxy`] | delay, loss, partition, black hole, reset between two addresses |
+//! | [`redis`] | `redis-server`: one alone, sentinels, a cluster |
 //! | [`python`] | a Python that has the packages of `requirements.txt` |
 //! | [`http2`], [`hpack`] | a client of HTTP/2 that writes and reads frames by hand |
 //! | [`http2_server`] | an upstream of HTTP/2 that breaks what a test tells it to break |
 //! | [`load`] | many clients that count failures and misroutes |
 
+pub mod balancer;
 pub mod binary;
 pub mod client;
+pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod fault_proxy;
 pub mod gateway;
 pub mod hpack;
 pub mod http2;
@@ -29,11 +38,15 @@ pub mod http2_server;
 pub mod load;
 pub mod openssl;
 pub mod ports;
+pub mod process;
 pub mod python;
+pub mod redis;
+pub mod replicas;
 pub mod tls;
 pub mod upstream;
 pub mod wire;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for a fact before it fails: far above what any fact needs, so that a busy machine fails nothing.
@@ -52,6 +65,11 @@ pub fn eventually<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
         assert!(started.elapsed() < PATIENCE, "not seen within {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The content of a lock, also when a thread panicked that held it: the test fails by that panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A seeded source of randomness whose seed is printed, so that a failure can be repeated with `PORTCULLIS_TEST_SEED`.

@@ -1,11 +1,16 @@
-//! Many clients at once that count what went wrong.
+//! Many clients at once that count what went wrong; [`Spread`] asks several replicas.
+
+mod spread;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+pub use spread::{Answer, Counted, Failure, Spread, Spreading};
+
 use crate::client::{Client, Response};
+use crate::lock;
 
 /// Failures that are kept in words; the rest is only counted.
 const TOLD_MAX: usize = 20;
@@ -117,7 +122,7 @@ impl Load {
             answered: counts.answered.load(Ordering::Relaxed),
             failed: counts.failed.load(Ordering::Relaxed),
             left: counts.left.load(Ordering::Relaxed),
-            told: counts.told.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            told: lock(&counts.told).clone(),
         }
     }
 }
@@ -159,7 +164,7 @@ fn ask(work: &Work, kept: Option<Client>, number: u64) -> std::io::Result<(Respo
 
 fn fail(counts: &Counts, why: String) {
     counts.failed.fetch_add(1, Ordering::Relaxed);
-    let mut told = counts.told.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut told = lock(&counts.told);
     if told.len() < TOLD_MAX {
         told.push(why);
     }

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-use crate::PATIENCE;
 use crate::wire::{Body, Head, Wire, framing, text};
+use crate::{PATIENCE, lock};
 
 /// How many requests are remembered: load tests send far more than anyone looks at.
 const RECORDED_MAX: usize = 20_000;
@@ -130,10 +130,6 @@ struct Shared {
     received: Mutex<Vec<Received>>,
     problems: Mutex<Vec<String>>,
     open: Mutex<HashMap<usize, TcpStream>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A running server; ends with the value.

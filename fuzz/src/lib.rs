@@ -5,9 +5,11 @@
 
 pub mod chunked;
 pub mod client_hello;
+pub mod config_record;
 pub mod expressions;
 pub mod pem;
 pub mod proxy_header;
+pub mod records;
 pub mod request_head;
 pub mod response_head;
 pub mod server_name;

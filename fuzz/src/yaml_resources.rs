@@ -7,7 +7,7 @@ use portcullis::{
     base::{Diagnostic, secret::shown_line},
     document::{Limits, SourceFile, parse},
     policies::names::Catalog,
-    resources::{Entry, Inputs, ResourceSet, envelope, resolve},
+    resources::{Entry, Inputs, Origin, ResourceSet, envelope, resolve},
     settings::Settings,
     snapshot::{Compiler, EngineSettings},
     telemetry::metrics::Registry,
@@ -53,7 +53,7 @@ fn read(bytes: &[u8], shown: &str) -> Vec<Diagnostic> {
         if let envelope::Read::Resource(resource) = read {
             let not_ready = resource.error.clone();
             assert_eq!(not_ready.is_some(), resource.spec.is_none(), "{}: {shown}", resource.subject);
-            set.entries.push(Entry { resource, not_ready });
+            set.entries.push(Entry { resource, not_ready, origin: Origin::Files });
         }
     }
     let model = resolve(

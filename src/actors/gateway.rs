@@ -3,25 +3,34 @@
 use std::{
     io,
     pin::pin,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
 use actix::{Actor, Addr};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 
 use super::{
+    config_cache::{self, ConfigCache, Leave},
     file_watcher::{self, FileWatcher, Follow},
     health::Health,
     listeners::Listeners,
     probes::{Probes, StartProbes},
-    reconciler::{NotApplied, Parts, Reconciler, ReloadNow, Reloaded},
+    reconciler::{InForce, NotApplied, Parts, Reconciler, ReloadNow, Reloaded},
+    storage_metrics,
 };
 use crate::{
+    base::Diagnostic,
+    cluster::view::ClusterView,
     data_plane::{Workers, resolver::Resolver, worker::Shared},
+    quota::Quotas,
     resources::{kinds::GatewaySettings, load::Lookup},
     settings::Settings,
     snapshot::{EngineSettings, Reconciliation, Snapshot, snapshot_cell},
+    storage::{self, Storage},
     telemetry::{log::Log, metrics::Registry},
 };
 
@@ -29,8 +38,12 @@ use crate::{
 const QUIET: Duration = Duration::from_secs(5);
 /// Lines still queued at the end have this long to be written.
 const FLUSH: Duration = Duration::from_secs(2);
+/// The other replicas are told that this one ends.
+const LEAVE: Duration = Duration::from_secs(2);
 /// The first generation, however large the configuration.
 const FIRST_LOOK: Duration = Duration::from_secs(120);
+/// Tokens of shared limits have this long to be given back at the end.
+const GIVE_BACK: Duration = Duration::from_secs(1);
 /// How often it is looked whether all actors live.
 const ROLL_CALL: Duration = Duration::from_secs(1);
 
@@ -41,10 +54,13 @@ pub struct Gateway {
     pub registry: Arc<Registry>,
     pub health: Arc<Health>,
     pub log: Arc<Log>,
+    pub storage: Storage,
     pub reconciler: Addr<Reconciler>,
     pub listeners: Addr<Listeners>,
     pub probes: Addr<Probes>,
     pub watcher: Addr<FileWatcher>,
+    pub quotas: Quotas,
+    pub config_cache: Addr<ConfigCache>,
     pub started: Instant,
     workers: Arc<Workers>,
 }
@@ -91,6 +107,10 @@ impl Gateway {
     ) -> Result<Self, NotApplied> {
         let settings = Arc::new(settings);
         let log = Arc::new(log);
+        let ring = settings.cluster.key_ring().map_err(|problems| {
+            NotApplied::Failed(problems.iter().map(Diagnostic::one_line).collect::<Vec<_>>().join("; "))
+        })?;
+        let ring = ring.0.map(Arc::new);
         let registry = Arc::new(Registry::new(settings.workers));
         let lines = Arc::clone(&log);
         registry.add_collector(move |page| lines.expose(page));
@@ -110,14 +130,31 @@ impl Gateway {
         let workers = Arc::new(Workers::start(settings.workers, shared));
         let listeners = Listeners::new(Arc::clone(&workers), settings.shutdown.drain).start();
         let health = Arc::new(Health::default());
-        let wanted = Reconciliation::new(Arc::clone(&settings), environment, Arc::clone(&registry));
+        let storage = Storage::in_memory();
+        storage.fleet().expect(settings.cluster.expected_replicas);
+        let (quotas, asker) = Quotas::new(storage.clone(), &settings.gateway.id);
+        // A thread of its own: neither requests nor the compiler delay an answer of the storage.
+        let storage_runtime = storage::start_thread().map_err(|error| {
+            NotApplied::Failed(format!("the thread of the shared storage does not start: {error}"))
+        })?;
+        storage_runtime.spawn(asker.run());
+        let counted = quotas.clone();
+        registry.add_collector(move |page| counted.expose(page));
+        let shared_by_all = storage.clone();
+        registry.add_collector(move |page| storage_metrics::expose(&shared_by_all, page));
+        let wanted = Reconciliation::new(Arc::clone(&settings), environment, Arc::clone(&registry))
+            .sharing(storage.clone(), quotas.clone());
         let probes = Probes::new(start_probes, Arc::clone(&health)).start();
+        let (tells, in_force) = watch::channel(InForce::default());
         let parts = Parts {
             listeners: listeners.clone(),
             probes: probes.clone(),
             health: Arc::clone(&health),
             metrics: registry.gateway(),
             log: Arc::clone(&log),
+            in_force: tells,
+            storage: storage.clone(),
+            storage_runtime,
         };
         let reconciler = Reconciler::new(wanted, publisher, parts).start();
         // Watching begins before the first look: what changes in between is not missed.
@@ -128,15 +165,31 @@ impl Gateway {
             reconciler.clone(),
         )
         .start();
+        let view = Arc::new(Mutex::new(ClusterView::default()));
+        let seen = Arc::clone(&view);
+        registry.add_collector(move |page| {
+            seen.lock().unwrap_or_else(PoisonError::into_inner).expose(page);
+        });
+        let config_cache = ConfigCache::new(config_cache::Parts {
+            settings: Arc::clone(&settings),
+            ring,
+            storage: storage.clone(),
+            reconciler: reconciler.clone(),
+            in_force,
+            view,
+        });
         let gateway = Self {
             settings,
             registry,
             health,
             log,
+            storage,
             reconciler,
             listeners,
             probes,
             watcher,
+            quotas,
+            config_cache: config_cache.start(),
             started: Instant::now(),
             workers,
         };
@@ -196,6 +249,11 @@ impl Gateway {
             () = self.drain() => {}
             () = signals.end() => {}
         }
+        if tokio::time::timeout(GIVE_BACK, self.quotas.give_back()).await.is_err() {
+            tracing::debug!("the shared storage takes no tokens back");
+        }
+        // Who does not take its leave is gone for the others a little later.
+        let _ = self.config_cache.send(Leave).timeout(LEAVE).await;
         tracing::info!("stopped");
         self.log.flush(FLUSH);
         dead.map_or(Ok(()), |part| Err(io::Error::other(format!("{part} has died"))))
@@ -215,6 +273,7 @@ impl Gateway {
                 ("the listeners actor", self.listeners.connected()),
                 ("the file watcher", self.watcher.connected()),
                 ("the probes actor", self.probes.connected()),
+                ("the config cache", self.config_cache.connected()),
             ];
             if let Some((name, _)) = actors.iter().find(|(_, lives)| !lives) {
                 return (*name).to_owned();

@@ -11,10 +11,11 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorFutureExt, Addr, AsyncContext, AtomicResponse, Context, Handler, Message, MessageResult,
-    SpawnHandle, WrapFuture,
+    Actor, ActorFuture, ActorFutureExt, Addr, AsyncContext, AtomicResponse, Context, Handler, Message,
+    MessageResult, SpawnHandle, WrapFuture,
 };
 use serde::Serialize;
+use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     health::{Deployment, Health},
@@ -23,8 +24,12 @@ use super::{
 };
 use crate::{
     base::{Diagnostic, Diagnostics, Severity, Subject},
-    resources::{Instance, ResolvedModel},
+    resources::{
+        Instance, ResolvedModel, SharedFile, SharedFiles,
+        kinds::{GatewaySettings, shared_storage::SharedStorage},
+    },
     snapshot::{Generation, Look, Reconciliation, SnapshotPublisher, plan::covers, tls},
+    storage::Storage,
     telemetry::{log::Log, metrics::GatewayMetrics},
 };
 
@@ -43,6 +48,8 @@ pub struct Reconciler {
     /// Of the generation in force, addresses apart.
     found: Diagnostics,
     not_ready: Vec<(Subject, String)>,
+    files: Arc<[SharedFile]>,
+    shared_version: Option<u64>,
     /// API instances that are written, and the addresses of those that do more than refuse.
     configured: usize,
     answering: Vec<SocketAddr>,
@@ -60,6 +67,28 @@ pub struct Parts {
     pub health: Arc<Health>,
     pub metrics: Arc<GatewayMetrics>,
     pub log: Arc<Log>,
+    pub storage: Storage,
+    /// Where connections of the storage live.
+    pub storage_runtime: Handle,
+    pub in_force: watch::Sender<InForce>,
+}
+
+/// What is in force, for whoever tells other replicas.
+#[derive(Clone, Debug, Default)]
+pub struct InForce {
+    /// 0 before the first.
+    pub generation: u64,
+    pub digest: String,
+    /// API instances that are written.
+    pub apis: usize,
+    /// Of the configuration itself: addresses apart, which may be taken here alone.
+    pub written_errors: usize,
+    pub errors: usize,
+    pub first_error: Option<String>,
+    /// The files that the resources stand in; none unless this replica publishes.
+    pub files: Arc<[SharedFile]>,
+    /// Version of the shared configuration that they come from.
+    pub shared_version: Option<u64>,
 }
 
 impl Reconciler {
@@ -72,6 +101,8 @@ impl Reconciler {
             model: None,
             found: Diagnostics::default(),
             not_ready: Vec::new(),
+            files: Arc::default(),
+            shared_version: None,
             configured: 0,
             answering: Vec::new(),
             unbound: BTreeMap::new(),
@@ -123,6 +154,31 @@ impl fmt::Display for NotApplied {
     }
 }
 
+/// Puts the configuration in force that replicas share. Answered when it is, or why not: then what was in force before
+/// is in force still.
+#[derive(Message)]
+#[rtype(result = "Result<Reloaded, String>")]
+pub struct Offer(pub SharedFiles);
+
+impl Handler<Offer> for Reconciler {
+    type Result = AtomicResponse<Self, Result<Reloaded, String>>;
+
+    fn handle(&mut self, Offer(shared): Offer, _: &mut Context<Self>) -> Self::Result {
+        match self.wanted.accept(&shared, Instant::now()) {
+            Ok(generation) => {
+                let opened = self.open_first(generation);
+                AtomicResponse::new(Box::pin(
+                    opened.map(|answer, _, _| answer.map_err(|error: NotApplied| error.to_string())),
+                ))
+            }
+            Err(refused) => {
+                self.parts.metrics.reload_failed();
+                AtomicResponse::new(Box::pin(std::future::ready(Err(refused)).into_actor(self)))
+            }
+        }
+    }
+}
+
 /// Looks again, whatever happens until then.
 fn look_in(delay: Duration, ctx: &mut Context<Reconciler>) -> SpawnHandle {
     ctx.run_later(delay, |_, ctx| {
@@ -151,7 +207,7 @@ impl Handler<ReloadNow> for Reconciler {
             Look::Changed(generation) if self.model.is_none() && !generation.broken.is_empty() => {
                 self.at_once(Err(NotApplied::Broken(generation.broken)))
             }
-            Look::Changed(generation) => self.open_first(generation),
+            Look::Changed(generation) => AtomicResponse::new(Box::pin(self.open_first(generation))),
         }
     }
 }
@@ -168,16 +224,19 @@ impl Reconciler {
     }
 
     /// New addresses are open before anything is published.
-    fn open_first(&mut self, generation: Box<Generation>) -> Answer {
+    fn open_first(
+        &mut self,
+        generation: Box<Generation>,
+    ) -> impl ActorFuture<Self, Output = Result<Reloaded, NotApplied>> + use<> {
         let open = self.parts.listeners.send(Open(generation.snapshot.listeners.clone()));
         let open = open.timeout(LISTENERS_TIMEOUT).into_actor(self);
-        AtomicResponse::new(Box::pin(open.map(|opened, act, ctx| match opened {
+        open.map(|opened, act: &mut Self, ctx| match opened {
             Ok(failed) => Ok(act.publish(*generation, failed, ctx)),
             Err(error) => {
                 act.wanted.repeat();
                 Err(act.not_applied(&format!("the listeners do not answer ({error})")))
             }
-        })))
+        })
     }
 
     /// Ports that somebody else held may be free by now.
@@ -207,7 +266,10 @@ impl Reconciler {
         failed: Vec<(SocketAddr, String)>,
         ctx: &mut Context<Self>,
     ) -> Reloaded {
-        let Generation { model, snapshot, log, diagnostics, not_ready, .. } = generation;
+        let Generation { model, snapshot, log, diagnostics, not_ready, files, shared_version, .. } =
+            generation;
+        self.files = files.into();
+        self.shared_version = shared_version;
         let wanted: BTreeSet<SocketAddr> = snapshot.listeners.clone();
         self.last = Reloaded {
             changed: true,
@@ -221,6 +283,7 @@ impl Reconciler {
         let answering = snapshot.instances().filter(|plan| plan.blocked.is_none());
         self.answering = answering.map(|plan| plan.address()).collect();
         self.parts.metrics.certificates_expire(tls::expiries(&snapshot));
+        self.attach_storage(&model.settings);
         self.publisher.publish(snapshot);
         if self.parts.listeners.try_send(Retain(wanted)).is_err() {
             tracing::error!("addresses that are gone stay open until the next change");
@@ -240,6 +303,17 @@ impl Reconciler {
              errors, {warnings} warnings"
         );
         self.last.clone()
+    }
+
+    /// What policies share follows the configuration; those that go on are not rebuilt.
+    fn attach_storage(&self, settings: &GatewaySettings) {
+        let plan = match &settings.shared_storage {
+            Some(SharedStorage::Redis(plan)) => Some(&**plan),
+            Some(SharedStorage::Local) | None => None,
+        };
+        if let Err(error) = self.parts.storage.attach(plan, &self.parts.storage_runtime) {
+            tracing::error!("the shared storage stays as it was: {error}");
+        }
     }
 
     /// Takes note of which addresses could not be bound: in the log, in readiness, in the state.
@@ -271,6 +345,16 @@ impl Reconciler {
         self.parts.health.deployed(deployment);
         self.parts.metrics.apis(deployment.apis, self.configured);
         self.report(&found);
+        self.parts.in_force.send_replace(InForce {
+            generation: self.last.generation,
+            digest: self.last.digest.clone(),
+            apis: self.configured,
+            written_errors: self.found.count(Severity::Error),
+            errors: self.last.errors,
+            first_error: found.iter().find(|found| found.is_error()).map(Diagnostic::one_line),
+            files: Arc::clone(&self.files),
+            shared_version: self.shared_version,
+        });
     }
 
     /// How many API instances answer with more than a refusal.
@@ -303,7 +387,7 @@ impl Reconciler {
     /// Each finding once, when it is new. Source lines stay out: they may hold a password.
     fn report(&mut self, diagnostics: &Diagnostics) {
         for found in diagnostics.iter().filter(|found| !self.reported.contains(found)) {
-            let line = one_line(found);
+            let line = found.one_line();
             match found.severity {
                 Severity::Error => tracing::error!("{line}"),
                 Severity::Warning => tracing::warn!("{line}"),
@@ -311,25 +395,6 @@ impl Reconciler {
         }
         self.reported = diagnostics.iter().cloned().collect();
     }
-}
-
-/// `<Kind> <namespace>/<name>: <reason>` (configuration reference 15), with place and remedy.
-fn one_line(found: &Diagnostic) -> String {
-    let mut line = String::new();
-    if let Some(subject) = &found.subject {
-        line.push_str(&format!("{subject}: "));
-    }
-    line.push_str(&found.message);
-    if let Some(field) = &found.field {
-        line.push_str(&format!(" ({field})"));
-    }
-    if let Some(location) = &found.location {
-        line.push_str(&format!(" at {location}"));
-    }
-    for help in &found.help {
-        line.push_str(&format!("; help: {help}"));
-    }
-    line
 }
 
 /// Errors by class (configuration reference 10.1): bindings and policy configurations, everything else

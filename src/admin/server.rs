@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{dump, host};
 use crate::{
     actors::{
-        file_watcher,
+        config_cache, file_watcher,
         gateway::Gateway,
         health::{Allowed, Health},
         listeners, probes, reconciler,
@@ -159,6 +159,9 @@ async fn status(gateway: web::Data<Gateway>) -> HttpResponse {
         "listeners": describe(&gateway.listeners, listeners::Describe).await,
         "fileWatcher": describe(&gateway.watcher, file_watcher::Describe).await,
         "probes": describe(&gateway.probes, probes::Describe).await,
+        "cluster": describe(&gateway.config_cache, config_cache::Describe).await,
+        "limits": gateway.quotas.accounts(),
+        "sharedStorage": gateway.storage.status(),
         "logLevel": gateway.log.level().name(),
     }))
 }

@@ -1,6 +1,10 @@
 //! Findings about configuration: what is wrong, where, why, and what to do.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{
+    collections::HashSet,
+    fmt::{self, Write as _},
+    sync::Arc,
+};
 
 use serde::Serialize;
 
@@ -116,6 +120,27 @@ impl Diagnostic {
 
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
+    }
+
+    /// `<Kind> <namespace>/<name>: <reason>` (configuration reference 15), with place and remedy. The source line stays
+    /// out.
+    pub fn one_line(&self) -> String {
+        let mut line = String::new();
+        // Writing to a String cannot fail.
+        if let Some(subject) = &self.subject {
+            let _ = write!(line, "{subject}: ");
+        }
+        line.push_str(&self.message);
+        if let Some(field) = &self.field {
+            let _ = write!(line, " ({field})");
+        }
+        if let Some(location) = &self.location {
+            let _ = write!(line, " at {location}");
+        }
+        for help in &self.help {
+            let _ = write!(line, "; help: {help}");
+        }
+        line
     }
 }
 

@@ -1,5 +1,6 @@
 //! Floor 0: small types that everything above speaks in. No I/O, no async.
 
+pub mod clock;
 pub mod config_problem;
 pub mod diagnostics;
 pub mod digest;
@@ -9,8 +10,9 @@ pub mod seal;
 pub mod secret;
 pub mod suggest;
 
+pub use clock::Clock;
 pub use config_problem::ConfigProblem;
 pub use diagnostics::{Diagnostic, Diagnostics, Location, Severity, Subject};
-pub use digest::Digest;
+pub use digest::{Digest, DigestBuilder};
 pub use ids::ResourceName;
 pub use secret::Secret;

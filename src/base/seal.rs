@@ -19,10 +19,8 @@ use super::{Diagnostic, Secret};
 /// What a sealed value is for. One kind is never opened as another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// The configuration that replicas share.
+    /// The configuration that replicas share, in the shared storage and on their disks.
     Configuration,
-    /// The configuration that a replica keeps on its disk.
-    LastKnownGood,
     /// What a replica says of itself to the others.
     Member,
     /// Responses that replicas cache together.
@@ -34,7 +32,6 @@ impl Purpose {
     fn name(self) -> &'static [u8] {
         match self {
             Self::Configuration => b"portcullis configuration v1",
-            Self::LastKnownGood => b"portcullis last known good v1",
             Self::Member => b"portcullis member v1",
             Self::HttpCache => b"portcullis http cache v1",
         }
@@ -173,6 +170,13 @@ impl KeyRing {
         [&[FORMAT, id_length], id, &salt, &nonce, &sealed].concat()
     }
 
+    /// Whether a value names the first key as the one that sealed it: else it should be sealed anew, for its key may
+    /// go.
+    pub fn is_current(&self, sealed: &[u8]) -> bool {
+        let id = self.keys[0].id.as_bytes();
+        sealed.get(1).is_some_and(|length| usize::from(*length) == id.len()) && sealed[2..].starts_with(id)
+    }
+
     /// Opens what [`KeyRing::seal`] made with any of the keys for the same purpose and `aad`; else, whatever the
     /// bytes are, nothing.
     pub fn open(&self, purpose: Purpose, aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
@@ -236,6 +240,7 @@ mod tests {
         let turned = parse(&[new, old]);
         assert!(added.open(Purpose::HttpCache, b"", &before).is_some());
         assert!(turned.open(Purpose::HttpCache, b"", &before).is_some());
+        assert!(added.is_current(&before) && !turned.is_current(&before) && !turned.is_current(b""));
         let after = turned.seal(Purpose::HttpCache, b"", b"x");
         assert!(added.open(Purpose::HttpCache, b"", &after).is_some());
         assert_eq!(parse(&[new]).open(Purpose::HttpCache, b"", &before), None);

@@ -29,7 +29,7 @@ pub struct AdminAddress {
 
 impl AdminAddress {
     /// Where the gateway that has the same settings as this command is to be asked.
-    fn find(&self) -> Result<SocketAddr, Exit> {
+    pub(super) fn find(&self) -> Result<SocketAddr, Exit> {
         if let Some(address) = self.admin {
             return Ok(address);
         }
@@ -171,7 +171,7 @@ pub fn probe(args: &ProbeArgs) -> Exit {
     }
 }
 
-fn unavailable(address: SocketAddr, cause: &str) -> Exit {
+pub(super) fn unavailable(address: SocketAddr, cause: &str) -> Exit {
     eprintln!(
         "error: no gateway to ask on {address}: {cause}\n  = help: name its admin API: --admin HOST:PORT"
     );
@@ -179,7 +179,7 @@ fn unavailable(address: SocketAddr, cause: &str) -> Exit {
 }
 
 /// One GET over a connection of its own. HTTP/1.0: the answer ends with the connection.
-fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+pub(super) fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;

@@ -6,6 +6,7 @@ mod demo;
 mod descriptors;
 pub mod exit;
 pub mod policies;
+mod replicas;
 mod run;
 mod tls;
 mod validate;
@@ -38,6 +39,8 @@ enum Command {
     Dump(ask::DumpArgs),
     /// Ask a running gateway whether it is ready or alive: exit code 0 or 1
     Probe(ask::ProbeArgs),
+    /// Show the replicas of a running gateway: exit code 0 if all run the same configuration, else 1
+    Replicas(replicas::ReplicasArgs),
     /// Print a new key for the file that replicas of a gateway share
     ClusterKey(cluster_key::ClusterKeyArgs),
     /// List and explain policies
@@ -115,6 +118,7 @@ pub fn main() -> Exit {
         Command::Validate(args) => validate::run(&args),
         Command::Dump(args) => ask::dump(&args),
         Command::Probe(args) => ask::probe(&args),
+        Command::Replicas(args) => replicas::run(&args),
         Command::ClusterKey(args) => cluster_key::run(&args),
         Command::Policies { command } => policies_command(&command),
         Command::Tls { command: TlsCommand::Explain(args) } => tls::explain(&args),

@@ -3,19 +3,11 @@
 
 use super::Rejection;
 use crate::http::Headers;
+pub use crate::quota::Allowance;
 
 const LIMIT: &str = "x-ratelimit-limit";
 const REMAINING: &str = "x-ratelimit-remaining";
 const RESET: &str = "x-ratelimit-reset";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allowance {
-    /// Requests per window.
-    pub limit: u64,
-    pub remaining: u64,
-    /// Milliseconds until there is more.
-    pub reset_ms: u64,
-}
 
 impl Allowance {
     /// Writes the fields, in place of what an inner policy or the upstream wrote.

@@ -13,6 +13,7 @@ pub use crate::base::ConfigProblem;
 use crate::{
     base::{ResourceName, Severity, seal::KeyRing},
     document::{Node, Problem, deserialize},
+    quota::Quotas,
     storage::{Keys, Storage},
     tls,
 };
@@ -64,9 +65,6 @@ pub trait PolicyDefinition {
     fn build(config: Self::Config, services: &PolicyServices) -> Result<Built, Vec<ConfigProblem>>;
 }
 
-/// The default of the setting `limits.cache_bytes`.
-const CACHE_BYTES_MAX: usize = 256 << 20;
-
 /// What a policy may use when it is built.
 #[derive(Clone)]
 pub struct PolicyServices {
@@ -80,16 +78,14 @@ pub struct PolicyServices {
     pub replica_name: Arc<str>,
     /// Whether hops of `x-forwarded-for` that clients may have written are cut off (decision 2).
     pub proxies_are_declared: bool,
-    /// What the replicas of this gateway share.
+    /// Whether a shared storage is configured.
+    pub shared_storage: bool,
+    /// Limits that replicas count together.
+    pub quotas: Quotas,
+    /// What all replicas share, or this one alone where nothing is shared.
     pub storage: Storage,
-    /// The names in it.
-    pub keys: Keys,
-    /// Seals what others could read or write; `None`: there are no keys.
-    pub seals: Option<Arc<KeyRing>>,
-    /// Where what survives a restart lies; `None`: nothing survives.
-    pub state_folder: Option<Arc<Path>>,
-    /// Memory for cached responses, of all policies of the replica together.
-    pub cache_budget: Arc<Budget>,
+    /// What a cache needs besides.
+    pub caching: Caching,
     /// Told when the policy could not do its work and lets the request go on; a refusal tells it alone.
     pub observer: Arc<dyn PolicyObserver>,
     advice: RefCell<Vec<ConfigProblem>>,
@@ -108,11 +104,10 @@ impl PolicyServices {
             buffered_body_bytes_max,
             replica_name,
             proxies_are_declared: false,
+            shared_storage: false,
+            quotas: Quotas::unserved(),
             storage: Storage::in_memory(),
-            keys: Keys::of("default"),
-            seals: None,
-            state_folder: None,
-            cache_budget: Arc::new(Budget::new(CACHE_BYTES_MAX)),
+            caching: Caching::default(),
             observer: Arc::new(Unobserved),
             advice: RefCell::default(),
         }
@@ -121,6 +116,33 @@ impl PolicyServices {
     /// A warning about the configuration; the policy is built all the same.
     pub fn warn(&self, problem: ConfigProblem) {
         self.advice.borrow_mut().push(problem);
+    }
+}
+
+/// What a cache keeps its entries with. Clones share the same memory.
+#[derive(Clone)]
+pub struct Caching {
+    /// The names in the shared storage.
+    pub keys: Keys,
+    /// Seals what others could read or write; `None`: there are no keys.
+    pub seals: Option<Arc<KeyRing>>,
+    /// Where what survives a restart lies; `None`: nothing survives.
+    pub state_folder: Option<Arc<Path>>,
+    /// Memory for entries, of all caches of the replica together.
+    pub budget: Arc<Budget>,
+}
+
+/// The default of the setting `limits.cache_bytes`.
+const CACHE_BYTES_MAX: usize = 256 << 20;
+
+impl Default for Caching {
+    fn default() -> Self {
+        Self {
+            keys: Keys::of("default"),
+            seals: None,
+            state_folder: None,
+            budget: Arc::new(Budget::new(CACHE_BYTES_MAX)),
+        }
     }
 }
 

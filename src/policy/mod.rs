@@ -8,7 +8,6 @@
 pub mod allowance;
 pub mod budget;
 pub mod chain;
-pub mod clock;
 pub mod definition;
 pub mod exchange;
 pub mod payload;
@@ -19,13 +18,13 @@ pub mod seconds;
 #[cfg(test)]
 pub mod testkit;
 
+pub use crate::base::Clock;
 pub use allowance::Allowance;
 pub use budget::Budget;
 pub use chain::{Chain, Handling, Next, Policy, Step, Terminal};
-pub use clock::Clock;
 pub use definition::{
-    Built, Category, CircuitLimits, ConfigProblem, Direction, PolicyDefinition, PolicyEntry, PolicyServices,
-    UpstreamSettings,
+    Built, Caching, Category, CircuitLimits, ConfigProblem, Direction, PolicyDefinition, PolicyEntry,
+    PolicyServices, UpstreamSettings,
 };
 pub use exchange::{Authentication, Exchange, RequestId, Violation};
 pub use rejection::{Rejection, ViolationKind};

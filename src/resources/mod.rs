@@ -13,6 +13,7 @@ mod names;
 mod normalise;
 mod resolve;
 mod rules;
+mod shared;
 pub mod store;
 
 #[cfg(test)]
@@ -27,4 +28,5 @@ pub use model::{
 };
 pub use names::{Direction, PolicyFacts, PolicyNames};
 pub use resolve::{Inputs, resolve};
-pub use store::{Entry, Rescan, ResourceSet, ResourceStore};
+pub use shared::{SharedFile, SharedFiles};
+pub use store::{Entry, Origin, Rescan, ResourceSet, ResourceStore};

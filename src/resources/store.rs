@@ -2,7 +2,7 @@
 //! moment (configuration reference 15, Do 1 and 2; decision 16).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,10 +10,14 @@ use std::{
 };
 
 use super::{
+    Kind, SharedFile, SharedFiles,
     envelope::Resource,
     load::{Content, Files, Lookup, Stamp, find, parse_file, read_file},
 };
-use crate::base::{Diagnostic, Digest, Subject};
+use crate::{
+    base::{Diagnostic, Digest, Subject},
+    document::SourceFile,
+};
 
 /// How long resources outlive a file that became empty or vanished: editors truncate, then write
 /// (decision 16).
@@ -26,6 +30,16 @@ pub struct Entry {
     pub resource: Arc<Resource>,
     /// Why the resource is not, or not in its newest version, in force.
     pub not_ready: Option<String>,
+    pub origin: Origin,
+}
+
+/// Where a resource comes from. The first ranks above the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// This replica's own files.
+    Files,
+    /// The configuration that replicas share.
+    Shared,
 }
 
 /// The resources of a generation in (path, document) order, each identity once.
@@ -37,6 +51,17 @@ pub struct ResourceSet {
 }
 
 impl ResourceSet {
+    /// The files that the resources in force stand in, as they were read, in the order of the resources. As long as no
+    /// resource has an error that is all there is to say.
+    pub fn files(&self) -> Vec<SharedFile> {
+        let mut seen: HashSet<*const SourceFile> = HashSet::new();
+        let sources = self.entries.iter().map(|entry| &entry.resource.origin.file);
+        let sources = sources.filter(|source| seen.insert(Arc::as_ptr(source)));
+        sources
+            .map(|file| SharedFile { name: Arc::clone(&file.path), text: file.text.as_str().into() })
+            .collect()
+    }
+
     /// Findings about files, or documents in them, that do not say which resource they hold: it may be
     /// a policy of any API.
     pub fn broken(&self) -> impl Iterator<Item = &Diagnostic> {
@@ -63,6 +88,22 @@ pub struct ResourceStore {
     /// Of files, in their order, and of what was kept back: changes whenever the set does.
     fingerprint: Option<u64>,
     hold: Duration,
+    /// Resources come from the configuration that replicas share; own files say how to reach it.
+    follows: bool,
+    shared: Option<Shared>,
+}
+
+/// The shared configuration, read.
+struct Shared {
+    version: u64,
+    contents: Vec<Content>,
+}
+
+/// What [`ResourceStore::take_shared`] replaced.
+pub struct Replaced {
+    shared: Option<Shared>,
+    set: ResourceSet,
+    fingerprint: Option<u64>,
 }
 
 struct FileState {
@@ -97,7 +138,42 @@ impl ResourceStore {
             scanned: false,
             fingerprint: None,
             hold: HOLD,
+            follows: false,
+            shared: None,
         }
+    }
+
+    /// Takes `Configuration` resources only from own files, and all others from the configuration that replicas share.
+    #[must_use]
+    pub fn following(mut self, follows: bool) -> Self {
+        self.follows = follows;
+        self
+    }
+
+    /// From the next scan on, this is what replicas share.
+    pub fn take_shared(&mut self, shared: &SharedFiles) -> Replaced {
+        let read = |file: &SharedFile| {
+            let name = format!("{}{}", SharedFiles::PREFIX, file.name);
+            parse_file(Path::new(&name), file.text.as_bytes().to_vec(), &self.environment)
+        };
+        let contents = shared.files.iter().map(read).collect();
+        Replaced {
+            shared: self.shared.replace(Shared { version: shared.version, contents }),
+            set: self.set.clone(),
+            fingerprint: self.fingerprint,
+        }
+    }
+
+    /// Goes back to what was shared before, as if nothing had been scanned since.
+    pub fn put_back(&mut self, replaced: Replaced) {
+        self.shared = replaced.shared;
+        self.set = replaced.set;
+        self.fingerprint = replaced.fingerprint;
+    }
+
+    /// Version of the shared configuration that scans give.
+    pub fn shared_version(&self) -> Option<u64> {
+        self.shared.as_ref().map(|shared| shared.version)
     }
 
     /// Holds the resources of a file that became empty or vanished for another time than [`HOLD`].
@@ -203,6 +279,7 @@ impl ResourceStore {
             (path, &state.bytes, state.good.len(), state.stamp.is_some()).hash(&mut hasher);
         }
         diagnostics.iter().for_each(|diagnostic| diagnostic.message.hash(&mut hasher));
+        self.shared_version().hash(&mut hasher);
         hasher.finish()
     }
 
@@ -213,6 +290,10 @@ impl ResourceStore {
         for state in self.files.values() {
             diagnostics.extend(state.content.diagnostics.iter().cloned());
             for resource in &state.content.resources {
+                if self.follows && resource.kind != Kind::Configuration {
+                    diagnostics.push(not_here(resource));
+                    continue;
+                }
                 if let Some(&first) = index.get(&resource.subject) {
                     diagnostics.push(duplicate(resource, &entries[first].resource));
                     continue;
@@ -222,8 +303,9 @@ impl ResourceStore {
             }
         }
         for state in self.files.values() {
-            let mut kept: Vec<_> =
-                state.good.values().filter(|good| !index.contains_key(&good.subject)).collect();
+            let missing = |good: &&Arc<Resource>| !index.contains_key(&good.subject);
+            let here = |good: &&Arc<Resource>| !self.follows || good.kind == Kind::Configuration;
+            let mut kept: Vec<_> = state.good.values().filter(missing).filter(here).collect();
             kept.sort_by_key(|good| good.document);
             for good in kept {
                 // The same words in every scan, so that holding changes nothing.
@@ -233,10 +315,31 @@ impl ResourceStore {
                     .clone()
                     .map(|cause| format!("the last good version is in force: {cause}"));
                 index.insert(good.subject.clone(), entries.len());
-                entries.push(Entry { resource: good.clone(), not_ready: reason });
+                entries.push(Entry { resource: good.clone(), not_ready: reason, origin: Origin::Files });
             }
         }
+        self.merge_shared(&mut entries, &mut diagnostics);
         ResourceSet { entries, diagnostics }
+    }
+
+    /// Own files hold only what has no identity to clash with: `Configuration`, which is merged key by key.
+    fn merge_shared(&self, entries: &mut Vec<Entry>, diagnostics: &mut Vec<Diagnostic>) {
+        let mut index: HashMap<&Subject, &Arc<Resource>> = HashMap::new();
+        for content in self.shared.iter().flat_map(|shared| &shared.contents) {
+            diagnostics.extend(content.diagnostics.iter().cloned());
+            for resource in &content.resources {
+                if let Some(first) = index.get(&resource.subject) {
+                    diagnostics.push(duplicate(resource, first));
+                    continue;
+                }
+                index.insert(&resource.subject, resource);
+                entries.push(Entry {
+                    resource: resource.clone(),
+                    not_ready: resource.error.clone(),
+                    origin: Origin::Shared,
+                });
+            }
+        }
     }
 }
 
@@ -262,17 +365,27 @@ impl FileState {
     /// The resource, or its last good version.
     fn entry(&self, resource: &Arc<Resource>) -> Entry {
         if resource.spec.is_some() {
-            return Entry { resource: resource.clone(), not_ready: None };
+            return Entry { resource: resource.clone(), not_ready: None, origin: Origin::Files };
         }
         let cause = resource.error.clone().unwrap_or_default();
         match self.good.get(&resource.subject) {
             Some(good) => Entry {
                 resource: good.clone(),
                 not_ready: Some(format!("the last good version is in force: {cause}")),
+                origin: Origin::Files,
             },
-            None => Entry { resource: resource.clone(), not_ready: Some(cause) },
+            None => Entry { resource: resource.clone(), not_ready: Some(cause), origin: Origin::Files },
         }
     }
+}
+
+fn not_here(resource: &Resource) -> Diagnostic {
+    let message =
+        format!("{} is ignored: this replica takes it from the shared configuration", resource.subject);
+    Diagnostic::error(message)
+        .about(&resource.subject)
+        .at(resource.place.location())
+        .help("where `cluster.share_config` is `follow`, own files may hold `Configuration` resources only")
 }
 
 fn duplicate(resource: &Resource, first: &Resource) -> Diagnostic {

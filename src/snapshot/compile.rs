@@ -22,8 +22,10 @@ use super::{
 };
 use crate::{
     base::{Diagnostic, Diagnostics, Digest, ResourceName, Subject},
-    policy::{Chain, UpstreamSettings},
-    resources::{Instance, ResolvedModel, Route, Service},
+    policy::{Caching, Chain, UpstreamSettings},
+    quota::Quotas,
+    resources::{Instance, ResolvedModel, Route, Service, kinds::shared_storage::SharedStorage},
+    storage::Storage,
     telemetry::metrics::Registry,
     tls::{Outbound, OutboundContext},
 };
@@ -37,11 +39,15 @@ pub struct Compiled {
     pub not_ready: Vec<(Subject, String)>,
 }
 
-/// Keeps compiled parts from one snapshot to the next.
+/// Keeps compiled parts from one snapshot to the next. A clone keeps the same parts: it is how to go back.
+#[derive(Clone)]
 pub struct Compiler {
     registry: Arc<Registry>,
     replica_name: Arc<str>,
+    quotas: Quotas,
     tls_default: TlsDefault,
+    storage: Storage,
+    caching: Caching,
     policies: HashMap<PolicyKey, KeptPolicy>,
     /// By name and address.
     gauges: HashMap<(ResourceName, String), Arc<UpstreamGauges>>,
@@ -61,6 +67,8 @@ pub type TlsDefault = fn() -> Result<Arc<Outbound>, String>;
 /// Problems and results of one run.
 struct Run<'m> {
     engine: EngineSettings,
+    /// Whether a shared storage is configured.
+    shares: bool,
     diagnostics: Diagnostics,
     not_ready: Vec<(Subject, String)>,
     policies: HashMap<PolicyKey, KeptPolicy>,
@@ -77,7 +85,10 @@ impl Compiler {
         Self {
             registry,
             replica_name: Arc::from(replica_name.as_ref()),
+            quotas: Quotas::unserved(),
             tls_default,
+            storage: Storage::in_memory(),
+            caching: Caching::default(),
             policies: HashMap::new(),
             gauges: HashMap::new(),
             endpoints: Endpoints::default(),
@@ -89,6 +100,21 @@ impl Compiler {
         }
     }
 
+    /// What policies share with those of other replicas, and count together with them; else it is theirs alone.
+    #[must_use]
+    pub fn sharing(mut self, storage: Storage, quotas: Quotas) -> Self {
+        self.storage = storage;
+        self.quotas = quotas;
+        self
+    }
+
+    /// What caches keep their entries with; else the defaults, and nothing survives a restart.
+    #[must_use]
+    pub fn caching(mut self, caching: Caching) -> Self {
+        self.caching = caching;
+        self
+    }
+
     /// Compiles a model. Never fails as a whole: what is broken is closed, the rest is served.
     pub fn compile(&mut self, model: &ResolvedModel, engine: EngineSettings) -> Compiled {
         let mut engine_digest = Digest::builder().part(format!("{engine:?}"));
@@ -98,6 +124,7 @@ impl Compiler {
         let engine_digest = engine_digest.finish();
         let mut run = Run {
             engine,
+            shares: matches!(model.settings.shared_storage, Some(SharedStorage::Redis(_))),
             diagnostics: Diagnostics::default(),
             not_ready: Vec::new(),
             policies: HashMap::new(),

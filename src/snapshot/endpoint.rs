@@ -68,7 +68,7 @@ fn are_like<T>(one: Option<&T>, other: Option<&T>, like: fn(&T, &T) -> bool) -> 
 type Address = (ServiceScheme, String, u16);
 
 /// All endpoints of a snapshot.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Endpoints {
     known: HashMap<Address, Vec<Arc<Endpoint>>>,
     /// Numbers in use, here and in the snapshot before.

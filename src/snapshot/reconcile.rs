@@ -1,21 +1,32 @@
 //! From folders to the next snapshot: what `run` does on each change and `validate` does once.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
 
 use super::{Compiled, Compiler, EngineSettings, Snapshot, plan::covers, tls};
 use crate::{
     base::{Diagnostic, Diagnostics, Subject},
+    document::is_unset,
     policies::names::Catalog,
+    policy::{Budget, Caching},
+    quota::Quotas,
     resources::{
-        Inputs, ResolvedModel, ResourceStore,
+        Inputs, ResolvedModel, ResourceSet, ResourceStore, SharedFile, SharedFiles,
         kinds::{
             GatewaySettings,
             logging::{LogOutput, OutputKind},
+            shared_storage::SharedStorage,
         },
         load::Lookup,
         resolve,
     },
-    settings::Settings,
+    settings::{Settings, ShareConfig},
+    storage::{Keys, Storage},
     telemetry::{
         log::{Level, LogPlan, OutputPlan},
         metrics::Registry,
@@ -44,6 +55,10 @@ pub struct Generation {
     pub not_ready: Vec<(Subject, String)>,
     /// Files, or documents in them, that do not say which resource they hold.
     pub broken: Vec<Diagnostic>,
+    /// What the resources stand in, for others to have the same; empty unless this replica publishes.
+    pub files: Vec<SharedFile>,
+    /// Version of the shared configuration that the resources come from.
+    pub shared_version: Option<u64>,
 }
 
 /// Outcome of a look at the folders.
@@ -56,8 +71,18 @@ pub enum Look {
 impl Reconciliation {
     pub fn new(settings: Arc<Settings>, environment: Lookup, registry: Arc<Registry>) -> Self {
         let compiler = Compiler::new(registry, &settings.gateway.name, tls::default_outbound);
-        let store = ResourceStore::new(Arc::clone(&environment)).with_hold(settings.sync.hold);
+        let compiler = compiler.caching(caching(&settings));
+        let follows = settings.cluster.share_config == ShareConfig::Follow;
+        let store = ResourceStore::new(Arc::clone(&environment));
+        let store = store.with_hold(settings.sync.hold).following(follows);
         Self { settings, environment, store, compiler, model: None, repeat: false }
+    }
+
+    /// What policies share with those of other replicas.
+    #[must_use]
+    pub fn sharing(mut self, storage: Storage, quotas: Quotas) -> Self {
+        self.compiler = self.compiler.sharing(storage, quotas);
+        self
     }
 
     /// Reads what has changed and compiles it. The time, if any, is when to look again although
@@ -70,8 +95,51 @@ impl Reconciliation {
         }
         // Stays, should anything below panic.
         self.repeat = true;
+        let generation = self.generation(&scan.set);
+        self.repeat = false;
+        (Look::Changed(Box::new(generation)), scan.hold_until)
+    }
+
+    /// Takes the configuration that replicas share, all of it or nothing: with one error in it, what was in force
+    /// before is in force still, here and in what the next look gives.
+    ///
+    /// # Errors
+    /// Why it is refused, in one line that may be logged.
+    pub fn accept(&mut self, shared: &SharedFiles, now: Instant) -> Result<Box<Generation>, String> {
+        let (compiler, model) = (self.compiler.clone(), self.model.clone());
+        let replaced = self.store.take_shared(shared);
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            let set = self.store.rescan(&self.settings.config.paths, now).set;
+            self.generation(&set)
+        }));
+        let objection = match made {
+            Ok(generation) => match self.objection(&generation.diagnostics) {
+                None => return Ok(Box::new(generation)),
+                Some(objection) => objection,
+            },
+            Err(_) => "it made the gateway panic".to_owned(),
+        };
+        self.store.put_back(replaced);
+        (self.compiler, self.model) = (compiler, model);
+        Err(objection)
+    }
+
+    /// What stands against a shared configuration: its first error. Errors of this replica's own files are its own. A
+    /// variable that others have and this replica lacks is an error too: its name would serve as a password.
+    fn objection(&self, found: &Diagnostics) -> Option<String> {
+        let own = |found: &&Diagnostic| {
+            found.location.as_ref().is_some_and(|at| !at.file.starts_with(SharedFiles::PREFIX))
+        };
+        let bad = |found: &&Diagnostic| found.is_error() || is_unset(&found.message);
+        let mut errors = found.iter().filter(bad).filter(|found| !own(found));
+        let first = errors.next()?.one_line();
+        let more = errors.count();
+        Some(if more == 0 { first } else { format!("{first} (and {more} more errors)") })
+    }
+
+    fn generation(&mut self, set: &ResourceSet) -> Generation {
         let model = resolve(
-            &scan.set,
+            set,
             Inputs {
                 policies: &Catalog,
                 environment: &*self.environment,
@@ -84,21 +152,25 @@ impl Reconciliation {
         let log = log_plan(&model.settings);
         let mut all = model.diagnostics.clone();
         all.extend(diagnostics);
-        all.extend(self.compiler.check_unread(
-            &scan.set,
-            self.settings.limits.buffered_body,
-            &*self.environment,
-        ));
+        all.extend(self.compiler.check_unread(set, self.settings.limits.buffered_body, &*self.environment));
         all.extend(log.check());
         all.extend(self.proxy_protocol_advice(&model.settings));
+        all.extend(self.nowhere_to_share(&model.settings));
         all.extend(self.admin_port_taken(&model));
         all.tidy();
         let model = Arc::new(model);
         self.model = Some(Arc::clone(&model));
-        let broken = scan.set.broken().cloned().collect();
-        let generation = Generation { model, snapshot, log, diagnostics: all, not_ready, broken };
-        self.repeat = false;
-        (Look::Changed(Box::new(generation)), scan.hold_until)
+        let publishes = self.settings.cluster.share_config == ShareConfig::Publish;
+        Generation {
+            model,
+            snapshot,
+            log,
+            diagnostics: all,
+            not_ready,
+            broken: set.broken().cloned().collect(),
+            files: if publishes { set.files() } else { Vec::new() },
+            shared_version: self.store.shared_version(),
+        }
     }
 
     /// The vendor has no such setting; without it whoever connects may claim any address.
@@ -110,6 +182,16 @@ impl Reconciliation {
                 .warning(message)
                 .help("name the load balancers' networks in the setting `proxy_protocol.trusted_sources`")
                 .into()
+        })
+    }
+
+    fn nowhere_to_share(&self, settings: &GatewaySettings) -> Option<Diagnostic> {
+        let shares = self.settings.cluster.share_config != ShareConfig::Off;
+        let somewhere = matches!(settings.shared_storage, Some(SharedStorage::Redis(_)));
+        (shares && !somewhere).then(|| {
+            Diagnostic::error("configuration is to be shared, but there is no shared storage")
+                .field("cluster.share_config")
+                .help("write `sharedStorage.redis` in a `Configuration` of this replica's own files")
         })
     }
 
@@ -146,6 +228,16 @@ impl Reconciliation {
 
     pub fn paths(&self) -> &[PathBuf] {
         &self.settings.config.paths
+    }
+}
+
+/// What caches keep their entries with. Keys that cannot be read have ended the start, or been reported.
+fn caching(settings: &Settings) -> Caching {
+    Caching {
+        keys: Keys::of(&settings.gateway.id),
+        seals: settings.cluster.key_ring().ok().and_then(|(ring, _)| ring).map(Arc::new),
+        state_folder: settings.state.folder.as_deref().map(Arc::from),
+        budget: Arc::new(Budget::new(settings.limits.cache)),
     }
 }
 

@@ -6,12 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::broadcast;
+use super::{Beat, Key, Outcome, Versioned, quota};
 
-use super::{Beat, Channel, Key, Outcome, Versioned, quota};
-
-/// Messages that a slow listener may be behind before it is told that it missed some.
-const MESSAGES: usize = 64;
 /// Changes between two looks for what is over.
 const SWEEP_AFTER: usize = 1024;
 
@@ -21,7 +17,6 @@ pub(super) struct Memory(Mutex<Contents>);
 #[derive(Default)]
 struct Contents {
     values: HashMap<Key, Kept>,
-    channels: HashMap<Channel, broadcast::Sender<Vec<u8>>>,
     changes: usize,
 }
 
@@ -182,20 +177,6 @@ impl Memory {
             all.remove(member);
         }
         Ok(())
-    }
-
-    pub fn publish(&self, channel: &Channel, message: &[u8]) -> Outcome<()> {
-        if let Some(sender) = self.contents().channels.get(channel) {
-            // Nobody may listen any more.
-            let _ = sender.send(message.to_vec());
-        }
-        Ok(())
-    }
-
-    pub fn subscribe(&self, channel: &Channel) -> broadcast::Receiver<Vec<u8>> {
-        let mut contents = self.contents();
-        let sender = contents.channels.entry(channel.clone());
-        sender.or_insert_with(|| broadcast::channel(MESSAGES).0).subscribe()
     }
 
     pub fn lease(&self, calls: &[(Key, quota::Call)]) -> Vec<Outcome<quota::Answer>> {

@@ -5,17 +5,28 @@
 //! who holds it is rebuilt when that changes. Every call has a deadline and fails rather than waits: who calls has an
 //! answer of its own for [`Unavailable`].
 
+mod channels;
+mod fleet;
 mod keys;
 mod memory;
 pub mod quota;
+pub mod redis;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::broadcast;
+use serde::Serialize;
+use tokio::{runtime::Handle, sync::broadcast};
 
+use channels::Channels;
+pub use fleet::Fleet;
 pub use keys::{Channel, Key, Keys};
 use memory::Memory;
+use redis::{NodeStatus, Plan, Redis};
 
 /// What the replicas share. Clones lead to the same place.
 #[derive(Clone)]
@@ -27,11 +38,12 @@ pub const VALUE_BYTES_MAX: usize = 2 << 20;
 struct Inner {
     /// Serves as long as `shared` is empty.
     memory: Memory,
-    shared: ArcSwapOption<Shared>,
+    fleet: Fleet,
+    shared: ArcSwapOption<Redis>,
+    channels: Arc<Channels>,
+    /// One changes it at a time; how many losses those counted that were in force before.
+    attaching: Mutex<u64>,
 }
-
-/// What is in force instead of this process's memory.
-enum Shared {}
 
 /// The storage did not answer within its deadline, or with an error. The text is for logs: it holds no secret and no
 /// value.
@@ -55,6 +67,21 @@ pub struct Versioned {
     pub value: Vec<u8>,
 }
 
+/// What is in force, for people and metrics.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// `memory`, `standalone`, `sentinel` or `cluster`.
+    pub backend: &'static str,
+    /// With all nodes; always true of memory.
+    pub connected: bool,
+    pub nodes: Vec<NodeStatus>,
+    pub calls_answered: u64,
+    pub calls_unavailable: u64,
+    /// What all of them took together.
+    pub calls_micros: u64,
+}
+
 /// A member as [`Storage::beat`] tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beat {
@@ -68,7 +95,54 @@ pub struct Beat {
 impl Storage {
     /// In this process alone.
     pub fn in_memory() -> Self {
-        Self(Arc::new(Inner { memory: Memory::default(), shared: ArcSwapOption::empty() }))
+        Self(Arc::new(Inner {
+            memory: Memory::default(),
+            shared: ArcSwapOption::empty(),
+            channels: Arc::default(),
+            attaching: Mutex::default(),
+            fleet: Fleet::default(),
+        }))
+    }
+
+    /// The replicas that share this storage.
+    pub fn fleet(&self) -> &Fleet {
+        &self.0.fleet
+    }
+
+    /// Goes over to this Redis, whose connections live on `runtime`; without one, to this process's memory. Nothing
+    /// happens if it is in force. Calls under way are answered by what was in force before.
+    ///
+    /// # Errors
+    /// What the plan describes cannot be made; what was in force is kept.
+    pub fn attach(&self, plan: Option<&Plan>, runtime: &Handle) -> Result<(), String> {
+        let mut losses = self.0.attaching.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.0.shared.load_full();
+        if before.as_ref().map(|redis| redis.digest) == plan.map(Plan::digest) {
+            return Ok(());
+        }
+        let next = plan.map(|plan| Redis::open(plan, runtime, &self.0.channels)).transpose()?;
+        self.0.shared.store(next.map(Arc::new));
+        if let Some(before) = before {
+            // Another storage remembers nothing of what this one did.
+            *losses += before.losses() + 1;
+        }
+        self.0.channels.gap_in_all();
+        Ok(())
+    }
+
+    /// How often the storage may have lost what it remembered: another number than before, and what was stored since
+    /// may be gone (decision 36). A restart of Redis counts unless it is declared durable, and so does a failover.
+    pub fn losses(&self) -> u64 {
+        let before = *self.0.attaching.lock().unwrap_or_else(PoisonError::into_inner);
+        before + self.0.shared.load().as_ref().map_or(0, |redis| redis.losses())
+    }
+
+    /// What is in force.
+    pub fn status(&self) -> Status {
+        match &*self.0.shared.load() {
+            Some(redis) => redis.status(),
+            None => Status { backend: "memory", connected: true, ..Status::default() },
+        }
     }
 
     /// Whether other replicas see what is stored here.
@@ -77,14 +151,24 @@ impl Storage {
     }
 }
 
+/// A thread for the connections of storages, for the life of the process: neither what workers nor what the control
+/// path are busy with delays an answer.
+///
+/// # Errors
+/// Of the system.
+pub fn start_thread() -> io::Result<Handle> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let handle = runtime.handle().clone();
+    let live = move || runtime.block_on(std::future::pending::<()>());
+    std::thread::Builder::new().name("storage".to_owned()).spawn(live)?;
+    Ok(handle)
+}
+
 macro_rules! on_backend {
-    ($self:ident, $backend:ident => $call:expr) => {
-        match $self.0.shared.load_full().as_deref() {
-            None => {
-                let $backend = &$self.0.memory;
-                $call
-            }
-            Some(shared) => match *shared {},
+    ($self:ident, $($call:tt)*) => {
+        match $self.0.shared.load_full() {
+            None => $self.0.memory.$($call)*,
+            Some(redis) => redis.$($call)*.await,
         }
     };
 }
@@ -96,7 +180,7 @@ impl Storage {
     /// # Errors
     /// [`Unavailable`], as for every call.
     pub async fn get(&self, keys: &[Key]) -> Outcome<Vec<Option<Vec<u8>>>> {
-        on_backend!(self, backend => backend.get(keys))
+        on_backend!(self, get(keys))
     }
 
     /// Stores a value for a time.
@@ -104,7 +188,7 @@ impl Storage {
     /// # Errors
     /// [`Unavailable`]; the value may be there all the same.
     pub async fn set(&self, key: &Key, value: &[u8], ttl: Duration) -> Outcome<()> {
-        on_backend!(self, backend => backend.set(key, value, ttl))
+        on_backend!(self, set(key, value, ttl))
     }
 
     /// Stores a value where there is none; tells whether it did. The way to take a lock.
@@ -112,7 +196,7 @@ impl Storage {
     /// # Errors
     /// As [`Storage::set`].
     pub async fn set_if_absent(&self, key: &Key, value: &[u8], ttl: Duration) -> Outcome<bool> {
-        on_backend!(self, backend => backend.set_if_absent(key, value, ttl))
+        on_backend!(self, set_if_absent(key, value, ttl))
     }
 
     /// Removes a key if it holds this value; tells whether it did. The way to give a lock back.
@@ -120,7 +204,7 @@ impl Storage {
     /// # Errors
     /// [`Unavailable`].
     pub async fn remove_if(&self, key: &Key, value: &[u8]) -> Outcome<bool> {
-        on_backend!(self, backend => backend.remove_if(key, value))
+        on_backend!(self, remove_if(key, value))
     }
 
     /// Removes keys; they may live on different nodes.
@@ -128,7 +212,7 @@ impl Storage {
     /// # Errors
     /// [`Unavailable`]; some may be gone.
     pub async fn remove(&self, keys: &[Key]) -> Outcome<()> {
-        on_backend!(self, backend => backend.remove(keys))
+        on_backend!(self, remove(keys))
     }
 
     /// Adds one to a number that starts at zero, and prolongs its life; the new number.
@@ -136,7 +220,7 @@ impl Storage {
     /// # Errors
     /// [`Unavailable`]; it may have been added.
     pub async fn increment(&self, key: &Key, ttl: Duration) -> Outcome<u64> {
-        on_backend!(self, backend => backend.increment(key, ttl))
+        on_backend!(self, increment(key, ttl))
     }
 
     /// Stores a value for good if its version is above that of what is stored; tells whether it did.
@@ -144,7 +228,7 @@ impl Storage {
     /// # Errors
     /// [`Unavailable`]; it may have been stored.
     pub async fn advance(&self, key: &Key, value: &Versioned) -> Outcome<bool> {
-        on_backend!(self, backend => backend.advance(key, value))
+        on_backend!(self, advance(key, value))
     }
 
     /// What [`Storage::advance`] stored.
@@ -152,7 +236,7 @@ impl Storage {
     /// # Errors
     /// [`Unavailable`].
     pub async fn versioned(&self, key: &Key) -> Outcome<Option<Versioned>> {
-        on_backend!(self, backend => backend.versioned(key))
+        on_backend!(self, versioned(key))
     }
 }
 
@@ -164,7 +248,7 @@ impl Storage {
     /// # Errors
     /// [`Unavailable`]; it may have been entered.
     pub async fn enlist(&self, list: &Key, member: &str, max: usize, ttl: Duration) -> Outcome<Vec<String>> {
-        on_backend!(self, backend => backend.enlist(list, member, max, ttl))
+        on_backend!(self, enlist(list, member, max, ttl))
     }
 
     /// Takes a member off a list.
@@ -172,7 +256,7 @@ impl Storage {
     /// # Errors
     /// [`Unavailable`].
     pub async fn delist(&self, list: &Key, member: &str) -> Outcome<()> {
-        on_backend!(self, backend => backend.delist(list, member))
+        on_backend!(self, delist(list, member))
     }
 
     /// Empties a list of up to `max` members, oldest first, which are returned; call again while there are any.
@@ -180,7 +264,7 @@ impl Storage {
     /// # Errors
     /// [`Unavailable`]; they may be gone.
     pub async fn drain(&self, list: &Key, max: usize) -> Outcome<Vec<String>> {
-        on_backend!(self, backend => backend.drain(list, max))
+        on_backend!(self, drain(list, max))
     }
 }
 
@@ -198,7 +282,7 @@ impl Storage {
         value: &[u8],
         gone_after: Duration,
     ) -> Outcome<Vec<Beat>> {
-        on_backend!(self, backend => backend.beat(members, member, value, gone_after))
+        on_backend!(self, beat(members, member, value, gone_after))
     }
 
     /// Takes a member off, at its own end.
@@ -206,7 +290,7 @@ impl Storage {
     /// # Errors
     /// [`Unavailable`].
     pub async fn leave(&self, members: &Key, member: &str) -> Outcome<()> {
-        on_backend!(self, backend => backend.leave(members, member))
+        on_backend!(self, leave(members, member))
     }
 
     /// Sends a message to all who listen now. It may get lost: whoever needs it looks again now and then.
@@ -214,7 +298,13 @@ impl Storage {
     /// # Errors
     /// [`Unavailable`].
     pub async fn publish(&self, channel: &Channel, message: &[u8]) -> Outcome<()> {
-        on_backend!(self, backend => backend.publish(channel, message))
+        match self.0.shared.load_full() {
+            None => {
+                self.0.channels.publish(channel.as_str(), message);
+                Ok(())
+            }
+            Some(redis) => redis.publish(channel, message).await,
+        }
     }
 }
 
@@ -222,12 +312,12 @@ impl Storage {
 impl Storage {
     /// What is published from now on.
     pub fn subscribe(&self, channel: &Channel) -> Subscription {
-        Subscription(self.0.memory.subscribe(channel))
+        Subscription(self.0.channels.subscribe(channel))
     }
 }
 
 /// Messages of a channel, as they come.
-pub struct Subscription(broadcast::Receiver<Vec<u8>>);
+pub struct Subscription(broadcast::Receiver<Heard>);
 
 /// What a subscription says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,7 +331,7 @@ impl Subscription {
     /// The next message; waits for ever where none comes.
     pub async fn next(&mut self) -> Heard {
         match self.0.recv().await {
-            Ok(message) => Heard::Message(message),
+            Ok(heard) => heard,
             Err(broadcast::error::RecvError::Lagged(_)) => Heard::Gap,
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
@@ -252,7 +342,6 @@ impl Subscription {
 impl Storage {
     /// Leases tokens of limits, each call answered on its own, in their order.
     pub async fn lease(&self, calls: &[(Key, quota::Call)]) -> Vec<Outcome<quota::Answer>> {
-        let outcome: Outcome<Vec<_>> = on_backend!(self, backend => Ok(backend.lease(calls)));
-        outcome.unwrap_or_else(|lost| calls.iter().map(|_| Err(lost.clone())).collect())
+        on_backend!(self, lease(calls))
     }
 }

@@ -11,7 +11,7 @@ use super::{
 const FLOORS: [&[&str]; 8] = [
     &["base"],
     &["http", "tls", "outbound", "storage", "telemetry", "settings", "document"],
-    &["policy", "expression", "protocols"],
+    &["policy", "expression", "quota", "protocols"],
     &["policies", "wasm", "resources"],
     &["snapshot"],
     &["data_plane", "cluster", "connected"],

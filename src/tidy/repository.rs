@@ -35,12 +35,12 @@ fn starts_a_path(line: &str, path: &str) -> bool {
     })
 }
 
-/// Scripts that cannot be run, do not begin with how to use them, or go on after a failure. Folders below
-/// `scripts` hold parts of a script, which nobody runs.
+/// Scripts that cannot be run, do not begin with how to use them, or go on after a failure. Folders `NAME.d` hold
+/// parts of a script, which nobody runs.
 pub(super) fn scripts(files: &[File]) -> Vec<String> {
     let mut findings = Vec::new();
     let is_script = |file: &&File| {
-        file.path.strip_prefix("scripts/").is_some_and(|name| !name.contains('/')) || file.path == ".ci/run"
+        file.path.strip_prefix("scripts/").is_some_and(|name| !name.contains(".d/")) || file.path == ".ci/run"
     };
     for file in files.iter().filter(is_script) {
         let mut find = |what: &str| findings.push(format!("{}: {what}", file.path));

@@ -180,6 +180,9 @@ fn a_script_explains_itself_and_stops_at_the_first_failure() {
     );
     assert_one(&repository::scripts(&script(&good[2..], true)), &["interpreter"]);
     assert_eq!(repository::scripts(&[file("scripts/a.d/part.py", "import os\n")]), Vec::<String>::new());
+    let below =
+        [File { path: "scripts/chaos/a".into(), text: good.replace("Usage", "About"), executable: true }];
+    assert_one(&repository::scripts(&below), &["scripts/chaos/a", "usage"]);
 }
 
 #[test]

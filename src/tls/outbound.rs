@@ -1,6 +1,11 @@
 //! The context of a service: the client's side of handshakes.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use rustls::{
     ClientConfig, Error,
@@ -8,7 +13,10 @@ use rustls::{
     pki_types::ServerName,
     sign::{CertifiedKey, SingleCertAndKey},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{Backend, Failure, Negotiable, Protocol, Reason, identity::Identity, trust::ServerTrust};
@@ -144,6 +152,42 @@ impl OutboundContext {
             Made::Rustls(config) => Some(config),
             #[cfg(feature = "legacy-tls")]
             Made::OpenSsl(_) => None,
+        }
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Rustls(stream) => Pin::new(&mut **stream).poll_read(cx, into),
+            #[cfg(feature = "legacy-tls")]
+            Self::OpenSsl(stream) => stream.poll_read(cx, into),
+        }
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Rustls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
+            #[cfg(feature = "legacy-tls")]
+            Self::OpenSsl(stream) => stream.poll_write(cx, &[io::IoSlice::new(bytes)]),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Rustls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            #[cfg(feature = "legacy-tls")]
+            Self::OpenSsl(stream) => stream.poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Rustls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            #[cfg(feature = "legacy-tls")]
+            Self::OpenSsl(stream) => stream.poll_shutdown(cx),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cluster_tests::client::{Client, get};
+use cluster_tests::clock::WallClock;
 use cluster_tests::config::{api, api_with, configuration};
 use cluster_tests::gateway::{Gateway, Plan};
 use cluster_tests::upstream::Upstream;
@@ -16,47 +17,6 @@ use serde_json::json;
 use crate::faults::assert_nothing_left;
 
 const DAY: i64 = 86_400;
-
-/// A wall clock that a test sets; the monotonic one goes on as it does.
-struct WallClock {
-    folder: tempfile::TempDir,
-    library: String,
-}
-
-impl WallClock {
-    /// `None`, and a line that says so, where there is no faketime.
-    fn new() -> Option<Self> {
-        let asked = Command::new("faketime").args(["-m", "-f", "+0", "printenv", "LD_PRELOAD"]).output().ok();
-        let library = asked.map(|asked| String::from_utf8_lossy(&asked.stdout).trim().to_owned());
-        let Some(library) = library.filter(|library| !library.is_empty()) else {
-            println!("skipped: no faketime; scripts/test installs it");
-            return None;
-        };
-        let clock = Self { folder: tempfile::tempdir().expect("a temporary folder"), library };
-        clock.jump(0);
-        Some(clock)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("offset")
-    }
-
-    /// So many seconds from the true time, at once.
-    fn jump(&self, seconds: i64) {
-        let beside = self.folder.path().join("next");
-        std::fs::write(&beside, format!("{seconds:+}\n")).expect("the temporary folder is writable");
-        std::fs::rename(beside, self.file()).expect("a rename inside one folder");
-    }
-
-    fn shown_to(&self, plan: Plan) -> Plan {
-        plan.environment("LD_PRELOAD", &self.library)
-            .environment("FAKETIME_TIMESTAMP_FILE", &self.file().display().to_string())
-            .environment("FAKETIME_NO_CACHE", "1")
-            .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .environment("DONT_FAKE_MONOTONIC", "1")
-            .environment("NO_FAKE_STAT", "1")
-    }
-}
 
 /// How far the gateway's wall clock is from ours, by when it says that it applied a configuration.
 fn offset(gateway: &Gateway, file: &str, round: usize) -> i64 {

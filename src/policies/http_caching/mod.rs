@@ -149,7 +149,7 @@ impl HttpCaching {
             invalidation_header,
             strips_cookies: config.strip_set_cookie.unwrap_or(false),
             place,
-            budget: Arc::clone(&services.cache_budget),
+            budget: Arc::clone(&services.caching.budget),
             buffered_body_bytes_max: services.buffered_body_bytes_max,
             clock,
             observer: Arc::clone(&services.observer),
@@ -196,7 +196,13 @@ fn place(
 ) -> Place {
     let namespace = config.namespace(services);
     if config.distributed == Some(true) {
-        if services.seals.is_none() {
+        if !services.shared_storage {
+            let problem = "there is no shared storage: each replica has a cache of its own";
+            let problem = ConfigProblem::new("distributed", problem);
+            services.warn(
+                problem.help("write `sharedStorage` in a Configuration; `false` says that this is meant"),
+            );
+        } else if services.caching.seals.is_none() {
             let problem = "whoever can read the shared storage reads the cached responses, and who can write to it \
                            writes them";
             let problem = ConfigProblem::new("distributed", problem);
@@ -208,14 +214,15 @@ fn place(
     }
     let mut disk = None;
     if config.persist_cache == Some(true) {
-        match &services.state_folder {
+        match &services.caching.state_folder {
             None => {
                 let problem = "there is no folder for state: the cache ends with the process";
                 let problem = ConfigProblem::new("persistCache", problem);
                 services.warn(problem.help("name a folder in the setting `state.folder`"));
             }
             Some(folder) => {
-                let (folder, seals, clock) = (Arc::clone(folder), services.seals.clone(), clock.clone());
+                let (folder, seals, clock) =
+                    (Arc::clone(folder), services.caching.seals.clone(), clock.clone());
                 let start = move || Disk::new(&folder, namespace, seals.clone(), clock.clone(), entries_max);
                 let mirror = Arc::new(Mirror::default());
                 disk = Some(Persisted { start: Once::new(), disk: Box::new(start), mirror });
@@ -223,7 +230,7 @@ fn place(
         }
     }
     let mirror = disk.as_ref().map(|disk| Arc::clone(&disk.mirror));
-    Place::Memory { memory: Memory::new(entries_max, &services.cache_budget, mirror), disk }
+    Place::Memory { memory: Memory::new(entries_max, &services.caching.budget, mirror), disk }
 }
 
 impl Policy for HttpCaching {

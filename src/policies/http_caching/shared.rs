@@ -94,9 +94,9 @@ impl Shared {
     ) -> Self {
         Self {
             storage: services.storage.clone(),
-            keys: services.keys.clone(),
+            keys: services.caching.keys.clone(),
             namespace,
-            seals: services.seals.clone(),
+            seals: services.caching.seals.clone(),
             clock,
             entries_max,
             life,

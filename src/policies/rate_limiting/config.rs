@@ -17,10 +17,11 @@ pub struct Config {
     pub key_selector: Option<Template>,
     /// Tells clients in `x-ratelimit-*` headers what is left. `false` by default.
     pub expose_headers: Option<bool>,
-    /// Whether replicas count together. `true` by default. Not supported yet: each replica grants the
-    /// whole quota.
+    /// Whether replicas count together, where a `Configuration` names a `sharedStorage`. `true` by default. With `false`,
+    /// or without a shared storage, each replica grants the whole quota.
     pub clusterizable: Option<bool>,
-    /// With `clusterizable`: whether requests are refused while the shared count cannot be reached.
+    /// With `clusterizable`, while the shared storage cannot be reached and what this replica holds is used up: `true`
+    /// refuses, `false` admits; left out, each replica grants its share of the limit.
     pub block_on_unknown_quota: Option<bool>,
 }
 

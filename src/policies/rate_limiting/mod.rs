@@ -1,10 +1,8 @@
 //! Rate Limiting: a quota of requests per window, for each key (policies reference 3.1).
 
-mod buckets;
 mod config;
 #[cfg(test)]
 mod tests;
-mod windows;
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -18,15 +16,16 @@ use crate::{
         payload::{self, Payload},
         scope::advise,
     },
+    quota::{Buckets, Charge, Fallback, KEYS_MAX, Ledger, Quota, Verdict},
 };
-use buckets::{Buckets, KEYS_MAX};
 use config::{Config, Limit};
-use windows::{Quota, Verdict};
 
 /// The counters, which live as long as the configuration does not change, and how to find the one
 /// that a request is counted by.
 pub struct RateLimiting {
     buckets: Buckets,
+    /// Counts together with other replicas, where there is a shared storage; `None`: `clusterizable: false`.
+    ledger: Option<Arc<Ledger>>,
     key: Option<Template>,
     exposes_headers: bool,
     buffered_body_bytes_max: usize,
@@ -54,10 +53,16 @@ impl RateLimiting {
     fn new(mut config: Config, services: &PolicyServices, clock: Clock) -> Result<Self, Vec<ConfigProblem>> {
         config.lift_options(services);
         let quotas = quotas(&config.rate_limits, services)?;
-        if config.clusterizable == Some(true) {
-            let problem = ConfigProblem::new("clusterizable", "sharing over Redis is not supported yet");
-            services
-                .warn(problem.help("each replica grants the whole quota; `false` says that this is meant"));
+        let clusterizable = config.clusterizable.unwrap_or(true);
+        if config.clusterizable == Some(true) && !services.shared_storage {
+            let message = "there is no shared storage: each replica grants the whole quota";
+            let problem = ConfigProblem::new("clusterizable", message);
+            services.warn(
+                problem.help("write `sharedStorage` in a Configuration; `false` says that this is meant"),
+            );
+        }
+        if clusterizable && services.shared_storage {
+            short_windows(&config.rate_limits, services);
         }
         let key = config.key_selector.filter(|key| !key.source().is_empty());
         if let Some(key) = &key {
@@ -69,12 +74,23 @@ impl RateLimiting {
                     .warn(problem.help("write an expression, such as `#[attributes.headers['x-api-key']]`"));
             }
         }
-        let buckets = match &key {
-            Some(key) if key.literal().is_none() => Buckets::keyed(quotas, KEYS_MAX),
-            _ => Buckets::one(quotas),
+        let keys_max = key.as_ref().filter(|key| key.literal().is_none()).map(|_| KEYS_MAX);
+        let ledger = clusterizable.then(|| {
+            let name = format!("{} {}", services.target, services.binding);
+            let fallback = match config.block_on_unknown_quota {
+                None => Fallback::Share,
+                Some(true) => Fallback::Closed,
+                Some(false) => Fallback::Open,
+            };
+            services.quotas.ledger(name, quotas.clone(), keys_max, fallback)
+        });
+        let buckets = match keys_max {
+            Some(keys_max) => Buckets::keyed(quotas, keys_max),
+            None => Buckets::one(quotas),
         };
         Ok(Self {
             buckets,
+            ledger,
             key,
             exposes_headers: config.expose_headers.unwrap_or(false),
             buffered_body_bytes_max: services.buffered_body_bytes_max,
@@ -83,9 +99,14 @@ impl RateLimiting {
         })
     }
 
-    /// Charges a request to its bucket. Null and errors are the bucket of the empty key (policies
-    /// reference 7.4).
-    fn charge(&self, request: &Request, exchange: &Exchange, payload: &Value<'static>) -> Verdict {
+    /// Charges a request, if that can be done without waiting, else gives the key to wait with. Null and errors are the
+    /// empty key (policies reference 7.4).
+    fn charge_request(
+        &self,
+        request: &Request,
+        exchange: &Exchange,
+        payload: &Value<'static>,
+    ) -> Result<Charge, String> {
         let scope = RequestScope::new(request, exchange).with_payload(payload);
         let key = match &self.key {
             None => Cow::Borrowed(""),
@@ -98,21 +119,47 @@ impl RateLimiting {
                 }
             },
         };
-        self.buckets.charge(&key, self.clock.micros())
+        match self.shared() {
+            Some(ledger) => ledger.charge_now(&key).ok_or_else(|| key.into_owned()),
+            None => Ok(self.charge_alone(&key)),
+        }
+    }
+
+    /// Where the request is counted together with other replicas.
+    fn shared(&self) -> Option<&Ledger> {
+        self.ledger.as_deref().filter(|ledger| ledger.is_shared())
+    }
+
+    fn charge_alone(&self, key: &str) -> Charge {
+        Charge::Counted(self.buckets.charge(key, self.clock.micros()))
+    }
+
+    /// Waits for what could not be known at once.
+    async fn settle(&self, charged: Result<Charge, String>) -> Charge {
+        match (charged, self.shared()) {
+            (Ok(charge), _) => charge,
+            (Err(key), Some(ledger)) => ledger.charge(&key).await,
+            // The shared storage has just been taken out of the configuration.
+            (Err(key), None) => self.charge_alone(&key),
+        }
     }
 
     /// Goes on with a request that has been charged, or refuses it.
-    fn act<'a>(&'a self, verdict: Verdict, request: Request, next: Next<'a>) -> Handling<'a> {
-        match verdict {
-            Verdict { granted: false, allowance } => {
+    fn act<'a>(&'a self, charge: Charge, request: Request, next: Next<'a>) -> Handling<'a> {
+        match charge {
+            // As the body says, and nothing about a quota that nobody knows (policies reference 3.1).
+            Charge::Unknown => Handling::refuse(Allowance::refusal(None).as_error()),
+            Charge::Counted(Verdict { granted: false, allowance }) => {
                 Handling::refuse(Allowance::refusal(self.exposes_headers.then_some(allowance)))
             }
-            Verdict { allowance, .. } if self.exposes_headers => Handling::wait(async move {
-                let mut response = next.run(request).await;
-                allowance.write_to(&mut response.headers);
-                Ok(response)
-            }),
-            Verdict { .. } => next.pass(request),
+            Charge::Counted(Verdict { allowance, .. }) if self.exposes_headers => {
+                Handling::wait(async move {
+                    let mut response = next.run(request).await;
+                    allowance.write_to(&mut response.headers);
+                    Ok(response)
+                })
+            }
+            Charge::Counted(_) => next.pass(request),
         }
     }
 }
@@ -120,8 +167,13 @@ impl RateLimiting {
 impl Policy for RateLimiting {
     fn handle<'a>(&'a self, mut request: Request, next: Next<'a>) -> Handling<'a> {
         if !self.reads_request_body() {
-            let verdict = self.charge(&request, next.exchange(), &Value::Null);
-            return self.act(verdict, request, next);
+            return match self.charge_request(&request, next.exchange(), &Value::Null) {
+                Ok(charge) => self.act(charge, request, next),
+                charged => Handling::wait(async move {
+                    let charge = self.settle(charged).await;
+                    self.act(charge, request, next).await
+                }),
+            };
         }
         Handling::wait(async move {
             let limit = self.buffered_body_bytes_max;
@@ -130,13 +182,29 @@ impl Policy for RateLimiting {
                 Ok(Payload::TooLarge) => return Err(payload::too_large_request()),
                 Err(error) => return Err(payload::broken_request(error)),
             };
-            let verdict = self.charge(&request, next.exchange(), &payload);
-            self.act(verdict, request, next).await
+            let charged = self.charge_request(&request, next.exchange(), &payload);
+            let charge = self.settle(charged).await;
+            self.act(charge, request, next).await
         })
     }
 
     fn reads_request_body(&self) -> bool {
         self.key.as_ref().is_some_and(|key| key.uses().payload)
+    }
+}
+
+/// Windows not much longer than a round trip cannot be shared both exactly and fast.
+fn short_windows(limits: &[Limit], services: &PolicyServices) {
+    for (index, limit) in limits.iter().enumerate() {
+        if (1..1000).contains(&limit.time_period_in_milliseconds) {
+            let field = format!("rateLimits[{index}].timePeriodInMilliseconds");
+            let message = "windows below a second cost a call to the shared storage for almost every request";
+            let problem = ConfigProblem::new(field, message);
+            services.warn(
+                problem
+                    .help("use a longer window with a larger `maximumRequests`, or `clusterizable: false`"),
+            );
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::{
     forward_proxy::{self, WrittenForwardProxy},
     logging::{Logging, WrittenLogging},
+    shared_storage::{self, SharedStorage, WrittenStorage},
     sound, typed,
     unsupported::{Sampling, Unsupported},
 };
@@ -40,6 +41,8 @@ pub struct GatewaySettings {
     pub forward_proxy: Option<Arc<ForwardProxy>>,
     /// `proxyProtocol.enabled` (11).
     pub proxy_protocol: Option<Spanned<bool>>,
+    /// What replicas share, and where it lives (8.1).
+    pub shared_storage: Option<SharedStorage>,
     /// Read and otherwise ignored (16).
     pub resource_limits: Option<ResourceLimits>,
     /// Of the merged keys, for comparing generations.
@@ -92,7 +95,7 @@ struct Written {
     connection_buffer_limits: Option<Spanned<BufferLimits>>,
     routing: Option<Spanned<Routing>>,
     resource_limits: Option<Spanned<ResourceLimits>>,
-    shared_storage: Option<Spanned<super::unsupported::SharedStorage>>,
+    shared_storage: Option<Spanned<WrittenStorage>>,
     forward_proxy: Option<Spanned<WrittenForwardProxy>>,
     proxy_protocol: Option<WrittenProxyProtocol>,
     tracing: Option<Spanned<super::unsupported::Tracing>>,
@@ -189,12 +192,15 @@ pub(super) fn read(spec: &Node, problems: &mut Vec<Problem>) -> Option<Configura
         key("proxyProtocol");
         settings.proxy_protocol = proxy_protocol.enabled;
     }
+    if let Some(written) = written.shared_storage {
+        key("sharedStorage");
+        settings.shared_storage = shared_storage::read(&written, problems);
+    }
     if let Some(limits) = written.resource_limits {
         key("resourceLimits");
         settings.resource_limits = Some(limits.value);
     }
-    let unsupported: [(&'static str, Option<Spanned<bool>>); 4] = [
-        ("sharedStorage", used(written.shared_storage, problems)),
+    let unsupported: [(&'static str, Option<Spanned<bool>>); 3] = [
         ("tracing", used(written.tracing, problems)),
         ("defaultTLS", used(written.default_tls, problems)),
         ("sampling", used(written.sampling, problems)),

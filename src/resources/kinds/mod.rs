@@ -11,6 +11,8 @@ mod ordered;
 pub mod policy_binding;
 pub mod secret;
 pub mod service;
+pub mod shared_storage;
+mod tls_parameters;
 mod unsupported;
 
 pub use configuration::GatewaySettings;

@@ -2,14 +2,12 @@
 //! file written today is right when they come, and a warning says that they have no effect
 //! (decision 19).
 
-use jiff::Timestamp;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 
-use super::Ordered;
+use super::{Ordered, tls_parameters::read_tls};
 use crate::{
-    base::{Secret, Severity},
-    document::{OneOrMany, Problem, RawNode, Spanned, deserialize},
-    tls::{Findings, Outbound, OutboundParameters, RedisParameters},
+    document::{OneOrMany, Problem, RawNode, Spanned},
+    tls::OutboundParameters,
 };
 
 pub(super) trait Unsupported {
@@ -19,79 +17,6 @@ pub(super) trait Unsupported {
     /// Whether the absence of the feature makes a difference.
     fn effective(&self) -> bool {
         true
-    }
-}
-
-/// Section 8.1.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(super) struct SharedStorage {
-    redis: Option<Spanned<Redis>>,
-    local: Option<Local>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Redis {
-    address: Option<Spanned<String>>,
-    #[serde(rename = "username")]
-    _username: Option<String>,
-    #[serde(rename = "password")]
-    _password: Option<Secret>,
-    #[serde(rename = "db")]
-    _db: Option<u32>,
-    sentinel: Option<Sentinel>,
-    cluster: Option<Cluster>,
-    tls: Option<Spanned<RawNode>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Sentinel {
-    addresses: OneOrMany<Spanned<String>>,
-    #[serde(rename = "masterName")]
-    _master_name: String,
-    #[serde(rename = "password")]
-    _password: Option<Secret>,
-}
-
-/// Ours (decision 32).
-#[derive(Deserialize)]
-struct Cluster {
-    addresses: OneOrMany<Spanned<String>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Local {
-    enabled: bool,
-}
-
-impl Unsupported for SharedStorage {
-    fn check(&self, problems: &mut Vec<Problem>) {
-        let Some(redis) = &self.redis else { return };
-        let nowhere = redis.address.is_none() && redis.sentinel.is_none() && redis.cluster.is_none();
-        if nowhere && super::sound(problems) {
-            problems.push(
-                redis.error("`redis` needs an `address`").help("write `address: HOST:6379`, or `sentinel`"),
-            );
-        }
-        if let Some(tls) = &redis.tls {
-            check_tls(tls, problems, RedisParameters::read);
-        }
-        let sentinels = redis.sentinel.iter().flat_map(|sentinel| sentinel.addresses.iter());
-        let nodes = redis.cluster.iter().flat_map(|cluster| cluster.addresses.iter());
-        for address in redis.address.iter().chain(sentinels).chain(nodes) {
-            let port = address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
-            if !port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port != 0)) {
-                problems.push(address.error(format!("`{}` is not `HOST:PORT`", address.value)));
-            }
-        }
-    }
-
-    /// Local storage is what there is.
-    fn effective(&self) -> bool {
-        self.redis.is_some() || self.local.as_ref().is_none_or(|local| !local.enabled)
     }
 }
 
@@ -180,29 +105,8 @@ pub(super) struct DefaultTls {
 
 impl Unsupported for DefaultTls {
     fn check(&self, problems: &mut Vec<Problem>) {
-        if let Some(tls) = &self.outbound_policy_calls {
-            check_tls(tls, problems, OutboundParameters::read);
+        if let Some(tls) = self.outbound_policy_calls.as_ref().filter(|tls| !tls.value.is_null()) {
+            read_tls(tls, problems, OutboundParameters::read);
         }
-    }
-}
-
-/// Checks parameters of TLS by making what they describe.
-fn check_tls<T: DeserializeOwned>(
-    written: &Spanned<RawNode>,
-    problems: &mut Vec<Problem>,
-    read: impl Fn(&T, Timestamp, &mut Findings) -> Option<Outbound>,
-) {
-    if written.value.is_null() {
-        return;
-    }
-    let (node, field) = (&*written.value, &*written.field);
-    let typed = deserialize::<T>(node, field);
-    problems.extend(typed.problems);
-    let mut findings = Findings::default();
-    if let Some(parameters) = typed.value {
-        read(&parameters, Timestamp::now(), &mut findings);
-    }
-    for (found, severity) in [(findings.errors, Severity::Error), (findings.warnings, Severity::Warning)] {
-        problems.extend(found.into_iter().map(|problem| Problem::of_config(node, field, problem, severity)));
     }
 }

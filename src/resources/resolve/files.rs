@@ -11,6 +11,7 @@ use std::{
 use crate::{
     base::Digest,
     document::{Key, Node, NodeValue, Problem},
+    resources::SharedFiles,
 };
 
 /// Parameters that may be given as a file: `<name>File`.
@@ -86,7 +87,10 @@ fn named_by(key: &Key, value: &Node) -> Option<&'static str> {
 /// be built without it.
 fn content(node: &Node, field: &str, files: &mut Vec<NamedFile>, problems: &mut Vec<Problem>) -> Node {
     let Some(written) = node.as_text() else { return node.clone() };
-    let folder = Path::new(&*node.place.file.path).parent().unwrap_or(Path::new(""));
+    // Of a resource that another replica read, the files lie here where they lie there.
+    let resource = &*node.place.file.path;
+    let resource = Path::new(resource.strip_prefix(SharedFiles::PREFIX).unwrap_or(resource));
+    let folder = resource.parent().unwrap_or(Path::new(""));
     let path = folder.join(&**written);
     let found = read(&path);
     files.push(NamedFile { path: path.clone(), digest: found.as_ref().ok().map(Digest::of) });

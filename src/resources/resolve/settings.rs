@@ -1,6 +1,6 @@
 //! Merges the `Configuration` resources key by key (configuration reference 3.4).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::Resolver;
 use crate::{
@@ -9,40 +9,52 @@ use crate::{
     resources::{
         envelope::Resource,
         kinds::{GatewaySettings, Spec},
+        store::Origin,
     },
 };
 
 impl Resolver<'_> {
-    /// The settings in force. If two resources set one key, the first by (namespace, name) counts.
+    /// The settings in force. If two resources set one key, the first by (namespace, name) counts; what this replica's
+    /// own files set ranks above what replicas share.
     pub(super) fn settings(&mut self) -> GatewaySettings {
         let set = self.set;
-        let mut resources: Vec<&Resource> = set
+        let mut resources: Vec<(Origin, &Resource)> = set
             .entries
             .iter()
-            .map(|entry| &*entry.resource)
-            .filter(|r| matches!(r.spec, Some(Spec::Configuration(_))))
+            .map(|entry| (entry.origin, &*entry.resource))
+            .filter(|(_, r)| matches!(r.spec, Some(Spec::Configuration(_))))
             .collect();
-        resources.sort_by(|a, b| a.subject.name.cmp(&b.subject.name));
+        resources.sort_by(|(a_origin, a), (b_origin, b)| {
+            (a_origin, &a.subject.name).cmp(&(b_origin, &b.subject.name))
+        });
         let mut merged = GatewaySettings::default();
-        let mut owners: HashMap<&'static str, (&Subject, &Place)> = HashMap::new();
-        let mut digest = Digest::builder();
-        for resource in resources {
+        let mut owners: HashMap<&'static str, (Origin, &Subject, &Place)> = HashMap::new();
+        // By key: the same settings in other resources are the same settings.
+        let mut digests = BTreeMap::new();
+        for (origin, resource) in resources {
             let Some(Spec::Configuration(configuration)) = &resource.spec else { continue };
             for key in &configuration.keys {
-                if let Some((owner, place)) = owners.get(key.value) {
+                if let Some((owner_origin, owner, place)) = owners.get(key.value) {
+                    if *owner_origin != origin {
+                        continue;
+                    }
                     let message = format!("`{}` is already set by {owner}; this is ignored", key.value);
                     let problem = key.warning(message).help(format!("the first is at {}", place.location()));
                     self.report.add(&resource.subject, problem);
                     continue;
                 }
-                owners.insert(key.value, (&resource.subject, &key.place));
+                owners.insert(key.value, (origin, &resource.subject, &key.place));
                 take(&mut merged, &configuration.settings, key.value);
-                digest.add(key.value);
-                if let Some(node) = resource.written.get_ignore_case(key.value) {
-                    digest.add(node.canonical_digest().to_string());
+                // Replicas may reach one storage by different ways.
+                if key.value != "sharedStorage" {
+                    let written = resource.written.get_ignore_case(key.value);
+                    digests.insert(key.value, written.map(|node| node.canonical_digest().to_string()));
                 }
             }
         }
+        let digest = digests.iter().fold(Digest::builder(), |digest, (key, written)| {
+            digest.part(key).part(written.as_deref().unwrap_or_default())
+        });
         merged.digest = Some(digest.finish());
         merged
     }
@@ -71,6 +83,7 @@ fn take(merged: &mut GatewaySettings, from: &GatewaySettings, key: &str) {
         "routing" => merged.rewrite_host_header = from.rewrite_host_header,
         "forwardProxy" => merged.forward_proxy.clone_from(&from.forward_proxy),
         "proxyProtocol" => merged.proxy_protocol.clone_from(&from.proxy_protocol),
+        "sharedStorage" => merged.shared_storage.clone_from(&from.shared_storage),
         "resourceLimits" => merged.resource_limits.clone_from(&from.resource_limits),
         // Not supported yet: reported where it is written.
         _ => {}

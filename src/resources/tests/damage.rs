@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::*;
 use crate::{
     document::{Document, Limits, SourceFile, parse},
-    resources::envelope,
+    resources::{Origin, envelope},
 };
 
 const MUTATIONS: usize = 4_000;
@@ -88,6 +88,6 @@ fn read(document: &Document, environment: &Lookup, set: &mut ResourceSet) {
     if let envelope::Read::Resource(resource) = found {
         let not_ready = resource.error.clone();
         assert_eq!(not_ready.is_some(), resource.spec.is_none());
-        set.entries.push(Entry { resource, not_ready });
+        set.entries.push(Entry { resource, not_ready, origin: Origin::Files });
     }
 }

@@ -5,6 +5,7 @@ mod damage;
 pub(crate) mod fixtures;
 mod loading;
 mod model;
+mod shared_storage;
 mod store;
 
 use std::{path::PathBuf, sync::Arc};

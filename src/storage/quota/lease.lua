@@ -52,6 +52,7 @@ end
 
 if now < first then
   first, last = now, now + (last - first)
+  redis.call('HSET', key, 'start', text(first), 'end', text(last))
 elseif now >= last then
   if now - last < period then first = last else first = now end
   last = first + period

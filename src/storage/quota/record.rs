@@ -83,7 +83,8 @@ impl Record {
         self.window.end + (self.window.end - self.window.start)
     }
 
-    fn held(&self) -> u64 {
+    /// Tokens that claimants have.
+    pub fn held(&self) -> u64 {
         self.claimants.values().map(|claim| claim.held).sum()
     }
 }

@@ -167,14 +167,14 @@ fn a_response_with_trailers_is_not_stored_and_they_are_passed_on() {
 #[test]
 fn a_body_on_its_way_counts_for_the_budget_and_no_room_means_that_it_is_not_stored() {
     let mut services = services();
-    services.cache_budget = Arc::new(crate::policy::Budget::new(4));
+    services.caching.budget = Arc::new(crate::policy::Budget::new(4));
     let clock = Clock::manual();
     let cached = Cached::with("{}", &services, &clock, |_| pieces(&[Ok(b"one"), Ok(b"two")], None, false));
     let mut body = cached.send("GET", "/", &[]).body;
     take(&mut body, 9);
-    assert_eq!(services.cache_budget.bytes(), 3);
+    assert_eq!(services.caching.budget.bytes(), 3);
     take(&mut body, 9);
-    assert_eq!(services.cache_budget.bytes(), 0);
+    assert_eq!(services.caching.budget.bytes(), 0);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{
 const PERSISTED: &str = "{persistCache: true, invalidationHeader: x-purge, maxCacheEntries: 3}";
 
 fn replica(folder: &Path) -> PolicyServices {
-    with(services(), |services| services.state_folder = Some(folder.into()))
+    with(services(), |services| services.caching.state_folder = Some(folder.into()))
 }
 
 /// A life of the replica: what it stores is on the disk when the test goes on.
@@ -137,7 +137,7 @@ fn with_keys_files_are_sealed_and_open_under_their_own_name_only() {
     let folder = tempfile::tempdir().expect("a folder");
     let clock = Clock::manual();
     let ring = || KeyRing::parse("keys", &KeyRing::new_line("a")).ok().map(Arc::new);
-    let services = with(replica(folder.path()), |services| services.seals = ring());
+    let services = with(replica(folder.path()), |services| services.caching.seals = ring());
     let first = life(PERSISTED, &services, &clock, "secret-text");
     first.get("/a", &[]);
     mirror(&first).settle();
@@ -150,7 +150,7 @@ fn with_keys_files_are_sealed_and_open_under_their_own_name_only() {
     assert_eq!(second.get("/a", &[]), "secret-text");
     assert_eq!(files(folder.path()).len(), 1);
     drop(second);
-    let other = with(replica(folder.path()), |services| services.seals = ring());
+    let other = with(replica(folder.path()), |services| services.caching.seals = ring());
     assert_eq!(life(PERSISTED, &other, &clock, "new").get("/a", &[]), "new");
 }
 

@@ -56,7 +56,7 @@ async fn gateways_bindings_and_configurations_have_caches_of_their_own() {
     let (services, clock) = (services(), Clock::manual());
     let a = replica(SHARED, &services, &clock, "a");
     get(&a, "/", &[]).await;
-    let other_gateway = with(services.clone(), |services| services.keys = Keys::of("other"));
+    let other_gateway = with(services.clone(), |services| services.caching.keys = Keys::of("other"));
     let mut other_binding = services.clone();
     other_binding.binding = crate::base::ResourceName::new("default", "other");
     let mut other_target = services.clone();
@@ -260,7 +260,7 @@ fn ring() -> (Option<Arc<KeyRing>>, String) {
 async fn with_keys_entries_are_sealed_and_what_is_not_sealed_is_a_miss() {
     let (keys, _) = ring();
     let (plain, clock) = (services(), Clock::manual());
-    let sealed = with(plain.clone(), |services| services.seals = keys);
+    let sealed = with(plain.clone(), |services| services.caching.seals = keys);
     let (a, b) = (replica(SHARED, &sealed, &clock, "secret-a"), replica(SHARED, &sealed, &clock, "b"));
     get(&a, "/", &[]).await;
     assert_eq!(get(&b, "/", &[]).await, "secret-a");
@@ -277,7 +277,7 @@ async fn with_keys_entries_are_sealed_and_what_is_not_sealed_is_a_miss() {
 #[actix_rt::test]
 async fn a_sealed_entry_opens_under_its_own_key_only() {
     let (keys, _) = ring();
-    let services = with(services(), |services| services.seals = keys);
+    let services = with(services(), |services| services.caching.seals = keys);
     let clock = Clock::manual();
     let a = replica(SHARED, &services, &clock, "a");
     get(&a, "/1", &[]).await;

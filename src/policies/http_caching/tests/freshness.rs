@@ -145,7 +145,7 @@ fn replacing_a_key_does_not_count_twice() {
 #[test]
 fn memory_is_bounded_for_all_caches_of_the_replica_together() {
     let mut services = services();
-    services.cache_budget = Arc::new(crate::policy::Budget::new(10_000));
+    services.caching.budget = Arc::new(crate::policy::Budget::new(10_000));
     let clock = Clock::manual();
     let large = |_: &Request| upstream(200, &[], &"x".repeat(3000));
     let (one, other) =
@@ -153,7 +153,7 @@ fn memory_is_bounded_for_all_caches_of_the_replica_together() {
     for (cached, path) in [(&one, "/1"), (&other, "/1"), (&one, "/2"), (&other, "/2")] {
         cached.send("GET", path, &[]);
     }
-    assert!(services.cache_budget.bytes() <= 10_000);
+    assert!(services.caching.budget.bytes() <= 10_000);
     // The first that was stored, of either, is gone.
     one.send("GET", "/1", &[]);
     assert_eq!((one.calls(), other.calls()), (3, 2));
@@ -162,5 +162,5 @@ fn memory_is_bounded_for_all_caches_of_the_replica_together() {
     huge.send("GET", "/", &[]);
     assert_eq!(huge.calls(), 2);
     drop((one, other, huge));
-    assert_eq!(services.cache_budget.bytes(), 0);
+    assert_eq!(services.caching.budget.bytes(), 0);
 }

@@ -57,8 +57,6 @@ fn what_is_legal_but_unwise_is_warned_of() {
         problems::<HttpCaching>("httpCachingKey: all"),
         ["W config.httpCachingKey: a plain text is the same key for every request"]
     );
-    let shared = problems::<HttpCaching>("distributed: true");
-    assert!(shared[0].starts_with("W config.distributed: whoever can read the shared storage"), "{shared:?}");
 }
 
 #[test]
@@ -72,13 +70,25 @@ fn without_a_folder_for_state_a_cache_that_is_to_survive_is_in_memory_with_a_war
 }
 
 #[test]
-fn with_keys_to_seal_with_a_shared_cache_is_not_warned_of() {
-    let mut services = services();
+fn a_shared_cache_without_a_storage_or_without_keys_is_warned_of() {
+    let found = |services: &PolicyServices| {
+        let entry = crate::policy::PolicyEntry::of::<HttpCaching>();
+        let problems = entry.build(&yaml("distributed: true"), "config", services).problems;
+        problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>()
+    };
+    let alone = found(&services());
+    assert_eq!(alone, ["there is no shared storage: each replica has a cache of its own"]);
+    let open = found(&with(services(), |services| services.shared_storage = true));
+    assert!(
+        open[0].starts_with("whoever can read the shared storage reads the cached responses"),
+        "{open:?}"
+    );
     let line = crate::base::seal::KeyRing::new_line("a");
-    services.seals = crate::base::seal::KeyRing::parse("keys", &line).ok().map(Arc::new);
-    policy("distributed: true", &services, &Clock::manual());
-    let entry = crate::policy::PolicyEntry::of::<HttpCaching>();
-    assert_eq!(entry.build(&yaml("distributed: true"), "config", &services).problems, []);
+    let sealed = with(services(), |services| {
+        services.shared_storage = true;
+        services.caching.seals = crate::base::seal::KeyRing::parse("keys", &line).ok().map(Arc::new);
+    });
+    assert_eq!(found(&sealed), [""; 0]);
 }
 
 #[test]

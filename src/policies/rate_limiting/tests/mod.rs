@@ -1,6 +1,5 @@
 //! Rate Limiting, sentence by sentence of policies reference 3.1.
 
-mod buckets;
 mod headers;
 mod keys;
 mod parameters;

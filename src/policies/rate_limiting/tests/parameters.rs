@@ -81,7 +81,10 @@ fn options_beside_the_list_win_then_the_first_item_that_has_them() {
 fn asking_for_distribution_is_one_warning_and_works_per_replica() {
     let warnings =
         problems::<RateLimiting>(&format!("{LIMITS}\nclusterizable: true\nblockOnUnknownQuota: false"));
-    assert_eq!(warnings, ["W config.clusterizable: sharing over Redis is not supported yet"]);
+    assert_eq!(
+        warnings,
+        ["W config.clusterizable: there is no shared storage: each replica grants the whole quota"]
+    );
     for config in [LIMITS.to_owned(), format!("{LIMITS}\nclusterizable: false")] {
         assert_eq!(problems::<RateLimiting>(&config), [""; 0]);
     }

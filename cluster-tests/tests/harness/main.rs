@@ -1,5 +1,9 @@
 //! The harness against itself: what these tests cannot see, the chapters could not see either.
 
+mod proxy;
+mod redis;
+mod replicas;
+
 use std::sync::Arc;
 use std::time::Duration;
 

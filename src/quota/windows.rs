@@ -1,15 +1,6 @@
 //! The counters of one key: a fixed window per limit.
 
-use crate::policy::Allowance;
-
-/// One limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quota {
-    /// Requests per window.
-    pub requests_max: u64,
-    /// Length of a window, microseconds; not zero.
-    pub period: u64,
-}
+use super::{Allowance, Quota, Verdict};
 
 /// A window at work. Windows tile: the next starts where this one ends (decision 34).
 #[derive(Clone, Copy, Debug)]
@@ -22,13 +13,6 @@ struct Window {
 /// The windows of one key, in the order of the limits.
 #[derive(Debug)]
 pub struct Windows(Box<[Window]>);
-
-/// What came of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    pub granted: bool,
-    pub allowance: Allowance,
-}
 
 impl Windows {
     /// Windows that start now: with the first request of their key.
@@ -52,11 +36,8 @@ impl Windows {
         if granted {
             self.0.iter_mut().for_each(|window| window.used += 1);
         }
-        // After a refusal the limits that refused have the least left, which is nothing.
-        let told = self.0.iter().zip(quotas).map(|(window, quota)| window.allowance(quota, now));
-        let told = told.min_by(|a, b| a.remaining.cmp(&b.remaining).then(b.reset_ms.cmp(&a.reset_ms)));
-        let nothing = Allowance { limit: 0, remaining: 0, reset_ms: 0 };
-        Verdict { granted, allowance: told.unwrap_or(nothing) }
+        let all = self.0.iter().zip(quotas).map(|(window, quota)| window.allowance(quota, now));
+        Verdict { granted, allowance: Allowance::told(all) }
     }
 }
 

@@ -1,0 +1,88 @@
+"""What the scripts of the cluster share: where things are, programs, ports, waiting, and asking over HTTP."""
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# What is made and not kept in git: credentials, resources of one's own, and the state of local processes.
+STATE = ROOT / (os.environ.get("PORTCULLIS_CLUSTER_DIR") or "target/cluster")
+CONFIG = ROOT / "config" / "cluster"
+ENTRY_PORT = int(os.environ.get("PORTCULLIS_ENTRY_PORT") or 8080)
+STATE_PORT = int(os.environ.get("PORTCULLIS_STATE_PORT") or 8404)
+# As many as config/cluster/gateways.cfg and the range of admin ports in docker-compose.yml have places for.
+REPLICAS_MAX = 10
+# Above everything that is waited for on a busy machine, a drain among it.
+PATIENCE_S = 60
+
+
+def fail(code, message):
+    """Ends the script with an exit code of sysexits.h."""
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def tool(name, package=None):
+    """The path of a program. Debian puts haproxy where only root's PATH looks."""
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin")
+    return found or fail(69, f"{name} is missing (on Debian and its relatives: sudo apt-get install {package or name})")
+
+
+def run(*command, **options):
+    """Runs a program and returns what it printed; ends the script when it fails."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=ROOT, **options)
+    if done.returncode != 0:
+        fail(70, f"`{' '.join(map(str, command))}` failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def eventually(what, fact):
+    """The first true value of `fact()`; ends the script when there is none in time."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if value := fact():
+            return value
+        time.sleep(0.05)
+    fail(70, f"not seen within {PATIENCE_S} s: {what}")
+
+
+def is_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def ask(address, path, method="GET"):
+    """Status and body of an answer, or (0, "") when there is none. `address` is (host, port)."""
+    connection = http.client.HTTPConnection(*address, timeout=5)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace")
+    except (OSError, http.client.HTTPException):
+        return 0, ""
+    finally:
+        connection.close()
+
+
+def ask_json(address, path, method="GET"):
+    """The body of an answer of 200, or None."""
+    status, body = ask(address, path, method)
+    return json.loads(body) if status == 200 else None
+
+
+def count(text):
+    """How many replicas an argument asks for."""
+    if not text.isdigit() or not 1 <= int(text) <= REPLICAS_MAX:
+        fail(64, f"`{text}` is no number of replicas from 1 to {REPLICAS_MAX}")
+    return int(text)

@@ -1,0 +1,393 @@
+//! One limit of one key as a replica sees it: tokens leased from the storage, and what to do without them
+//! (`docs/cluster-limits.md`). No I/O: time comes in as readings of a clock that does not jump, microseconds.
+
+use super::{Allowance, Fallback, Quota};
+use crate::storage::quota::{Answer, Call, Leased, NUMBER_MAX, Window};
+
+/// How long the tokens of one call should last at least.
+const HORIZON: u64 = 100_000;
+/// Far from exhaustion a call brings as many tokens as this, where so many are used within [`BRISK`].
+const BATCH: u64 = 64;
+/// A lease used up faster than this is followed by a larger one, one that lasted twice as long by a smaller one.
+const BRISK: u64 = 1_000_000;
+/// A window without tokens is asked for again this often, since others may give some back; a window shorter than forty
+/// times that, at a fortieth of its length.
+const ASK_AGAIN: u64 = 250_000;
+/// After a call that failed.
+const TRY_AGAIN: u64 = 100_000;
+/// Clocks of two machines may differ in speed by a thousandth, twice what NTP corrects: a lease ends that much early.
+const DRIFT: u32 = 10;
+
+/// What the world looks like to a lease.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// Microseconds on this replica's clock.
+    pub now: u64,
+    /// Calls fail, or have not been answered for too long.
+    pub down: bool,
+    pub fallback: Fallback,
+    /// Replicas last seen, at least 1, and how many of them come before this one.
+    pub replicas: u64,
+    pub rank: u64,
+    /// How often the storage has been seen to lose its memory.
+    pub losses: u64,
+}
+
+/// What a request finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A token, not yet taken.
+    Token,
+    /// None, and none to come in this window.
+    Nothing,
+    /// None, and nobody knows whether there are any.
+    Unknown,
+    /// None yet: the storage has to be asked.
+    Wait,
+}
+
+/// What became of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// `None`: the storage never told of it.
+    pub window: Option<Window>,
+    pub admitted: u64,
+    pub granted: u64,
+}
+
+#[derive(Debug, Default)]
+pub struct Lease {
+    open: Option<Open>,
+    /// Of the open window: admitted, leased and not used, leased in all.
+    admitted: u64,
+    tokens: u64,
+    granted: u64,
+    /// Tokens of it that nobody had when the storage was last asked.
+    rest: u64,
+    /// The last call brought nothing although something was wanted.
+    dry: bool,
+    /// Number of the last call, and what it was, while it is not answered.
+    number: u64,
+    sent: Option<Sent>,
+    /// How long the last answer took.
+    trip: u64,
+    /// No call before, unless requests wait.
+    ask_at: u64,
+    /// When the last call for tokens was made, what it asked for, and what was used since.
+    asked: u64,
+    size: u64,
+    used: u64,
+    /// Requests that found no token since.
+    waiting: u64,
+    /// With so few tokens more are asked for.
+    low: u64,
+    cap: Cap,
+    losses: u64,
+    lost_until: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    at: u64,
+    wants: bool,
+}
+
+/// The open window, or the last one.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    window: Option<Window>,
+    /// On this replica's clock: nothing of it is admitted from then on.
+    ends: u64,
+}
+
+/// What the replica allows itself, whatever the storage says (decision 37): windows may open as often as they are
+/// long, one of them early.
+#[derive(Debug, Default)]
+struct Cap {
+    next: u64,
+    used: u64,
+}
+
+impl Lease {
+    /// When the open window ends, on this replica's clock.
+    pub fn end(&self) -> u64 {
+        self.open.map_or(0, |open| open.ends)
+    }
+
+    /// What a request finds now. Nothing is taken: a request needs a token of every limit.
+    pub fn look(&mut self, quota: &Quota, view: &View) -> Found {
+        let live = self.open.is_some_and(|open| view.now < open.ends);
+        if !live {
+            // The tokens of a window end with it.
+            self.tokens = 0;
+        }
+        if quota.requests_max == 0 {
+            return Found::Nothing;
+        }
+        if self.tokens > 0 {
+            return if self.cap.used < quota.requests_max { Found::Token } else { Found::Nothing };
+        }
+        if view.down {
+            return self.look_alone(quota, view);
+        }
+        if live && (self.rest == 0 || self.dry && view.now < self.ask_at) {
+            return Found::Nothing;
+        }
+        Found::Wait
+    }
+
+    /// The answer without the storage: windows tile on, on this replica's clock.
+    fn look_alone(&mut self, quota: &Quota, view: &View) -> Found {
+        let share = match view.fallback {
+            Fallback::Closed => return Found::Unknown,
+            Fallback::Open => u64::MAX,
+            Fallback::Share => share(quota.requests_max, view),
+        };
+        self.tile(quota, view.now);
+        match self.admitted < share {
+            true => Found::Token,
+            false => Found::Nothing,
+        }
+    }
+
+    /// Moves to the window that `now` lies in, if that is another: by the tiles of the last one, or, after a whole window
+    /// without a request, to one that begins now and that the storage does not know.
+    fn tile(&mut self, quota: &Quota, now: u64) {
+        let next = match self.open {
+            Some(open) if now < open.ends => return,
+            Some(open) if now - open.ends < quota.period => Open {
+                window: open.window.map(|Window { end, .. }| Window { start: end, end: end + quota.period }),
+                ends: open.ends.saturating_add(quota.period),
+            },
+            _ => Open { window: None, ends: now.saturating_add(quota.period) },
+        };
+        self.open = Some(next);
+        self.admitted = 0;
+        self.granted = 0;
+        self.rest = 0;
+        // An answer to come speaks of the window before.
+        self.sent = None;
+        self.cap.open(quota, now);
+    }
+
+    /// Takes the token that [`Lease::look`] found.
+    pub fn take(&mut self) {
+        // Alone there are no tokens, only what has been admitted.
+        self.tokens = self.tokens.saturating_sub(1);
+        self.admitted += 1;
+        self.used += 1;
+        self.cap.used += 1;
+    }
+
+    /// Whether the storage should be asked now, and no call is under way. `waits`: a request cannot go on without.
+    pub fn should_ask(&mut self, view: &View, waits: bool) -> bool {
+        self.waiting += u64::from(waits);
+        if self.sent.is_some() {
+            return false;
+        }
+        if waits {
+            return true;
+        }
+        let live = self.open.is_some_and(|open| view.now < open.ends);
+        match self.tokens {
+            // Others may have given some back; or the storage may be there again.
+            0 => view.now >= self.ask_at,
+            tokens => live && !view.down && self.rest > 0 && tokens <= self.low && view.now >= self.ask_at,
+        }
+    }
+
+    /// The call for more tokens, unless one is under way.
+    pub fn ask(&mut self, quota: &Quota, view: &View, claimant: &str) -> Option<Call> {
+        if self.sent.is_some() {
+            return None;
+        }
+        let elapsed = view.now.saturating_sub(self.asked).max(1);
+        let pace = times(self.used, self.horizon(), elapsed.max(1000));
+        if elapsed < BRISK {
+            self.size = (self.size * 2).min(pace.max(BATCH));
+        } else if elapsed > 2 * BRISK {
+            self.size /= 2;
+        }
+        self.size = self.size.max(1);
+        let want = self.size.max(self.waiting);
+        self.asked = view.now;
+        self.used = 0;
+        self.waiting = 0;
+        Some(self.call(quota, view, claimant, want))
+    }
+
+    /// The call that gives back what has not been used for a while, if there is any.
+    pub fn give_back(&mut self, quota: &Quota, view: &View, claimant: &str) -> Option<Call> {
+        let live = self.open.is_some_and(|open| view.now < open.ends);
+        if self.sent.is_some() || !live || view.down {
+            return None;
+        }
+        let elapsed = view.now.saturating_sub(self.asked).max(1);
+        // What the pace so far will use in as long again.
+        let keep = self.used.min(self.tokens);
+        if elapsed < idle(quota) || keep == self.tokens {
+            return None;
+        }
+        // As long as there is plenty, a call for each batch is enough; what is known of that is never old.
+        if keep > 0 && self.rest > quota.requests_max / 2 && elapsed < quota.period / 8 {
+            return None;
+        }
+        self.tokens = keep;
+        self.size = keep.max(1);
+        self.low = 0;
+        self.asked = view.now;
+        self.used = 0;
+        Some(self.call(quota, view, claimant, 0))
+    }
+
+    /// The call that tells what this replica has, and gives back the rest: the policy ends, or the storage has lost
+    /// its memory.
+    pub fn tell(&mut self, quota: &Quota, view: &View, claimant: &str, keep: bool) -> Option<Call> {
+        let known = self.open.is_some_and(|open| view.now < open.ends) && self.admitted + self.tokens > 0;
+        if !known || keep && self.sent.is_some() {
+            return None;
+        }
+        if !keep {
+            self.tokens = 0;
+        }
+        Some(self.call(quota, view, claimant, 0))
+    }
+
+    fn call(&mut self, quota: &Quota, view: &View, claimant: &str, want: u64) -> Call {
+        if self.losses != view.losses {
+            self.losses = view.losses;
+            self.lost_until = view.now.saturating_add(quota.period);
+        }
+        // A window that only this replica knew is over when its own clock says so.
+        if self.open.is_some_and(|open| open.window.is_none() && view.now >= open.ends) {
+            self.open = None;
+            self.admitted = 0;
+            self.granted = 0;
+        }
+        self.number += 1;
+        self.sent = Some(Sent { at: view.now, wants: want > 0 });
+        Call {
+            claimant: claimant.to_owned(),
+            number: self.number,
+            window: self.open.and_then(|open| open.window),
+            claim: (self.admitted + self.tokens).min(NUMBER_MAX),
+            want: want.min(NUMBER_MAX),
+            limit: quota.requests_max.min(NUMBER_MAX),
+            period: quota.period.min(NUMBER_MAX),
+            replicas: view.replicas,
+            lost: view.now < self.lost_until,
+        }
+    }
+
+    /// Takes note of an answer. What became of the window before, if another has begun.
+    pub fn answered(&mut self, quota: &Quota, now: u64, number: u64, answer: &Answer) -> Option<Account> {
+        // Tokens of an answer that is not waited for any more are taken back by the next call.
+        if number != self.number {
+            return None;
+        }
+        let sent = self.sent.take()?;
+        let Answer::Leased(leased) = answer else {
+            self.retry_at(now);
+            return None;
+        };
+        let &Leased { window, left, carried, grant, rest } = leased;
+        // Someone else may have written what is answered.
+        let left = left.min(quota.period.saturating_mul(2));
+        let ends = sent.at.saturating_add(left - (left >> DRIFT));
+        let over = match self.open {
+            Some(_) if carried => None,
+            Some(_) => {
+                let account = self.account();
+                self.admitted = 0;
+                self.tokens = 0;
+                self.granted = 0;
+                self.cap.open(quota, now);
+                account
+            }
+            None => {
+                self.cap.open(quota, now);
+                None
+            }
+        };
+        self.open = Some(Open { window: Some(window), ends });
+        self.granted = self.granted.saturating_add(grant);
+        self.tokens = if now < ends { self.tokens.saturating_add(grant) } else { 0 };
+        self.rest = rest;
+        self.dry = sent.wants && grant == 0;
+        self.trip = now.saturating_sub(sent.at);
+        let meanwhile = times(self.size, 2 * self.trip, self.horizon());
+        self.low = meanwhile.max(grant / 4).min(self.tokens / 2);
+        self.ask_at =
+            if rest == 0 || self.dry { now + ASK_AGAIN.min(quota.period / 40).max(1000) } else { now };
+        over
+    }
+
+    /// Takes note of a call that failed.
+    pub fn failed(&mut self, now: u64, number: u64) {
+        if number == self.number && self.sent.take().is_some() {
+            self.retry_at(now);
+        }
+    }
+
+    /// How long the tokens of one call should last.
+    fn horizon(&self) -> u64 {
+        HORIZON.max(4 * self.trip)
+    }
+
+    fn retry_at(&mut self, now: u64) {
+        self.ask_at = now + TRY_AGAIN;
+    }
+
+    /// Whether there are tokens that may have to be given back.
+    pub fn holds(&self) -> bool {
+        self.tokens > 0
+    }
+
+    /// The open window, or the last one, so far.
+    pub fn account(&self) -> Option<Account> {
+        let open = self.open?;
+        Some(Account { window: open.window, admitted: self.admitted, granted: self.granted })
+    }
+
+    /// What a request is told that found this.
+    pub fn allowance(&self, quota: &Quota, view: &View) -> Allowance {
+        let remaining = match (view.down && self.tokens == 0, view.fallback) {
+            (true, Fallback::Share) => share(quota.requests_max, view).saturating_sub(self.admitted),
+            (true, Fallback::Closed) => 0,
+            (true, Fallback::Open) => quota.requests_max.saturating_sub(self.admitted),
+            // What nobody had when the storage was last asked, and what this replica has.
+            (false, _) => self.rest.saturating_add(self.tokens).min(quota.requests_max),
+        };
+        let reset = self.open.map_or(quota.period, |open| open.ends.saturating_sub(view.now));
+        Allowance { limit: quota.requests_max, remaining, reset_ms: reset.div_ceil(1000) }
+    }
+}
+
+impl Cap {
+    fn open(&mut self, quota: &Quota, now: u64) {
+        if self.next > now.saturating_add(quota.period) {
+            return;
+        }
+        // A hundredth less, so that a clock that goes slower than the storage's never runs short of windows.
+        let length = quota.period - quota.period / 100;
+        self.next = self.next.max(now).saturating_add(length);
+        self.used = 0;
+    }
+}
+
+/// `count` in `given`, how many in `wanted`; `given` is not zero.
+fn times(count: u64, wanted: u64, given: u64) -> u64 {
+    let scaled = u128::from(count) * u128::from(wanted) / u128::from(given);
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}
+
+/// A replica's share of a limit: the shares of all make the limit.
+fn share(limit: u64, view: &View) -> u64 {
+    let replicas = view.replicas.max(1);
+    limit / replicas + u64::from(view.rank < limit % replicas)
+}
+
+/// Tokens not used for so long are given back.
+pub fn idle(quota: &Quota) -> u64 {
+    (quota.period / 16).clamp(1000, 500_000)
+}

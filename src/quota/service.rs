@@ -1,0 +1,274 @@
+//! What all ledgers of a process share: the storage, and the task that asks it.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{Semaphore, mpsc};
+
+use super::{
+    Fallback, Ledger, Quota,
+    lease::View,
+    ledger::{Pending, WindowAccount},
+};
+use crate::{
+    base::Clock,
+    storage::{Key, Keys, Storage, quota::Call},
+    telemetry::metrics::{Exposition, Kind},
+};
+
+/// Calls that are sent in one go.
+const BATCH: usize = 256;
+/// Batches under way; more wait.
+const BATCHES: usize = 64;
+/// How often it is looked whether tokens are used.
+const SWEEP: Duration = Duration::from_millis(50);
+/// Keys of each policy whose open windows `/status` shows.
+const KEYS_SHOWN: usize = 64;
+
+/// The limits of this process that are counted together with other replicas. Clones are the same.
+#[derive(Clone)]
+pub struct Quotas(Arc<Service>);
+
+pub(super) struct Service {
+    pub storage: Storage,
+    pub keys: Keys,
+    clock: Clock,
+    /// Of this life of this process.
+    process: u128,
+    entries: AtomicU64,
+    /// The last call failed, or a request waited too long for one.
+    down: AtomicBool,
+    /// How often the storage has lost its memory, as last seen.
+    losses: AtomicU64,
+    calls: AtomicU64,
+    failures: AtomicU64,
+    asks: mpsc::UnboundedSender<Ask>,
+    ledgers: Mutex<Vec<Weak<Ledger>>>,
+}
+
+/// What a ledger wants. There is at most one of the first kind for each limit and key.
+pub(super) enum Ask {
+    Lease {
+        ledger: Weak<Ledger>,
+        key: Arc<str>,
+        limit: usize,
+    },
+    /// Nobody waits for the answers.
+    Tell(Vec<(Key, Call)>),
+}
+
+/// The task that makes the calls. It is run by whoever owns the storage's runtime.
+pub struct Asker {
+    service: Arc<Service>,
+    asks: mpsc::UnboundedReceiver<Ask>,
+}
+
+impl Quotas {
+    /// `gateway`: the id that replicas have in common.
+    pub fn new(storage: Storage, gateway: &str) -> (Self, Asker) {
+        Self::on(storage, gateway, Clock::system())
+    }
+
+    /// On this clock.
+    pub fn on(storage: Storage, gateway: &str, clock: Clock) -> (Self, Asker) {
+        let (sender, asks) = mpsc::unbounded_channel();
+        let service = Arc::new(Service {
+            keys: Keys::of(gateway),
+            clock,
+            process: fastrand::u128(..),
+            entries: AtomicU64::new(0),
+            down: AtomicBool::new(false),
+            losses: AtomicU64::new(storage.losses() + storage.fleet().losses()),
+            calls: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            storage,
+            asks: sender,
+            ledgers: Mutex::default(),
+        });
+        (Self(Arc::clone(&service)), Asker { service, asks })
+    }
+
+    /// For a process that serves nothing: nobody makes its calls.
+    pub fn unserved() -> Self {
+        Self::new(Storage::in_memory(), "").0
+    }
+
+    /// Counters for a policy. `name` names it for all replicas and for all its configurations; `keys_max`: a counter for
+    /// each key, about so many of them, else one for all.
+    pub fn ledger(
+        &self,
+        name: String,
+        quotas: Box<[Quota]>,
+        keys_max: Option<usize>,
+        fallback: Fallback,
+    ) -> Arc<Ledger> {
+        let ledger = Ledger::new(Arc::clone(&self.0), name, quotas, keys_max, fallback);
+        let mut ledgers = self.0.ledgers();
+        ledgers.retain(|ledger| ledger.strong_count() > 0);
+        ledgers.push(Arc::downgrade(&ledger));
+        ledger
+    }
+
+    /// Gives back what this process has and does not need: it ends.
+    pub async fn give_back(&self) {
+        let all: Vec<_> = self.0.live().iter().flat_map(|ledger| ledger.tell(false)).collect();
+        for batch in all.chunks(BATCH) {
+            let calls: Vec<_> =
+                batch.iter().map(|pending| (pending.name.clone(), pending.call.clone())).collect();
+            self.0.storage.lease(&calls).await;
+        }
+    }
+
+    /// What each policy admitted in the last windows and in those that are open, of keys by their digests.
+    pub fn accounts(&self) -> Vec<WindowAccount> {
+        self.0.live().iter().flat_map(|ledger| ledger.accounts(KEYS_SHOWN)).collect()
+    }
+
+    /// Counters for a page of metrics.
+    pub fn expose(&self, page: &mut Exposition) {
+        let mut one = |name: &str, kind: Kind, help: &str, value: u64| {
+            page.family(name, kind, help);
+            page.sample("", &[], value);
+        };
+        let (calls, failures) = (self.0.calls.load(Relaxed), self.0.failures.load(Relaxed));
+        one("portcullis_quota_calls_total", Kind::Counter, "Calls for tokens of shared limits.", calls);
+        one("portcullis_quota_failed_calls_total", Kind::Counter, "Such calls that failed.", failures);
+        let down = u64::from(self.0.down.load(Relaxed));
+        one(
+            "portcullis_quota_fallback",
+            Kind::Gauge,
+            "1 while limits are counted without the storage.",
+            down,
+        );
+    }
+}
+
+impl Service {
+    fn ledgers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Ledger>>> {
+        self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live(&self) -> Vec<Arc<Ledger>> {
+        self.ledgers().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub fn claimant(&self) -> String {
+        format!("{:032x}.{:x}", self.process, self.entries.fetch_add(1, Relaxed))
+    }
+
+    pub fn view(&self, fallback: Fallback) -> View {
+        View {
+            now: self.clock.micros(),
+            down: self.down.load(Relaxed),
+            fallback,
+            replicas: self.storage.fleet().replicas() as u64,
+            rank: self.storage.fleet().rank() as u64,
+            losses: self.losses.load(Relaxed),
+        }
+    }
+
+    pub fn ask(&self, ask: Ask) {
+        // Nobody asks any more when the process ends.
+        let _ = self.asks.send(ask);
+    }
+
+    /// A request has waited too long.
+    pub fn suspect(&self) {
+        if !self.down.swap(true, Relaxed) {
+            tracing::warn!("the shared storage does not answer in time: limits fall back until it does");
+        }
+    }
+
+    /// When the storage has lost its memory: each replica tells what it has, before others are given it once more.
+    fn tell_after_loss(&self) -> Vec<Pending> {
+        let losses = self.storage.losses() + self.storage.fleet().losses();
+        match self.losses.swap(losses, Relaxed) == losses {
+            true => Vec::new(),
+            false => self.live().iter().flat_map(|ledger| ledger.tell(true)).collect(),
+        }
+    }
+
+    /// Makes calls and hands out the answers.
+    async fn make(&self, pending: Vec<Pending>) {
+        let (calls, concerned): (Vec<_>, Vec<_>) = pending
+            .into_iter()
+            .map(|Pending { ledger, key, limit, name, call }| {
+                let number = call.number;
+                ((name, call), (ledger, key, limit, number))
+            })
+            .unzip();
+        let outcomes = self.storage.lease(&calls).await;
+        for ((ledger, key, limit, number), outcome) in concerned.into_iter().zip(outcomes) {
+            self.calls.fetch_add(1, Relaxed);
+            match &outcome {
+                Ok(_) if self.down.swap(false, Relaxed) => {
+                    tracing::info!("the shared storage answers again: limits are counted together");
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    self.failures.fetch_add(1, Relaxed);
+                    if !self.down.swap(true, Relaxed) {
+                        tracing::warn!(
+                            "the shared storage is away ({error}): limits fall back until it answers"
+                        );
+                    }
+                }
+            }
+            if let Some(ledger) = ledger.upgrade() {
+                ledger.answered(&key, limit, number, &outcome);
+            }
+        }
+    }
+}
+
+impl Asker {
+    /// Makes calls for ever.
+    pub async fn run(mut self) {
+        let places = Arc::new(Semaphore::new(BATCHES));
+        let mut sweep = tokio::time::interval(SWEEP);
+        let mut asks = Vec::new();
+        loop {
+            let mut pending = Vec::new();
+            tokio::select! {
+                count = self.asks.recv_many(&mut asks, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                    pending.extend(self.service.tell_after_loss());
+                    for ask in asks.drain(..) {
+                        match ask {
+                            Ask::Lease { ledger, key, limit } => pending.extend(lease(ledger, key, limit)),
+                            Ask::Tell(calls) => {
+                                let storage = self.service.storage.clone();
+                                tokio::spawn(async move { storage.lease(&calls).await });
+                            }
+                        }
+                    }
+                }
+                _ = sweep.tick() => {
+                    pending.extend(self.service.tell_after_loss());
+                    pending.extend(self.service.live().iter().flat_map(|ledger| ledger.sweep()));
+                }
+            }
+            while !pending.is_empty() {
+                let batch = pending.split_off(pending.len().saturating_sub(BATCH));
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+                let service = Arc::clone(&self.service);
+                tokio::spawn(async move {
+                    service.make(batch).await;
+                    drop(place);
+                });
+            }
+        }
+    }
+}
+
+fn lease(ledger: Weak<Ledger>, key: Arc<str>, limit: usize) -> Option<Pending> {
+    let (name, call) = ledger.upgrade()?.call(&key, limit)?;
+    Some(Pending { ledger, key, limit, name, call })
+}

@@ -1,0 +1,95 @@
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    base::Clock,
+    quota::{Charge, Fallback, Ledger, Quota, Quotas},
+    storage::Storage,
+};
+
+const SECOND: u64 = 1_000_000;
+
+/// Replicas on one storage.
+fn replicas(count: usize) -> Vec<Quotas> {
+    let storage = Storage::in_memory();
+    let replica = |_| {
+        let (quotas, asker) = Quotas::on(storage.clone(), "test", Clock::system());
+        actix_rt::spawn(asker.run());
+        quotas
+    };
+    (0..count).map(replica).collect()
+}
+
+fn ledger(quotas: &Quotas, limits: &[(u64, u64)]) -> Arc<Ledger> {
+    let limits = limits.iter().map(|&(requests_max, period)| Quota { requests_max, period }).collect();
+    quotas.ledger("policy".to_owned(), limits, Some(1000), Fallback::Closed)
+}
+
+async fn granted(ledger: &Ledger, key: &str) -> bool {
+    match ledger.charge(key).await {
+        Charge::Counted(verdict) => verdict.granted,
+        Charge::Unknown => panic!("the storage is there"),
+    }
+}
+
+#[actix_rt::test]
+async fn replicas_admit_a_limit_together_and_not_once_more() {
+    let ledgers: Vec<_> = replicas(3).iter().map(|quotas| ledger(quotas, &[(100, 3600 * SECOND)])).collect();
+    let mut admitted = 0;
+    for request in 0..1000 {
+        admitted += usize::from(granted(&ledgers[request % 3], "k").await);
+    }
+    assert_eq!(admitted, 100);
+    assert!(granted(&ledgers[0], "another").await);
+}
+
+#[actix_rt::test]
+async fn requests_at_once_wait_for_the_same_answer() {
+    let ledger = ledger(&replicas(1)[0], &[(1000, 3600 * SECOND)]);
+    let all = futures_util::future::join_all((0..200).map(|_| granted(&ledger, "k"))).await;
+    assert!(all.into_iter().all(|granted| granted));
+}
+
+#[actix_rt::test]
+async fn a_request_needs_a_token_of_every_limit_and_a_refused_one_takes_none() {
+    let quotas = &replicas(1)[0];
+    let ledger = ledger(quotas, &[(2, 3600 * SECOND), (5, 7200 * SECOND)]);
+    let mut admitted = 0;
+    for _ in 0..20 {
+        admitted += usize::from(granted(&ledger, "k").await);
+    }
+    assert_eq!(admitted, 2);
+    let told: Vec<_> = quotas.accounts().iter().map(|account| (account.limit, account.admitted)).collect();
+    assert_eq!(told, [(0, 2), (1, 2)]);
+}
+
+#[actix_rt::test]
+async fn a_policy_that_is_rebuilt_goes_on_in_the_window() {
+    let quotas = &replicas(1)[0];
+    let before = ledger(quotas, &[(10, 3600 * SECOND)]);
+    for _ in 0..6 {
+        assert!(granted(&before, "k").await);
+    }
+    let after = ledger(quotas, &[(8, 3600 * SECOND)]);
+    drop(before);
+    // What it held comes back as soon as its last call is made.
+    actix_rt::time::sleep(Duration::from_millis(20)).await;
+    let mut admitted = 0;
+    for _ in 0..20 {
+        admitted += usize::from(granted(&after, "k").await);
+    }
+    assert_eq!(admitted, 2);
+}
+
+#[actix_rt::test]
+async fn an_entry_that_was_forgotten_and_comes_back_does_not_begin_anew() {
+    let quotas = &replicas(1)[0];
+    let limits: Box<[Quota]> = Box::new([Quota { requests_max: 3, period: 3600 * SECOND }]);
+    let ledger = quotas.ledger("policy".to_owned(), limits, Some(1), Fallback::Closed);
+    let mut admitted = 0;
+    for _ in 0..10 {
+        admitted += usize::from(granted(&ledger, "k").await);
+        // The only place goes to another key.
+        granted(&ledger, "other").await;
+    }
+    assert_eq!(admitted, 3);
+}

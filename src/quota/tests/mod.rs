@@ -1,0 +1,5 @@
+//! Limits.
+
+mod buckets;
+mod ledger;
+mod model;

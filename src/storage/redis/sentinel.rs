@@ -1,0 +1,117 @@
+//! Where the master is, by what sentinels say.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use redis::{Value, cmd};
+use tokio::{task::JoinHandle, time::timeout};
+
+use super::{
+    link::{Dialer, Link, Peer, said},
+    node::{SENTINEL_PATIENCE, SILENCE_MAX, Target},
+    plan::Address,
+    reply,
+};
+
+pub(super) struct Sentinels {
+    addresses: Vec<Address>,
+    /// The name of the master among all that they watch.
+    name: String,
+    /// The connection with the one that answered last.
+    kept: Mutex<Option<Arc<Link>>>,
+}
+
+impl Sentinels {
+    pub fn new(addresses: Vec<Address>, name: String) -> Self {
+        Self { addresses, name, kept: Mutex::default() }
+    }
+
+    /// The first answer that any of them gives.
+    ///
+    /// # Errors
+    /// What the last one said.
+    async fn master(&self, dialer: &Dialer) -> Result<Address, String> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(link) = kept
+            && let Ok(Ok(master)) = timeout(SENTINEL_PATIENCE, self.ask(&link)).await
+        {
+            self.keep(link);
+            return Ok(master);
+        }
+        let mut cause = "no sentinel is configured".to_owned();
+        for address in &self.addresses {
+            match dialer.dial(address, Peer::Sentinel, None).await {
+                Ok((link, _)) => {
+                    let link = Arc::new(link);
+                    match timeout(SENTINEL_PATIENCE, self.ask(&link)).await {
+                        Ok(Ok(master)) => {
+                            self.keep(link);
+                            return Ok(master);
+                        }
+                        Ok(Err(said)) => cause = format!("sentinel {said}"),
+                        Err(_) => cause = format!("sentinel {address} does not answer"),
+                    }
+                }
+                Err(error) => cause = format!("sentinel {error}"),
+            }
+        }
+        Err(cause)
+    }
+
+    fn keep(&self, link: Arc<Link>) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
+    }
+
+    async fn ask(&self, link: &Link) -> Result<Address, String> {
+        let mut question = cmd("SENTINEL");
+        question.arg("get-master-addr-by-name").arg(&self.name);
+        let at = &link.address;
+        match link.ask(&question).await? {
+            Value::Nil => Err(format!("{at} knows no master `{}`", self.name)),
+            Value::ServerError(error) => Err(said(at, &error).0),
+            answer => reply::address(answer).map_err(|error| format!("{at} answers {error}")),
+        }
+    }
+}
+
+impl Target {
+    /// A connection with the node, and the task that ends when it does.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn dial(&self, dialer: &Dialer) -> Result<(Link, JoinHandle<()>), String> {
+        let sentinels = match self {
+            Self::At(address) => return dialer.dial(address, Peer::Data, None).await,
+            Self::Master(sentinels) => sentinels,
+        };
+        let address = sentinels.master(dialer).await?;
+        let (link, task) = dialer.dial(&address, Peer::Data, None).await?;
+        match link.server.role.as_str() {
+            "master" => Ok((link, task)),
+            role => Err(format!("{address} is a {role}, though the sentinels call it the master")),
+        }
+    }
+
+    /// Asks the node something small, and whether it is the master still.
+    ///
+    /// # Errors
+    /// It is of no use any more.
+    pub async fn check(&self, dialer: &Dialer, link: &Link) -> Result<(), String> {
+        let at = &link.address;
+        let question = cmd(if matches!(self, Self::At(_)) { "PING" } else { "ROLE" });
+        let Ok(answer) = timeout(SILENCE_MAX, link.ask(&question)).await else {
+            return Err(format!("{at} has been silent for {SILENCE_MAX:?}"));
+        };
+        let answer = answer?;
+        let Self::Master(sentinels) = self else { return Ok(()) };
+        if reply::role(&answer).is_some_and(|role| role != "master") {
+            return Err(format!("{at} is not the master any more"));
+        }
+        // As long as no sentinel answers nothing speaks against it.
+        match timeout(SENTINEL_PATIENCE, sentinels.master(dialer)).await {
+            Ok(Ok(master)) if master != *at => {
+                Err(format!("the sentinels call {master} the master, not {at}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
