@@ -183,6 +183,24 @@ fn without_redis_requests_go_on_as_misses() {
 }
 
 #[test]
+fn an_invalidation_that_did_not_reach_redis_is_made_up_for() {
+    let (redis, upstream) = (Redis::standalone(), counting(Duration::ZERO));
+    let replicas = crew(2, &redis, &upstream);
+    let _ = get(replicas.place(0).address(), "/");
+    assert_eq!(await_hit(&replicas, 1, "/"), "answer-1");
+    replicas.proxy(0).refuse();
+    replicas.proxy(0).reset_connections();
+    let lost = call(replicas.place(0).address(), "POST", "/x", "X-Purge: invalidate-all\r\n", "");
+    assert_eq!(lost.status, 200);
+    assert_eq!(get(replicas.place(1).address(), "/").text(), "answer-1", "it does not know yet");
+    replicas.proxy(0).heal();
+    eventually("the invalidation reaches the other replica", || {
+        (get(replicas.place(1).address(), "/").text() != "answer-1").then_some(())
+    });
+    assert_ne!(get(replicas.place(0).address(), "/").text(), "answer-1");
+}
+
+#[test]
 fn in_a_cluster_of_redis_entries_are_spread_and_found() {
     let (redis, upstream) = (RedisCluster::start(), counting(Duration::ZERO));
     let addresses: Vec<String> = redis.addresses().iter().map(ToString::to_string).collect();

@@ -97,7 +97,10 @@ impl Cache {
             (Invalidation::One, None) => Ok(()),
         };
         match done {
-            Err(unavailable) => self.storage_failed(&unavailable),
+            Err(unavailable) => {
+                self.storage_failed(&unavailable);
+                shared.owe();
+            }
             Ok(()) if which == Invalidation::All => {
                 let shared = Arc::clone(shared);
                 beside(async move { shared.sweep().await.unwrap_or_default() });
@@ -137,6 +140,9 @@ impl Cache {
         let to_head = request.method == Method::Head;
         let asked = self.asked(&request, next.exchange());
         if let Some(shared) = self.place.shared() {
+            if shared.owes() {
+                return next.pass(request);
+            }
             return Handling::wait(self.serve_shared(shared, request, next, keys, asked));
         }
         let (memory, now) = (&self.place.memory, self.clock.micros());
@@ -162,6 +168,7 @@ impl Cache {
                 && let Err(unavailable) = shared.invalidate(&subject, &[]).await
             {
                 self.storage_failed(&unavailable);
+                shared.owe();
             }
         }
         Ok(response)

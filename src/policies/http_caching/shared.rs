@@ -9,7 +9,7 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -33,6 +33,8 @@ use crate::{
 const LOCK: Duration = Duration::from_secs(10);
 /// For how long nobody waits for anybody, once a response could not be stored.
 const PASS: Duration = Duration::from_secs(5);
+/// Between two attempts at an invalidation that did not reach the storage.
+const OWED_AGAIN: Duration = Duration::from_millis(500);
 const PASS_MARK: &[u8] = b"pass";
 /// Entries that are on their way to the storage at the same time, of this policy in this replica. Beyond it they are
 /// not stored.
@@ -55,6 +57,8 @@ pub struct Shared {
     /// Entries are kept beyond their freshness, which is a mark of its own.
     keeps_stale: bool,
     storing: AtomicUsize,
+    /// An invalidation did not reach the storage yet.
+    owes: AtomicBool,
 }
 
 /// What a look found.
@@ -102,6 +106,7 @@ impl Shared {
             life,
             keeps_stale,
             storing: AtomicUsize::new(0),
+            owes: AtomicBool::new(false),
         }
     }
 
@@ -279,6 +284,27 @@ impl Shared {
     pub async fn invalidate_all(&self) -> Outcome<()> {
         let [number, _] = self.generation_keys(&self.namespace);
         self.storage.increment(&number, self.life + NUMBERS_BEYOND).await.map(drop)
+    }
+
+    /// Whether what is in the storage may have been invalidated without the storage knowing.
+    pub fn owes(&self) -> bool {
+        self.owes.load(Ordering::Acquire)
+    }
+
+    /// An invalidation has failed: beside everything else it is tried again, as one of all entries, until it is there
+    /// or nothing of what it meant lives.
+    pub fn owe(self: &Arc<Self>) {
+        if self.owes.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let shared = Arc::clone(self);
+        beside(async move {
+            let end = shared.clock.micros().saturating_add(shared.life.as_micros() as u64);
+            while shared.invalidate_all().await.is_err() && shared.clock.micros() < end {
+                shared.clock.sleep(OWED_AGAIN).await;
+            }
+            shared.owes.store(false, Ordering::Release);
+        });
     }
 
     /// As if what says that the response is fresh had ended in the storage.
