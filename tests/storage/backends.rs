@@ -214,6 +214,22 @@ fn a_cluster_with_slots_that_move() {
     });
 }
 
+/// As the reference has it (8.1).
+#[test]
+fn a_cluster_through_a_single_address() {
+    let cluster = RedisCluster::start();
+    let plan = Plan::standalone(address(cluster.addresses()[0]));
+    run(async {
+        let storage = attached(&plan).await;
+        eventually("the others are found", async || {
+            let status = storage.status();
+            (status.connected && status.nodes.len() == 3).then_some(())
+        })
+        .await;
+        contract::holds(&storage).await;
+    });
+}
+
 #[test]
 fn a_cluster_over_tls() {
     let mut cluster = RedisCluster::with(guarded().tls());

@@ -55,7 +55,7 @@ impl RequestDirectives {
             "only-if-cached" => said.only_if_cached = true,
             // What is not understood asks for the most.
             "max-age" => {
-                said.max_age = Some(said.max_age.unwrap_or(u64::MAX).min(seconds(value).unwrap_or(0)))
+                said.max_age = Some(said.max_age.unwrap_or(u64::MAX).min(seconds(value).unwrap_or(0)));
             }
             "min-fresh" => {
                 said.min_fresh = Some(said.min_fresh.unwrap_or(0).max(seconds(value).unwrap_or(u64::MAX)));

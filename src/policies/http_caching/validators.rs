@@ -81,7 +81,7 @@ const OF_THE_BODY: [&str; 3] = ["content-encoding", "content-range", "content-ty
 pub fn freshened(stored: &Headers, fresh: &Headers) -> Headers {
     let replaces = |name: &str| !OF_THE_BODY.iter().any(|kept| kept.eq_ignore_ascii_case(name));
     let mut headers = stored.clone();
-    headers.retain(|name, _| !(replaces(name) && fresh.contains(name)) && !name.eq_ignore_ascii_case("age"));
+    headers.retain(|name, _| !(name.eq_ignore_ascii_case("age") || replaces(name) && fresh.contains(name)));
     for (name, value) in fresh.iter().filter(|(name, _)| replaces(name)) {
         headers.push_field(name, value);
     }
@@ -96,6 +96,6 @@ pub fn without_body(headers: &mut Headers) {
         let lower = name.to_ascii_lowercase();
         let of_the_body = lower.starts_with("content-")
             && !matches!(&*lower, "content-location" | "content-security-policy");
-        !of_the_body && !(tagged && lower == "last-modified")
+        !(of_the_body || tagged && lower == "last-modified")
     });
 }

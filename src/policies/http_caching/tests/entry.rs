@@ -80,7 +80,7 @@ fn nothing_that_was_cut_or_prolonged_is_read() {
         assert!(decode(&Bytes::copy_from_slice(&bytes[..end]), 0, wall(0)).is_none(), "{end}");
     }
     assert!(decode(&Bytes::from([&bytes[..], b"x"].concat()), 0, wall(0)).is_none());
-    let mut other = bytes.clone();
+    let mut other = bytes;
     other[0] = 2;
     assert!(decode(&Bytes::from(other), 0, wall(0)).is_none(), "another version");
 }
