@@ -10,9 +10,9 @@ const IN_AN_HOUR: &str = "Sun, 06 Nov 1994 09:49:37 GMT";
 fn served_for(config: &str, headers: &[(&'static str, &'static str)]) -> u64 {
     let cached = Cached::new(config, headers);
     cached.get("/", &[]);
-    let (mut low, mut high) = (0, 86_400);
+    let (mut low, mut high) = (0_u64, 86_400_u64);
     while low < high {
-        let middle = (low + high + 1) / 2;
+        let middle = (low + high).div_ceil(2);
         let cached = Cached::new(config, headers);
         cached.get("/", &[]);
         cached.pass(middle - 1);
