@@ -2,6 +2,8 @@
 #
 # Nothing is in the final image but the C library, authorities' certificates and the binary: no shell, no package manager. It
 # runs as an unprivileged user and writes nothing, so the root may be read-only.
+#
+# The builder has the version of rust-toolchain.toml.
 ARG BUILDER=docker.io/library/rust:1.95-bookworm
 ARG BASE=gcr.io/distroless/cc-debian12:nonroot
 

@@ -90,8 +90,7 @@ impl Drop for Cluster {
             println!("cluster-down: {}", said(&output));
         }
         if self.options.is_empty() {
-            let names =
-                ["portcullis:local", "portcullis-base:offline", "redis:7.0-bookworm", "haproxy:2.6-bookworm"];
+            let names = ["portcullis:local", "portcullis-base:offline", "redis:7.0-bookworm", "haproxy:2.6"];
             let images = names.map(|name| self.image(name));
             let _ = self.docker(&[&["rmi"], images.each_ref().map(String::as_str).as_slice()].concat());
         }

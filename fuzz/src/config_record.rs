@@ -46,7 +46,7 @@ pub fn check(bytes: &[u8]) {
         let mut own = Membership::new("gateway", "own", ring, 1);
         own.say(Said::default());
         let word = Beat { member: "other".to_owned(), value: bytes.to_vec(), age: Duration::ZERO };
-        own.heard(&[word], 1, Instant::now());
+        own.heard(&[word], Some(1), Instant::now());
         assert!(own.replicas() <= most && own.members().len() == own.replicas());
     }
 }

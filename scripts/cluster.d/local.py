@@ -91,6 +91,7 @@ class Local:
         """Starts a replica, with further variables, and waits until it serves."""
         base, number = plan()["base"], number_of(name)
         self._write_links({name: {"port": base + 50 + number, "delay_ms": 0, "cut": False}})
+        eventually(f"the link of {name} listens", lambda: not is_free(base + 50 + number))
         copy_resources(name, base)
         variables = {key: value for key, value in os.environ.items() if not key.startswith("PORTCULLIS_")}
         variables |= credentials() | (environment or {})

@@ -149,10 +149,16 @@ impl Membership {
         }
     }
 
-    /// Takes note of what the storage tells: the members, and the number that counts this replica's words.
-    pub fn heard(&mut self, beats: &[Beat], counted: u64, now: Instant) -> Vec<Event> {
+    /// Takes note of what the storage tells: the members, and the number that counts this replica's words, if it is one.
+    pub fn heard(&mut self, beats: &[Beat], counted: Option<u64>, now: Instant) -> Vec<Event> {
         let mut events = Vec::new();
-        let lost = self.count(counted, &mut events);
+        let lost = match counted {
+            Some(counted) => self.count(counted, &mut events),
+            None => {
+                self.counter.unsure += 1;
+                false
+            }
+        };
         if lost {
             self.in_touch_since = None;
         }

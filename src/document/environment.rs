@@ -19,6 +19,14 @@ pub fn substitute_environment(
     (node, problems)
 }
 
+/// Whether a finding says that a variable is not set.
+pub fn is_unset(message: &str) -> bool {
+    message.starts_with(UNSET.0) && message.ends_with(UNSET.1)
+}
+
+/// Before and after the name.
+const UNSET: (&str, &str) = ("the environment variable `", "` is not set");
+
 fn substitute(
     node: &Node,
     path: &str,
@@ -30,12 +38,8 @@ fn substitute(
             let Some(name) = variable_name(text) else { return node.clone() };
             let Some(value) = lookup(name) else {
                 problems.push(
-                    Problem::warning(
-                        &node.place,
-                        path,
-                        format!("the environment variable `{name}` is not set"),
-                    )
-                    .help(format!("the text `{text}` is used as it is; set `{name}` for the gateway")),
+                    Problem::warning(&node.place, path, format!("{}{name}{}", UNSET.0, UNSET.1))
+                        .help(format!("the text `{text}` is used as it is; set `{name}` for the gateway")),
                 );
                 return node.clone();
             };

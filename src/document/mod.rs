@@ -12,7 +12,7 @@ pub mod problem;
 pub mod source;
 
 pub use deserialize::{Deserialized, OneOrMany, RawNode, Spanned, deserialize};
-pub use environment::substitute_environment;
+pub use environment::{is_unset, substitute_environment};
 pub use node::{Key, Node, NodeValue};
 pub use parse::{Document, Limits, Parsed, parse};
 pub use problem::Problem;

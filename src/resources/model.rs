@@ -11,6 +11,7 @@ use super::{kinds::GatewaySettings, resolve::NamedFile};
 use crate::{
     base::{Diagnostics, Digest, Location, ResourceName, Subject},
     document::{Node, Spanned},
+    settings::DynamicPort,
 };
 
 /// The outcome of [`resolve`](super::resolve): everything the compiler needs, by names and values.
@@ -23,6 +24,8 @@ pub struct ResolvedModel {
     pub services: Vec<Service>,
     /// What is to have TLS.
     pub tls: Vec<TlsBinding>,
+    /// A port of instances that the platform replaced.
+    pub dynamic_port: Option<DynamicPort>,
     pub settings: GatewaySettings,
     pub extensions: Vec<Extension>,
     /// Files that policies name.
@@ -48,7 +51,9 @@ impl ResolvedModel {
         for tls in &self.tls {
             digest.add(tls.policy.binding.to_string());
             digest.add(tls.policy.digest.to_string());
-            digest.add(format!("{:?} {:?}", tls.ports, tls.instances));
+            let written = |port: &u16| DynamicPort::written(self.dynamic_port, *port);
+            let ports: BTreeSet<u16> = tls.ports.iter().map(written).collect();
+            digest.add(format!("{ports:?} {:?}", tls.instances));
         }
         digest.add(format!("{:?}", self.settings.digest));
         digest.finish()

@@ -238,6 +238,13 @@ pub struct DynamicPort {
     pub bound: u16,
 }
 
+impl DynamicPort {
+    /// The port that is written where `port` is listened on.
+    pub fn written(dynamic: Option<Self>, port: u16) -> u16 {
+        dynamic.filter(|dynamic| dynamic.bound == port).map_or(port, |dynamic| dynamic.written)
+    }
+}
+
 impl Default for Settings {
     /// The defaults of the table on this machine, with nothing read from file or environment.
     fn default() -> Self {

@@ -11,6 +11,7 @@ use std::{
 use super::{Compiled, Compiler, EngineSettings, Snapshot, plan::covers, tls};
 use crate::{
     base::{Diagnostic, Diagnostics, Subject},
+    document::is_unset,
     policies::names::Catalog,
     quota::Quotas,
     resources::{
@@ -121,12 +122,14 @@ impl Reconciliation {
         Err(objection)
     }
 
-    /// What stands against a shared configuration: its first error. Errors of this replica's own files are its own.
+    /// What stands against a shared configuration: its first error. Errors of this replica's own files are its own. A
+    /// variable that others have and this replica lacks is an error too: its name would serve as a password.
     fn objection(&self, found: &Diagnostics) -> Option<String> {
         let own = |found: &&Diagnostic| {
             found.location.as_ref().is_some_and(|at| !at.file.starts_with(SharedFiles::PREFIX))
         };
-        let mut errors = found.iter().filter(|found| found.is_error()).filter(|found| !own(found));
+        let bad = |found: &&Diagnostic| found.is_error() || is_unset(&found.message);
+        let mut errors = found.iter().filter(bad).filter(|found| !own(found));
         let first = errors.next()?.one_line();
         let more = errors.count();
         Some(if more == 0 { first } else { format!("{first} (and {more} more errors)") })

@@ -180,13 +180,19 @@ impl Work {
         if matches!(self.role, Role::Alone) {
             return;
         }
+        let mut in_the_way = false;
         for _ in 0..WRITES_MAX {
             let stored = self.stored().await;
             lock(&self.parts.view).storage_error = stored.as_ref().err().cloned();
             let peers = self.membership.newest_record();
             let again = match &self.role {
                 Role::Publishes(_) => match stored {
-                    Ok(stored) => self.publish(stored.as_ref(), peers).await,
+                    Ok(stored) => {
+                        let again = self.publish(stored.as_ref(), peers, in_the_way).await;
+                        // What cannot even be read as a record lets none through.
+                        in_the_way = again && stored.is_none();
+                        again
+                    }
                     Err(_) => false,
                 },
                 _ => {
@@ -207,8 +213,8 @@ impl Work {
         self.parts.storage.versioned(&self.record).await.map_err(|error| error.to_string())
     }
 
-    /// Whether to look again: another publisher was quicker.
-    async fn publish(&mut self, stored: Option<&Versioned>, peers: Option<u64>) -> bool {
+    /// Whether to look again: another publisher was quicker, or something is in the way; then it is removed first.
+    async fn publish(&mut self, stored: Option<&Versioned>, peers: Option<u64>, in_the_way: bool) -> bool {
         let Role::Publishes(publisher) = &mut self.role else { return false };
         let (step, oddity) = match publisher.judge(stored, peers, now_ms()) {
             Ok(judged) => judged,
@@ -223,7 +229,7 @@ impl Work {
         }
         let (record, remove) = match step {
             publisher::Step::Nothing => return false,
-            publisher::Step::Write(record) => (record, false),
+            publisher::Step::Write(record) => (record, in_the_way && stored.is_none()),
             publisher::Step::Replace(record) => (record, true),
         };
         match self.store(&record, remove).await {
@@ -335,7 +341,8 @@ impl Work {
                 storage.beat(&self.members, replica, &word, GONE_AFTER),
                 storage.increment(&self.counter, COUNTER_TTL),
             );
-            beats.and_then(|beats| Ok((beats, counted?))).map_err(|error| error.to_string())
+            // Who spoils the number shall not make this replica deaf.
+            beats.map(|beats| (beats, counted.ok())).map_err(|error| error.to_string())
         } else {
             Err("no `sharedStorage` is in force".to_owned())
         };

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 /// All of it, sealed.
-pub(super) const BYTES_MAX: usize = 8192;
+pub(super) const BYTES_MAX: usize = 4096;
 /// Ids, names, versions, digests.
 pub(super) const TEXT_BYTES_MAX: usize = 256;
 /// Why a configuration was refused.
-const REASON_BYTES_MAX: usize = 1024;
+const REASON_BYTES_MAX: usize = 768;
 
 /// A replica's word. Fields that a later version adds are skipped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -204,6 +204,9 @@ impl World {
             return;
         };
         let quota = one.quota;
+        // Alone, a window may begin a little early: by the clock of the storage the one before is not over yet.
+        let before = self.windows.iter().find(|(_, seen)| alone && self.now < start && seen.end == start);
+        let (start, end) = before.map_or((start, end), |(before, seen)| (*before, seen.end));
         let seen = self.windows.entry(start).or_insert(Seen { end, admitted: 0, allowed: 0 });
         seen.admitted += 1;
         seen.allowed = seen.allowed.max(quota.requests_max);

@@ -4,6 +4,7 @@ use crate::{
     base::{Digest, digest::DigestBuilder},
     document::Node,
     resources::model::{BoundPolicy, Instance, Rule, Service},
+    settings::DynamicPort,
 };
 
 pub(super) fn policy(name: &str, config: &Node, rules: &[Rule]) -> Digest {
@@ -12,8 +13,11 @@ pub(super) fn policy(name: &str, config: &Node, rules: &[Rule]) -> Digest {
     digest.finish()
 }
 
-pub(super) fn instance(instance: &Instance) -> Digest {
-    let mut digest = Digest::builder().part(instance.name.to_string()).part(instance.address.to_string());
+/// A dynamic port counts as it is written: it is the platform's, and another one for each replica.
+pub(super) fn instance(instance: &Instance, dynamic_port: Option<DynamicPort>) -> Digest {
+    let mut address = instance.address.clone();
+    address.port = DynamicPort::written(dynamic_port, address.port);
+    let mut digest = Digest::builder().part(instance.name.to_string()).part(address.to_string());
     for (name, value) in &instance.labels {
         digest.add(name);
         digest.add(value);

@@ -61,6 +61,7 @@ pub fn resolve(set: &ResourceSet, inputs: Inputs<'_>) -> ResolvedModel {
         instances,
         services,
         tls: resolver.tls,
+        dynamic_port: inputs.dynamic_port,
         settings,
         extensions: resolver.extensions,
         files: resolver.files,
@@ -273,7 +274,7 @@ impl<'a> Resolver<'a> {
             digest: crate::base::Digest::of(""),
             blocked,
         };
-        instance.digest = digests::instance(&instance);
+        instance.digest = digests::instance(&instance, self.inputs.dynamic_port);
         instance
     }
 

@@ -1,0 +1,3 @@
+//! Several gateways that are replicas of one, with a real Redis between them.
+
+mod sharing;
