@@ -1,6 +1,6 @@
 //! Time for what counts or waits: a value, so that tests are instant and repeatable.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 #[cfg(test)]
 use std::{
     future::poll_fn,
@@ -45,6 +45,20 @@ impl Clock {
             Source::System(start) => micros(since_boot().saturating_sub(*start)),
             #[cfg(test)]
             Source::Manual(now) => now.load(Ordering::SeqCst),
+        }
+    }
+
+    /// What time others would say it is. It may jump: only for times that leave the process or come from outside.
+    pub fn wall(&self) -> SystemTime {
+        match &self.0 {
+            Source::System(_) => SystemTime::now(),
+            // The date of the examples in RFC 9110.
+            #[cfg(test)]
+            Source::Manual(_) => {
+                SystemTime::UNIX_EPOCH
+                    + Duration::from_secs(784_111_777)
+                    + Duration::from_micros(self.micros())
+            }
         }
     }
 

@@ -17,6 +17,23 @@ impl Digest {
         DigestBuilder(Sha256::new())
     }
 
+    /// The digest that these bytes are; they are not digested.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Reads what `Display` wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let byte = |at: usize| u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok();
+        let bytes: Option<Vec<u8>> = digits.then(|| (0..32).map(byte).collect()).flatten();
+        bytes?.try_into().ok().map(Self)
+    }
+
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The first 12 hexadecimal digits: enough to tell two configurations apart in a log line.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
@@ -60,6 +77,19 @@ impl DigestBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_digest_is_read_as_it_is_written() {
+        let digest = Digest::of("x");
+        assert_eq!(Digest::parse(&digest.to_string()), Some(digest));
+        assert_eq!(Digest::from_bytes(*digest.as_bytes()), digest);
+        let text = digest.to_string();
+        for wrong in
+            [&text[1..], "", &text.to_uppercase(), &text.replace(&text[..1], "g"), &format!("{text}0")]
+        {
+            assert_eq!(Digest::parse(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn parts_are_length_prefixed() {

@@ -22,6 +22,8 @@ pub struct Parsed {
     pub uses: Uses,
     /// Dotted paths of the variables under `vars`.
     pub vars: Vec<String>,
+    /// The headers that the text names, in lower case.
+    pub header_names: Vec<String>,
     pub warnings: Vec<Warning>,
 }
 
@@ -31,13 +33,27 @@ pub fn parse(text: &str, base: usize) -> Result<Parsed, ExpressionError> {
     let mut warnings = Vec::new();
     let header = refusals::header_length(text, base)?;
     let tokens = lexer::tokens(&text[header..], base + header, &mut warnings)?;
-    let mut parser =
-        Parser { tokens, at: 0, depth: 0, bare: None, uses: Uses::default(), vars: Vec::new(), warnings };
+    let mut parser = Parser {
+        tokens,
+        at: 0,
+        depth: 0,
+        bare: None,
+        uses: Uses::default(),
+        vars: Vec::new(),
+        header_names: Vec::new(),
+        warnings,
+    };
     let root = parser.expression()?;
     if parser.token() != &Token::End {
         return Err(refusals::after_expression(parser.token(), parser.offset(), &root));
     }
-    Ok(Parsed { root, uses: parser.uses, vars: parser.vars, warnings: parser.warnings })
+    Ok(Parsed {
+        root,
+        uses: parser.uses,
+        vars: parser.vars,
+        header_names: parser.header_names,
+        warnings: parser.warnings,
+    })
 }
 
 pub(super) struct Parser<'t> {
@@ -49,6 +65,7 @@ pub(super) struct Parser<'t> {
     pub(super) bare: Option<&'static str>,
     pub(super) uses: Uses,
     pub(super) vars: Vec<String>,
+    pub(super) header_names: Vec<String>,
     pub(super) warnings: Vec<Warning>,
 }
 

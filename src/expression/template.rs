@@ -87,6 +87,16 @@ impl Template {
         }
     }
 
+    /// Whether the expression reads the header of this name (in lower case), by that name or with all others.
+    pub fn reads_header(&self, name: &str) -> bool {
+        match &self.0.body {
+            Body::Literal { .. } => false,
+            Body::Expression(parsed) => {
+                parsed.uses.all_headers || parsed.header_names.iter().any(|known| known == name)
+            }
+        }
+    }
+
     /// What is allowed but probably not meant (reference 7.3).
     pub fn warnings(&self) -> &[Warning] {
         match &self.0.body {

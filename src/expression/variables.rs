@@ -72,7 +72,11 @@ fn attribute(parser: &mut Parser<'_>, offset: usize, steps: &mut Steps) -> Varia
     if &*name == HEADERS {
         uses.headers = true;
         if let Some(name) = next_name(steps) {
-            return Variable::Header(name.to_ascii_lowercase().into());
+            let name = name.to_ascii_lowercase();
+            if !parser.header_names.contains(&name) {
+                parser.header_names.push(name.clone());
+            }
+            return Variable::Header(name.into());
         }
         if let Some(Step { key: Key::By(key), .. }) = steps.next() {
             return Variable::HeaderBy(Box::new(key));

@@ -7,6 +7,7 @@
 pub mod body;
 pub mod certificate;
 mod characters;
+pub mod date;
 pub mod headers;
 pub mod method;
 pub mod path;

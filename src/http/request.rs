@@ -116,6 +116,21 @@ impl Request {
         host_of(self.authority())
     }
 
+    /// The same head once more.
+    pub fn without_body(&self) -> Self {
+        Self {
+            method: self.method.clone(),
+            version: self.version,
+            headers: self.headers.clone(),
+            body: Body::Empty,
+            peer: Rc::clone(&self.peer),
+            path: self.path,
+            query: self.query,
+            authority: self.authority,
+            upgrade: self.upgrade,
+        }
+    }
+
     /// A request as a parser would make it, for tests of policies and routes.
     ///
     /// # Panics

@@ -2,11 +2,11 @@
 
 use super::{
     basic_authentication::BasicAuthentication, circuit_breaker::CircuitBreaker, cors::Cors,
-    header_injection::HeaderInjection, header_removal::HeaderRemoval, idle_timeout::IdleTimeout,
-    ip_allowlist::IpAllowlist, ip_blocklist::IpBlocklist, message_logging::MessageLogging,
-    rate_limiting::RateLimiting, response_timeout::ResponseTimeout, route::Route,
-    route_weighted::RouteWeighted, spike_control::SpikeControl, stream_idle_timeout::StreamIdleTimeout,
-    tls::Tls, tls_outbound::TlsOutbound,
+    header_injection::HeaderInjection, header_removal::HeaderRemoval, http_caching::HttpCaching,
+    idle_timeout::IdleTimeout, ip_allowlist::IpAllowlist, ip_blocklist::IpBlocklist,
+    message_logging::MessageLogging, rate_limiting::RateLimiting, response_timeout::ResponseTimeout,
+    route::Route, route_weighted::RouteWeighted, spike_control::SpikeControl,
+    stream_idle_timeout::StreamIdleTimeout, tls::Tls, tls_outbound::TlsOutbound,
 };
 use crate::policy::PolicyEntry;
 
@@ -17,6 +17,7 @@ pub const CATALOG: &[PolicyEntry] = &[
     PolicyEntry::of::<HeaderInjection>(),
     PolicyEntry::of::<HeaderRemoval>(),
     PolicyEntry::of::<BasicAuthentication>(),
+    PolicyEntry::of::<HttpCaching>(),
     PolicyEntry::of::<IdleTimeout>(),
     PolicyEntry::of::<IpAllowlist>(),
     PolicyEntry::of::<IpBlocklist>(),

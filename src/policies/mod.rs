@@ -7,6 +7,7 @@ pub mod circuit_breaker;
 pub mod cors;
 pub mod header_injection;
 pub mod header_removal;
+pub mod http_caching;
 pub mod idle_timeout;
 pub mod ip_allowlist;
 pub mod ip_blocklist;

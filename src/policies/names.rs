@@ -49,7 +49,6 @@ const NOT_YET: &[(&str, Direction)] = &[
     ("graphql-static-query-complexity-flex", Direction::Inbound),
     ("header-transformation-flex", Direction::Inbound),
     ("health-check-flex", Direction::Inbound),
-    ("http-caching-flex", Direction::Inbound),
     ("injection-protection-flex", Direction::Inbound),
     ("intask-authorization-code-policy-flex", Direction::Outbound),
     ("javascript-scripting-flex", Direction::Inbound),

@@ -140,6 +140,11 @@ impl<'a> Next<'a> {
         self.exchange
     }
 
+    /// The same rest of the chain once more, for a policy whose first try may bring nothing that it can use.
+    pub fn again(&self) -> Next<'a> {
+        Next { chain: self.chain, index: self.index, exchange: self.exchange, terminal: self.terminal }
+    }
+
     /// The rest of the chain, for a policy that is done with the request. Policies whose rules do
     /// not hold are skipped before any future is made (decision 14).
     pub fn pass(mut self, request: Request) -> Handling<'a> {

@@ -1,20 +1,20 @@
 //! What a policy says of itself, and the one place where its configuration becomes an instance.
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{cell::RefCell, path::Path, sync::Arc, time::Duration};
 
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Policy,
+    Budget, Policy,
     chain::{PolicyObserver, Unobserved},
 };
 pub use crate::base::ConfigProblem;
 use crate::{
-    base::{ResourceName, Severity},
+    base::{ResourceName, Severity, seal::KeyRing},
     document::{Node, Problem, deserialize},
     quota::Quotas,
-    storage::Storage,
+    storage::{Keys, Storage},
     tls,
 };
 
@@ -84,6 +84,8 @@ pub struct PolicyServices {
     pub quotas: Quotas,
     /// What all replicas share, or this one alone where nothing is shared.
     pub storage: Storage,
+    /// What a cache needs besides.
+    pub caching: Caching,
     /// Told when the policy could not do its work and lets the request go on; a refusal tells it alone.
     pub observer: Arc<dyn PolicyObserver>,
     advice: RefCell<Vec<ConfigProblem>>,
@@ -105,6 +107,7 @@ impl PolicyServices {
             shared_storage: false,
             quotas: Quotas::unserved(),
             storage: Storage::in_memory(),
+            caching: Caching::default(),
             observer: Arc::new(Unobserved),
             advice: RefCell::default(),
         }
@@ -113,6 +116,33 @@ impl PolicyServices {
     /// A warning about the configuration; the policy is built all the same.
     pub fn warn(&self, problem: ConfigProblem) {
         self.advice.borrow_mut().push(problem);
+    }
+}
+
+/// What a cache keeps its entries with. Clones share the same memory.
+#[derive(Clone)]
+pub struct Caching {
+    /// The names in the shared storage.
+    pub keys: Keys,
+    /// Seals what others could read or write; `None`: there are no keys.
+    pub seals: Option<Arc<KeyRing>>,
+    /// Where what survives a restart lies; `None`: nothing survives.
+    pub state_folder: Option<Arc<Path>>,
+    /// Memory for entries, of all caches of the replica together.
+    pub budget: Arc<Budget>,
+}
+
+/// The default of the setting `limits.cache_bytes`.
+const CACHE_BYTES_MAX: usize = 256 << 20;
+
+impl Default for Caching {
+    fn default() -> Self {
+        Self {
+            keys: Keys::of("default"),
+            seals: None,
+            state_folder: None,
+            budget: Arc::new(Budget::new(CACHE_BYTES_MAX)),
+        }
     }
 }
 

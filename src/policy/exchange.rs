@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::ViolationKind;
-use crate::http::{Origin, Peer, Request, Response};
+use crate::http::{Origin, Peer, Request, Response, date};
 
 /// The identity of the caller (policies reference 1.6), filled by policies that establish it and
 /// readable by every policy ordered after them.
@@ -124,7 +124,7 @@ impl Exchange {
             }
         }
         if response.origin == Origin::Gateway && !response.headers.contains("date") {
-            let field = response.headers.append("date", http_date(self.received));
+            let field = response.headers.append("date", date::write(self.received));
             debug_assert!(field.is_ok());
         }
     }
@@ -210,22 +210,9 @@ impl Exchange {
     }
 }
 
-/// IMF-fixdate (RFC 9110 section 5.6.7).
-fn http_date(at: SystemTime) -> String {
-    jiff::Timestamp::try_from(at).unwrap_or_default().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
-
-    use super::{RequestId, http_date};
-
-    #[test]
-    fn dates_are_imf_fixdates() {
-        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        assert_eq!(http_date(at), "Sun, 06 Nov 1994 08:49:37 GMT");
-    }
+    use super::RequestId;
 
     #[test]
     fn a_request_id_is_1_to_128_visible_characters() {

@@ -6,6 +6,7 @@
 //! local variable.
 
 pub mod allowance;
+pub mod budget;
 pub mod chain;
 pub mod definition;
 pub mod exchange;
@@ -19,10 +20,11 @@ pub mod testkit;
 
 pub use crate::base::Clock;
 pub use allowance::Allowance;
+pub use budget::Budget;
 pub use chain::{Chain, Handling, Next, Policy, Step, Terminal};
 pub use definition::{
-    Built, Category, CircuitLimits, ConfigProblem, Direction, PolicyDefinition, PolicyEntry, PolicyServices,
-    UpstreamSettings,
+    Built, Caching, Category, CircuitLimits, ConfigProblem, Direction, PolicyDefinition, PolicyEntry,
+    PolicyServices, UpstreamSettings,
 };
 pub use exchange::{Authentication, Exchange, RequestId, Violation};
 pub use rejection::{Rejection, ViolationKind};

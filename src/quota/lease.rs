@@ -204,12 +204,14 @@ impl Lease {
         let elapsed = view.now.saturating_sub(self.asked).max(1);
         let pace = times(self.used, self.horizon(), elapsed.max(1000));
         if elapsed < BRISK {
-            self.size = (self.size * 2).min(pace.max(BATCH));
+            // Where requests wait, the pace is that of the calls and not yet that of the demand.
+            let growth = if self.waiting > 0 { 4 } else { 2 };
+            self.size = (self.size * growth).min(pace.max(BATCH));
         } else if elapsed > 2 * BRISK {
             self.size /= 2;
         }
-        self.size = self.size.max(1);
-        let want = self.size.max(self.waiting);
+        self.size = self.size.max(self.waiting).max(1);
+        let want = self.size;
         self.asked = view.now;
         self.used = 0;
         self.waiting = 0;

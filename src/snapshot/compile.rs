@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     base::{Diagnostic, Diagnostics, Digest, ResourceName, Subject},
-    policy::{Chain, UpstreamSettings},
+    policy::{Caching, Chain, UpstreamSettings},
     quota::Quotas,
     resources::{Instance, ResolvedModel, Route, Service, kinds::shared_storage::SharedStorage},
     storage::Storage,
@@ -47,6 +47,7 @@ pub struct Compiler {
     quotas: Quotas,
     tls_default: TlsDefault,
     storage: Storage,
+    caching: Caching,
     policies: HashMap<PolicyKey, KeptPolicy>,
     /// By name and address.
     gauges: HashMap<(ResourceName, String), Arc<UpstreamGauges>>,
@@ -87,6 +88,7 @@ impl Compiler {
             quotas: Quotas::unserved(),
             tls_default,
             storage: Storage::in_memory(),
+            caching: Caching::default(),
             policies: HashMap::new(),
             gauges: HashMap::new(),
             endpoints: Endpoints::default(),
@@ -103,6 +105,13 @@ impl Compiler {
     pub fn sharing(mut self, storage: Storage, quotas: Quotas) -> Self {
         self.storage = storage;
         self.quotas = quotas;
+        self
+    }
+
+    /// What caches keep their entries with; else the defaults, and nothing survives a restart.
+    #[must_use]
+    pub fn caching(mut self, caching: Caching) -> Self {
+        self.caching = caching;
         self
     }
 

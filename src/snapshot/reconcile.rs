@@ -13,6 +13,7 @@ use crate::{
     base::{Diagnostic, Diagnostics, Subject},
     document::is_unset,
     policies::names::Catalog,
+    policy::{Budget, Caching},
     quota::Quotas,
     resources::{
         Inputs, ResolvedModel, ResourceSet, ResourceStore, SharedFile, SharedFiles,
@@ -25,7 +26,7 @@ use crate::{
         resolve,
     },
     settings::{Settings, ShareConfig},
-    storage::Storage,
+    storage::{Keys, Storage},
     telemetry::{
         log::{Level, LogPlan, OutputPlan},
         metrics::Registry,
@@ -70,6 +71,7 @@ pub enum Look {
 impl Reconciliation {
     pub fn new(settings: Arc<Settings>, environment: Lookup, registry: Arc<Registry>) -> Self {
         let compiler = Compiler::new(registry, &settings.gateway.name, tls::default_outbound);
+        let compiler = compiler.caching(caching(&settings));
         let follows = settings.cluster.share_config == ShareConfig::Follow;
         let store = ResourceStore::new(Arc::clone(&environment));
         let store = store.with_hold(settings.sync.hold).following(follows);
@@ -226,6 +228,16 @@ impl Reconciliation {
 
     pub fn paths(&self) -> &[PathBuf] {
         &self.settings.config.paths
+    }
+}
+
+/// What caches keep their entries with. Keys that cannot be read have ended the start, or been reported.
+fn caching(settings: &Settings) -> Caching {
+    Caching {
+        keys: Keys::of(&settings.gateway.id),
+        seals: settings.cluster.key_ring().ok().and_then(|(ring, _)| ring).map(Arc::new),
+        state_folder: settings.state.folder.as_deref().map(Arc::from),
+        budget: Arc::new(Budget::new(settings.limits.cache)),
     }
 }
 

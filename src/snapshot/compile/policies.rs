@@ -133,6 +133,7 @@ impl Compiler {
         services.shared_storage = run.shares;
         services.quotas = self.quotas.clone();
         services.storage = self.storage.clone();
+        services.caching = self.caching.clone();
         services.proxies_are_declared = !run.engine.trusted_proxies.is_empty();
         let outcome = entry.build(&policy.config, &policy.config_field, &services);
         let failed = outcome.problems.iter().any(crate::document::Problem::is_error);

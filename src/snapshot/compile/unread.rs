@@ -29,8 +29,9 @@ impl Compiler {
                 let field = format!("{field}.config");
                 let (config, _) = substitute_environment(config, &field, environment);
                 let name = resource.subject.name.clone();
-                let services =
+                let mut services =
                     PolicyServices::new(name.clone(), name, body_bytes_max, self.replica_name.clone());
+                services.caching = self.caching.clone();
                 let problems = entry.build(&config, &field, &services).problems;
                 found.extend(problems.into_iter().map(|problem| problem.about(&resource.subject)));
             }

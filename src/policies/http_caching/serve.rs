@@ -1,0 +1,339 @@
+//! One request: looked up, and answered from what was found.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    Cache, Place,
+    directives::RequestDirectives,
+    entry::{Entry, Kept},
+    freshness::Rules,
+    keys::{RequestKeys, subject_of},
+    memory::Memory,
+    shared::{Fill, Filling, Shared, beside},
+    storing::Asked,
+    trip::{Began, Trip},
+    validators,
+};
+use crate::{
+    expression::Value,
+    http::{Body, Method, Origin, Request, Response},
+    policy::{Exchange, Handling, Next, Rejection, RequestView, chain::Outcome, scope::RequestHead},
+    storage::Unavailable,
+};
+
+/// For how long a request waits for another one that fetches the same.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+/// Between two looks whether it has come.
+const WAIT_STEP: Duration = Duration::from_millis(25);
+
+/// What a client asks by the invalidation header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Invalidation {
+    One,
+    All,
+}
+
+/// What comes of a look.
+enum Decision {
+    Answer(Response),
+    /// A stored response that has to be validated first.
+    Validate(Arc<Kept>),
+    Fetch,
+    /// The client wants nothing but a stored response.
+    NotCached,
+}
+
+impl Cache {
+    /// `payload` is that of the request, where an expression reads it.
+    pub(super) fn serve<'a>(
+        self: &'a Arc<Self>,
+        request: Request,
+        next: Next<'a>,
+        payload: &Value<'static>,
+    ) -> Handling<'a> {
+        let invalidation = self.invalidation(&request);
+        let is_for = self.is_for(&request, &next, payload);
+        let keys = match is_for || invalidation == Some(Invalidation::One) {
+            true => self.key_of(&request, &next, payload).map(|key| match self.is_strict {
+                true => RequestKeys::of_target(&key, &request),
+                false => RequestKeys::of_expression(&key),
+            }),
+            false => None,
+        };
+        let looks = keys.filter(|_| is_for && self.suits(&request));
+        match (&self.place, invalidation) {
+            (_, None) => {}
+            (Place::Memory { memory, .. }, Some(Invalidation::All)) => memory.invalidate_all(),
+            (Place::Memory { memory, .. }, Some(Invalidation::One)) => {
+                if let Some(keys) = keys {
+                    memory.invalidate(keys.subject, &[keys.full, keys.head]);
+                }
+            }
+            (Place::Shared(shared), Some(invalidation)) => {
+                return Handling::wait(async move {
+                    self.invalidate_shared(shared, invalidation, keys).await;
+                    self.go_on(request, next, looks).await
+                });
+            }
+        }
+        self.go_on(request, next, looks)
+    }
+
+    fn invalidation(&self, request: &Request) -> Option<Invalidation> {
+        match request.headers.get(self.invalidation_header.as_ref()?)? {
+            b"invalidate" => Some(Invalidation::One),
+            b"invalidate-all" => Some(Invalidation::All),
+            _ => None,
+        }
+    }
+
+    async fn invalidate_shared(&self, shared: &Arc<Shared>, which: Invalidation, keys: Option<RequestKeys>) {
+        let done = match (which, keys) {
+            (Invalidation::All, _) => shared.invalidate_all().await,
+            (Invalidation::One, Some(keys)) => {
+                shared.invalidate(&keys.subject, &[keys.full, keys.head]).await
+            }
+            (Invalidation::One, None) => Ok(()),
+        };
+        match done {
+            Err(unavailable) => self.storage_failed(&unavailable),
+            Ok(()) if which == Invalidation::All => {
+                let shared = Arc::clone(shared);
+                beside(async move { shared.sweep().await.unwrap_or_default() });
+            }
+            Ok(()) => {}
+        }
+    }
+
+    pub(super) fn storage_failed(&self, unavailable: &Unavailable) {
+        self.observer.failed();
+        tracing::debug!(binding = self.binding, "HTTP caching: the shared storage: {unavailable}");
+    }
+
+    /// Whether a stored response could answer the request at all: not an upgrade, not a part, no condition that only
+    /// the origin can evaluate.
+    fn suits(&self, request: &Request) -> bool {
+        let headers = &request.headers;
+        let for_the_origin = validators::FOR_THE_ORIGIN.iter().any(|name| headers.contains(name));
+        let is_part = headers.contains("range") && (self.is_strict || !self.key.reads_header("range"));
+        let has_safe_form = !self.is_strict
+            || matches!(request.method, Method::Get | Method::Head) && request.body.is_empty();
+        request.upgrade.is_none() && !for_the_origin && !is_part && has_safe_form
+    }
+
+    fn go_on<'a>(
+        self: &'a Arc<Self>,
+        request: Request,
+        next: Next<'a>,
+        looks: Option<RequestKeys>,
+    ) -> Handling<'a> {
+        let Some(keys) = looks else {
+            return match self.is_strict && !is_safe(&request.method) {
+                true => Handling::wait(self.pass_unsafe(request, next)),
+                false => next.pass(request),
+            };
+        };
+        let to_head = request.method == Method::Head;
+        let asked = self.asked(&request, next.exchange());
+        match &self.place {
+            Place::Shared(shared) => Handling::wait(self.serve_shared(shared, request, next, keys, asked)),
+            Place::Memory { memory, .. } => {
+                let now = self.clock.micros();
+                let found = find(memory, &keys, &request, to_head, now);
+                let stale = match self.decide(&request, &asked, found, now) {
+                    Decision::Answer(response) => return Handling::answer(response),
+                    Decision::NotCached => return Handling::refuse(not_cached()),
+                    Decision::Validate(kept) => Some(kept),
+                    Decision::Fetch => None,
+                };
+                let trip = self.trip(keys, asked, &request, Began::Memory(memory.begin()));
+                Handling::wait(self.fetch(request, next, trip, stale))
+            }
+        }
+    }
+
+    /// Passes a request on that may change what it names, and forgets what was stored of that unless the origin
+    /// refused (RFC 9111 section 4.4).
+    async fn pass_unsafe(self: &Arc<Self>, request: Request, next: Next<'_>) -> Outcome {
+        let subject = subject_of(&request);
+        let response = next.run(request).await;
+        if (200..400).contains(&response.status) {
+            match &self.place {
+                Place::Memory { memory, .. } => memory.invalidate(subject, &[]),
+                Place::Shared(shared) => {
+                    if let Err(unavailable) = shared.invalidate(&subject, &[]).await {
+                        self.storage_failed(&unavailable);
+                    }
+                }
+            }
+        }
+        Ok(response)
+    }
+
+    fn asked(&self, request: &Request, exchange: &Exchange) -> Asked {
+        let headers = &request.headers;
+        Asked {
+            method: request.method.clone(),
+            said: match self.terms.rules {
+                Rules::Fixed => RequestDirectives::default(),
+                Rules::Vendor | Rules::Rfc9111 => RequestDirectives::of(headers),
+            },
+            is_authorized: headers.contains("authorization") || exchange.authentication().is_some(),
+            is_keyed_by_range: headers.contains("range"),
+        }
+    }
+
+    fn trip(&self, keys: RequestKeys, asked: Asked, request: &Request, began: Began) -> Trip {
+        let view = match self.terms.honor_vary {
+            true => RequestView::capture_with_headers(request),
+            false => RequestView::capture(request, self.response_uses),
+        };
+        Trip { keys, asked, view, began, started: (self.clock.micros(), self.clock.wall()) }
+    }
+
+    /// What to do with what is stored (RFC 9111 section 4; the vendor's rules know fresh and nothing else).
+    fn decide(&self, request: &Request, asked: &Asked, found: Option<Arc<Kept>>, now: u64) -> Decision {
+        let said = &asked.said;
+        let found = found.filter(|_| self.is_strict || !said.no_cache);
+        let otherwise =
+            if self.is_strict && said.only_if_cached { Decision::NotCached } else { Decision::Fetch };
+        let Some(kept) = found else { return otherwise };
+        let Kept::Response(entry) = &*kept else { return otherwise };
+        let fresh_for = entry.timing.fresh_for(now);
+        if !self.is_strict {
+            return if fresh_for > 0 {
+                Decision::Answer(self.answer(request, entry, now))
+            } else {
+                otherwise
+            };
+        }
+        let micros = |seconds: u64| seconds.saturating_mul(1_000_000);
+        let is_young = said.max_age.is_none_or(|seconds| entry.timing.age(now) <= micros(seconds));
+        let lasts =
+            said.min_fresh.is_none_or(|seconds| fresh_for >= 0 && fresh_for as u64 >= micros(seconds));
+        let is_accepted_stale = !entry.said.forbids_stale()
+            && said.min_fresh.is_none()
+            && said.max_stale.is_some_and(|seconds| fresh_for.unsigned_abs() <= micros(seconds));
+        let is_good = if fresh_for > 0 { lasts } else { is_accepted_stale };
+        if is_good && is_young && !said.no_cache && !entry.said.no_cache {
+            return Decision::Answer(self.answer(request, entry, now));
+        }
+        let validates = validators::has_validator(&entry.headers) && entry.declared_length.is_none();
+        match validates && request.method == Method::Get && !said.only_if_cached {
+            true => Decision::Validate(kept),
+            false => otherwise,
+        }
+    }
+
+    /// The stored response, as the one to this request.
+    fn answer(&self, request: &Request, entry: &Entry, now: u64) -> Response {
+        let mut headers = entry.headers.clone();
+        headers.replace_field("age", (entry.timing.age(now) / 1_000_000).to_string().as_bytes());
+        let mut response =
+            Response { status: entry.status, headers, origin: Origin::Upstream, ..Response::empty(200) };
+        let wall = self.clock.wall();
+        if entry.status == 200
+            && validators::not_modified(&request.method, &request.headers, &entry.headers, wall)
+        {
+            response.status = 304;
+            validators::without_body(&mut response.headers);
+        } else if request.method == Method::Head {
+            response.declared_length = entry.declared_length.or(Some(entry.body.len() as u64));
+        } else if !entry.body.is_empty() {
+            response.body = Body::Whole(Bytes::clone(&entry.body));
+        }
+        response
+    }
+
+    /// From the shared storage; what is not there is fetched by one request of all replicas, as far as the others
+    /// can wait for it.
+    async fn serve_shared(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        request: Request,
+        next: Next<'_>,
+        keys: RequestKeys,
+        asked: Asked,
+    ) -> Outcome {
+        let view = self.terms.honor_vary.then(|| RequestView::capture_with_headers(&request));
+        let head = view.as_ref().and_then(RequestView::head);
+        let said = &asked.said;
+        let collapses = !said.no_store && !said.no_cache;
+        let until = self.clock.micros() + WAIT_MAX.as_micros() as u64;
+        let mut fill = None;
+        let (stale, looked) = loop {
+            let looked = match shared.look(&keys, head.as_ref(), request.method == Method::Head).await {
+                Ok(looked) => looked,
+                Err(unavailable) => {
+                    self.storage_failed(&unavailable);
+                    return next.pass(request).await;
+                }
+            };
+            let now = self.clock.micros();
+            let stale = match self.decide(&request, &asked, looked.kept.clone(), now) {
+                Decision::Answer(response) => return Ok(response),
+                Decision::NotCached => return Err(not_cached()),
+                Decision::Validate(kept) => Some(kept),
+                Decision::Fetch => None,
+            };
+            if !collapses || fill.is_some() || looked.filling == Filling::Useless || now >= until {
+                break (stale, looked);
+            }
+            if looked.filling == Filling::Nobody {
+                match Fill::take(shared, &keys).await {
+                    // One that ended in between may have stored it.
+                    Ok(Some(taken)) => {
+                        fill = Some(taken);
+                        continue;
+                    }
+                    Ok(None) => {}
+                    Err(unavailable) => {
+                        self.storage_failed(&unavailable);
+                        break (stale, looked);
+                    }
+                }
+            }
+            self.clock.sleep(WAIT_STEP).await;
+        };
+        let began = Began::Shared { generations: looked.generations, varies: looked.varies, fill };
+        let trip = self.trip(keys, asked, &request, began);
+        self.fetch(request, next, trip, stale).await
+    }
+}
+
+/// RFC 9110 section 9.2.1.
+fn is_safe(method: &Method) -> bool {
+    match method {
+        Method::Get | Method::Head | Method::Options => true,
+        Method::Other(token) => &**token == "TRACE",
+        Method::Post | Method::Put | Method::Patch | Method::Delete => false,
+    }
+}
+
+/// The response under the request's own key, for HEAD else what was stored of HEAD.
+fn find(
+    memory: &Memory,
+    keys: &RequestKeys,
+    request: &Request,
+    to_head: bool,
+    now: u64,
+) -> Option<Arc<Kept>> {
+    let candidates = if to_head { &[keys.full, keys.head][..] } else { &[keys.full] };
+    candidates.iter().find_map(|key| {
+        let kept = memory.get(key, now)?;
+        match &*kept {
+            Kept::Response(_) => Some(kept),
+            Kept::Varies(varies) => {
+                let kept = memory.get(&varies.key(key, &RequestHead::of(request)), now)?;
+                matches!(&*kept, Kept::Response(_)).then_some(kept)
+            }
+        }
+    })
+}
+
+/// RFC 9111 section 5.2.1.7.
+fn not_cached() -> Rejection {
+    Rejection::json(504, "only_if_cached", "Gateway Timeout")
+}
