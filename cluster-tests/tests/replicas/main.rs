@@ -1,3 +1,4 @@
 //! Several gateways that are replicas of one, with a real Redis between them.
 
+mod caching;
 mod sharing;

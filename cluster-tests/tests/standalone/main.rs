@@ -17,6 +17,7 @@ mod http2;
 mod http2_cases;
 mod http2_cases_messages;
 mod http2_conformance;
+mod http_caching;
 mod interim;
 mod limits;
 mod operations;

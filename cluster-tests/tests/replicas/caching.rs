@@ -1,0 +1,198 @@
+//! One HTTP cache for all replicas, in a real Redis (policies reference 3.4, decision 39).
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use cluster_tests::{
+    binary,
+    client::{call, get},
+    config::{api_with, configuration},
+    eventually,
+    gateway::Plan,
+    redis::{Redis, RedisCluster},
+    replicas::{Crew, Replicas},
+    upstream::Upstream,
+};
+use serde_json::{Value, json};
+
+/// Answers after a while with the number of the request, counted from 1.
+fn counting(wait: Duration) -> Upstream {
+    let count = AtomicUsize::new(0);
+    Upstream::start(move |exchange| {
+        let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+        std::thread::sleep(wait);
+        exchange.reply(200, "Cache-Control: max-age=600\r\n", format!("answer-{number}").as_bytes())
+    })
+}
+
+fn resources(address: &str, upstream: &Upstream, storage: Value, config: Value) -> [Value; 2] {
+    let policies = json!([{"policyRef": {"name": "http-caching-flex"}, "config": config}]);
+    [
+        configuration("shared", json!({"sharedStorage": {"redis": storage}})),
+        api_with("cached", address, &upstream.url(), policies),
+    ]
+}
+
+fn config() -> Value {
+    json!({"distributed": true, "invalidationHeader": "x-purge"})
+}
+
+fn connected(replicas: &Replicas, count: usize) {
+    for index in 0..count {
+        eventually("the shared storage", || {
+            let status = replicas[index].admin("GET", "/status").json();
+            (status["sharedStorage"]["connected"] == true).then_some(())
+        });
+    }
+}
+
+/// Replicas, each through a proxy to Redis, without keys.
+fn crew(count: usize, redis: &Redis, upstream: &Upstream) -> Replicas {
+    let replicas = Crew::of(count).through(redis.address()).start(|place| {
+        let storage = json!({"address": place.redis()});
+        Plan::new().with("api.yaml", &resources(&place.url(), upstream, storage, config()))
+    });
+    connected(&replicas, count);
+    replicas
+}
+
+/// Entries are stored beside the response: until it is a hit.
+fn await_hit(replicas: &Replicas, index: usize, path: &str) -> String {
+    eventually("a hit", || {
+        let response = get(replicas.place(index).address(), path);
+        response.head.all("age").next().is_some().then(|| response.text())
+    })
+}
+
+#[test]
+fn replica_b_answers_with_what_replica_a_stored_and_an_invalidation_reaches_both() {
+    let (redis, upstream) = (Redis::standalone(), counting(Duration::ZERO));
+    let replicas = crew(2, &redis, &upstream);
+    let at = |index: usize| replicas.place(index).address();
+    assert_eq!(get(at(0), "/").text(), "answer-1");
+    assert_eq!(await_hit(&replicas, 0, "/"), "answer-1");
+    let hit = get(at(1), "/");
+    assert_eq!((hit.text().as_str(), hit.head.all("age").count()), ("answer-1", 1));
+    assert_eq!(upstream.received().len(), 1);
+    assert_eq!(call(at(1), "POST", "/x", "X-Purge: invalidate-all\r\n", "").text(), "answer-2");
+    assert_eq!(get(at(0), "/").text(), "answer-3");
+    assert_eq!(await_hit(&replicas, 1, "/"), "answer-3");
+    assert_eq!(call(at(0), "GET", "/", "X-Purge: invalidate\r\n", "").text(), "answer-4");
+    assert_eq!(await_hit(&replicas, 1, "/"), "answer-4");
+}
+
+#[test]
+fn an_entry_is_filled_once_for_all_replicas() {
+    let (redis, upstream) = (Redis::standalone(), counting(Duration::from_millis(300)));
+    let replicas = crew(3, &redis, &upstream);
+    let at: Vec<_> = (0..30).map(|client| replicas.place(client % 3).address()).collect();
+    let clients: Vec<_> =
+        at.into_iter().map(|address| std::thread::spawn(move || get(address, "/").text())).collect();
+    for client in clients {
+        assert_eq!(client.join().unwrap(), "answer-1");
+    }
+    assert_eq!(upstream.received().len(), 1);
+}
+
+#[test]
+fn with_keys_redis_holds_nothing_that_can_be_read() {
+    let (redis, upstream) = (Redis::standalone(), counting(Duration::ZERO));
+    let folder = tempfile::tempdir().unwrap();
+    let made = Command::new(binary::portcullis()).arg("cluster-key").output().unwrap();
+    let file = folder.path().join("keys");
+    fs::write(&file, made.stdout).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let replicas = Crew::of(2).through(redis.address()).start(|place| {
+        let storage = json!({"address": place.redis()});
+        let plan = Plan::new().with("api.yaml", &resources(&place.url(), &upstream, storage, config()));
+        plan.argument("--set").argument(&format!("cluster.key_file={}", file.display()))
+    });
+    connected(&replicas, 2);
+    let _ = get(replicas.place(0).address(), "/secret-path");
+    assert_eq!(await_hit(&replicas, 1, "/secret-path"), "answer-1");
+    let keys = redis.cli(&["keys", "*cache*"]);
+    assert!(keys.contains(&format!("gw:{}:{{cache:", replicas.id())), "{keys}");
+    for key in redis.cli(&["keys", "*"]).split_whitespace() {
+        let value = redis.cli(&["dump", key]);
+        assert!(
+            !value.contains("answer-1") && !value.contains("max-age") && !key.contains("secret"),
+            "{key}"
+        );
+    }
+    for entry in keys.split_whitespace() {
+        let left: i64 = redis.cli(&["ttl", entry]).trim().parse().unwrap();
+        assert!(left > 0, "{entry} ends");
+    }
+}
+
+#[test]
+fn values_that_somebody_forges_in_redis_are_a_miss_and_harm_nobody() {
+    let (redis, upstream) = (Redis::standalone(), counting(Duration::ZERO));
+    let replicas = crew(2, &redis, &upstream);
+    let _ = get(replicas.place(0).address(), "/");
+    let _ = await_hit(&replicas, 0, "/");
+    let entries = redis.cli(&["keys", "gw:*{cache:*"]);
+    let entry = entries.split_whitespace().next().expect("it is stored").to_owned();
+    for (round, forged) in ["", "x", "\u{1}\u{1}", &"\u{7f}".repeat(500)].iter().enumerate() {
+        redis.cli(&["set", &entry, forged, "ex", "60"]);
+        let before = upstream.received().len();
+        let response = get(replicas.place(round % 2).address(), "/");
+        assert_eq!((response.status, upstream.received().len()), (200, before + 1), "{forged:?}");
+        let _ = await_hit(&replicas, 0, "/");
+    }
+    // Values of another kind under every name.
+    for key in redis.cli(&["keys", "gw:*cache*"]).split_whitespace() {
+        redis.cli(&["del", key]);
+        redis.cli(&["hset", key, "a", "b"]);
+    }
+    for index in 0..2 {
+        assert_eq!(get(replicas.place(index).address(), "/").status, 200);
+    }
+}
+
+#[test]
+fn without_redis_requests_go_on_as_misses() {
+    let (mut redis, upstream) = (Redis::standalone(), counting(Duration::ZERO));
+    let replicas = crew(2, &redis, &upstream);
+    let _ = get(replicas.place(0).address(), "/");
+    let _ = await_hit(&replicas, 1, "/");
+    replicas.proxy(0).black_hole();
+    for number in 0..5 {
+        let response = get(replicas.place(0).address(), &format!("/{number}"));
+        assert_eq!(response.status, 200);
+    }
+    replicas.proxy(0).heal();
+    redis.kill();
+    for index in 0..2 {
+        assert_eq!(get(replicas.place(index).address(), "/").status, 200);
+    }
+    redis.restart();
+    for index in 0..2 {
+        let _ = await_hit(&replicas, index, "/again");
+    }
+}
+
+#[test]
+fn in_a_cluster_of_redis_entries_are_spread_and_found() {
+    let (redis, upstream) = (RedisCluster::start(), counting(Duration::ZERO));
+    let addresses: Vec<String> = redis.addresses().iter().map(ToString::to_string).collect();
+    let replicas = Crew::of(2).start(|place| {
+        let storage = json!({"cluster": {"addresses": addresses}});
+        Plan::new().with("api.yaml", &resources(&place.url(), &upstream, storage, config()))
+    });
+    connected(&replicas, 2);
+    for number in 0..8 {
+        let path = format!("/{number}");
+        let answer = get(replicas.place(0).address(), &path).text();
+        assert_eq!(await_hit(&replicas, 1, &path), answer);
+    }
+    assert_eq!(upstream.received().len(), 8);
+    let _ = call(replicas.place(0).address(), "POST", "/", "X-Purge: invalidate-all\r\n", "");
+    let _ = get(replicas.place(1).address(), "/0");
+    assert_eq!(upstream.received().len(), 10);
+}
