@@ -155,3 +155,9 @@ fn the_seeds_of_config_record_hold() {
     use properties::config_record::{check, is_accepted};
     check_seeds(&["fuzz/corpus/config_record"], check, is_accepted);
 }
+
+#[test]
+fn the_seeds_of_cache_entry_hold() {
+    use properties::cache_entry::{check, is_accepted};
+    check_seeds(&["fuzz/corpus/cache_entry"], check, is_accepted);
+}

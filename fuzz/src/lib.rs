@@ -3,6 +3,7 @@
 //! `tests/framing.rs` of the gateway includes this file: the seeds of the fuzzers, and damaged ones, go
 //! through the same functions in every test run, on a stable compiler and without cargo-fuzz.
 
+pub mod cache_entry;
 pub mod chunked;
 pub mod client_hello;
 pub mod config_record;

@@ -104,15 +104,16 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// In the folder of the replica's state.
+    /// In the folder of the replica's state: a folder for the binding, and in it one for its configuration.
     pub fn new(
         state: &Path,
+        binding: Digest,
         namespace: Digest,
         seals: Option<Arc<KeyRing>>,
         clock: Clock,
         entries_max: usize,
     ) -> Self {
-        let folder = state.join("http-cache").join(namespace.to_string());
+        let folder = state.join("http-cache").join(binding.to_string()).join(namespace.to_string());
         Self { folder, namespace, seals, clock, entries_max }
     }
 
@@ -175,6 +176,7 @@ impl Disk {
 
     /// Takes the entries into memory, oldest first. What is over, damaged, too much or not of this cache is removed.
     fn load(&self, memory: &Weak<Memory>) {
+        self.clear_others();
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -200,6 +202,18 @@ impl Disk {
                 });
             if !restored {
                 let _ = self.remove(&key);
+            }
+        }
+    }
+
+    /// What the binding had stored under other configurations is never found again.
+    fn clear_others(&self) {
+        let beside = self.folder.parent().and_then(|folder| fs::read_dir(folder).ok());
+        for folder in beside.into_iter().flatten().flatten() {
+            let name = folder.file_name();
+            let other = name.to_str().and_then(Digest::parse).filter(|other| *other != self.namespace);
+            if other.is_some() {
+                let _ = fs::remove_dir_all(folder.path());
             }
         }
     }

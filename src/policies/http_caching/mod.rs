@@ -22,6 +22,7 @@ use std::{
 };
 
 use crate::{
+    base::Digest,
     expression::{Template, Uses, Value},
     http::{Request, headers::is_token},
     policy::{
@@ -67,9 +68,18 @@ struct Cache {
 }
 
 /// Where responses are stored.
-enum Place {
-    Memory { memory: Arc<Memory>, disk: Option<Persisted> },
-    Shared(Arc<Shared>),
+struct Place {
+    /// In use as long as no shared storage is.
+    memory: Arc<Memory>,
+    disk: Option<Persisted>,
+    shared: Option<Arc<Shared>>,
+}
+
+impl Place {
+    /// The storage that replicas share, where the policy wants it and there is one.
+    fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref().filter(|shared| shared.is_in_force())
+    }
 }
 
 /// The disk, which is read when the first request comes: `validate` builds policies too.
@@ -210,7 +220,8 @@ fn place(
         }
         let life = Duration::from_micros(ttl);
         let shared = Shared::new(services, namespace, clock.clone(), entries_max, life, is_strict);
-        return Place::Shared(Arc::new(shared));
+        let memory = Memory::new(entries_max, &services.caching.budget, None);
+        return Place { memory, disk: None, shared: Some(Arc::new(shared)) };
     }
     let mut disk = None;
     if config.persist_cache == Some(true) {
@@ -223,14 +234,17 @@ fn place(
             Some(folder) => {
                 let (folder, seals, clock) =
                     (Arc::clone(folder), services.caching.seals.clone(), clock.clone());
-                let start = move || Disk::new(&folder, namespace, seals.clone(), clock.clone(), entries_max);
+                let binding = Digest::builder().part(services.target.to_string());
+                let binding = binding.part(services.binding.to_string()).finish();
+                let start =
+                    move || Disk::new(&folder, binding, namespace, seals.clone(), clock.clone(), entries_max);
                 let mirror = Arc::new(Mirror::default());
                 disk = Some(Persisted { start: Once::new(), disk: Box::new(start), mirror });
             }
         }
     }
     let mirror = disk.as_ref().map(|disk| Arc::clone(&disk.mirror));
-    Place::Memory { memory: Memory::new(entries_max, &services.caching.budget, mirror), disk }
+    Place { memory: Memory::new(entries_max, &services.caching.budget, mirror), disk, shared: None }
 }
 
 impl Policy for HttpCaching {
@@ -259,8 +273,9 @@ impl Policy for HttpCaching {
 impl Cache {
     /// The disk is read beside the first request.
     fn begin(&self) {
-        if let Place::Memory { memory, disk: Some(persisted) } = &self.place {
-            persisted.start.call_once(|| (persisted.disk)().start(Arc::clone(&persisted.mirror), memory));
+        if let Some(persisted) = &self.place.disk {
+            let start = || (persisted.disk)().start(Arc::clone(&persisted.mirror), &self.place.memory);
+            persisted.start.call_once(start);
         }
     }
 

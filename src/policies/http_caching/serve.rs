@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    Cache, Place,
+    Cache,
     directives::RequestDirectives,
     entry::{Entry, Kept},
     freshness::Rules,
@@ -63,20 +63,19 @@ impl Cache {
             false => None,
         };
         let looks = keys.filter(|_| is_for && self.suits(&request));
-        match (&self.place, invalidation) {
-            (_, None) => {}
-            (Place::Memory { memory, .. }, Some(Invalidation::All)) => memory.invalidate_all(),
-            (Place::Memory { memory, .. }, Some(Invalidation::One)) => {
-                if let Some(keys) = keys {
-                    memory.invalidate(keys.subject, &[keys.full, keys.head]);
-                }
+        let Some(invalidation) = invalidation else { return self.go_on(request, next, looks) };
+        match (invalidation, keys) {
+            (Invalidation::All, _) => self.place.memory.invalidate_all(),
+            (Invalidation::One, Some(keys)) => {
+                self.place.memory.invalidate(keys.subject, &[keys.full, keys.head]);
             }
-            (Place::Shared(shared), Some(invalidation)) => {
-                return Handling::wait(async move {
-                    self.invalidate_shared(shared, invalidation, keys).await;
-                    self.go_on(request, next, looks).await
-                });
-            }
+            (Invalidation::One, None) => {}
+        }
+        if let Some(shared) = self.place.shared() {
+            return Handling::wait(async move {
+                self.invalidate_shared(shared, invalidation, keys).await;
+                self.go_on(request, next, looks).await
+            });
         }
         self.go_on(request, next, looks)
     }
@@ -137,21 +136,19 @@ impl Cache {
         };
         let to_head = request.method == Method::Head;
         let asked = self.asked(&request, next.exchange());
-        match &self.place {
-            Place::Shared(shared) => Handling::wait(self.serve_shared(shared, request, next, keys, asked)),
-            Place::Memory { memory, .. } => {
-                let now = self.clock.micros();
-                let found = find(memory, &keys, &request, to_head, now);
-                let stale = match self.decide(&request, &asked, found, now) {
-                    Decision::Answer(response) => return Handling::answer(response),
-                    Decision::NotCached => return Handling::refuse(not_cached()),
-                    Decision::Validate(kept) => Some(kept),
-                    Decision::Fetch => None,
-                };
-                let trip = self.trip(keys, asked, &request, Began::Memory(memory.begin()));
-                Handling::wait(self.fetch(request, next, trip, stale))
-            }
+        if let Some(shared) = self.place.shared() {
+            return Handling::wait(self.serve_shared(shared, request, next, keys, asked));
         }
+        let (memory, now) = (&self.place.memory, self.clock.micros());
+        let found = find(memory, &keys, &request, to_head, now);
+        let stale = match self.decide(&request, &asked, found, now) {
+            Decision::Answer(response) => return Handling::answer(response),
+            Decision::NotCached => return Handling::refuse(not_cached()),
+            Decision::Validate(kept) => Some(kept),
+            Decision::Fetch => None,
+        };
+        let trip = self.trip(keys, asked, &request, Began::Memory(memory.begin()));
+        Handling::wait(self.fetch(request, next, trip, stale))
     }
 
     /// Passes a request on that may change what it names, and forgets what was stored of that unless the origin
@@ -160,13 +157,11 @@ impl Cache {
         let subject = subject_of(&request);
         let response = next.run(request).await;
         if (200..400).contains(&response.status) {
-            match &self.place {
-                Place::Memory { memory, .. } => memory.invalidate(subject, &[]),
-                Place::Shared(shared) => {
-                    if let Err(unavailable) = shared.invalidate(&subject, &[]).await {
-                        self.storage_failed(&unavailable);
-                    }
-                }
+            self.place.memory.invalidate(subject, &[]);
+            if let Some(shared) = self.place.shared()
+                && let Err(unavailable) = shared.invalidate(&subject, &[]).await
+            {
+                self.storage_failed(&unavailable);
             }
         }
         Ok(response)

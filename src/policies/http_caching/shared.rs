@@ -105,6 +105,12 @@ impl Shared {
         }
     }
 
+    /// Whether there is a storage that others see. The memory of this process is none: it has no ceiling.
+    pub fn is_in_force(&self) -> bool {
+        // Unit tests have no other.
+        cfg!(test) || self.storage.is_shared()
+    }
+
     fn key(&self, kind: &str, of: &[u8]) -> Key {
         self.keys.digested(kind, &[self.namespace.as_bytes(), of])
     }

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Cache, Place,
+    Cache,
     collect::Collector,
     entry::{BODY_BYTES_MAX, Entry, Kept, Stamp, Varies, is_storable},
     freshness::Arrival,
@@ -222,8 +222,9 @@ impl Cache {
             Vary::Not | Vary::Always => None,
         };
         let request = trip.view.head();
-        match (&self.place, trip.began) {
-            (Place::Memory { memory, .. }, Began::Memory(began)) => {
+        match trip.began {
+            Began::Memory(began) => {
+                let memory = &self.place.memory;
                 let key = match names.zip(request) {
                     Some((names, request)) => {
                         memory.varies(base, subject, began, names, timing).key(&base, &request)
@@ -232,7 +233,8 @@ impl Cache {
                 };
                 memory.put(key, subject, began, Arc::new(kept), self.clock.micros());
             }
-            (Place::Shared(shared), Began::Shared { generations, varies, fill }) => {
+            Began::Shared { generations, varies, fill } => {
+                let Some(shared) = &self.place.shared else { return };
                 let stamp = || Stamp { generations, number: fastrand::u64(..), subject };
                 let mut orders = Vec::with_capacity(2);
                 let key = match names.zip(request) {
@@ -249,9 +251,6 @@ impl Cache {
                 orders.push(Order { key, stamp: stamp(), kept });
                 let cache = Arc::clone(self);
                 store_beside(shared, orders, fill, move |unavailable| cache.storage_failed(unavailable));
-            }
-            (Place::Memory { .. }, Began::Shared { .. }) | (Place::Shared(_), Began::Memory(_)) => {
-                debug_assert!(false, "a request is stored where it was looked up");
             }
         }
     }

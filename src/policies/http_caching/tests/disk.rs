@@ -3,10 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use super::*;
-use crate::{
-    base::seal::KeyRing,
-    policies::http_caching::{Place, disk::Mirror},
-};
+use crate::{base::seal::KeyRing, policies::http_caching::disk::Mirror};
 
 const PERSISTED: &str = "{persistCache: true, invalidationHeader: x-purge, maxCacheEntries: 3}";
 
@@ -23,16 +20,14 @@ fn life(config: &str, services: &PolicyServices, clock: &Clock, body: &'static s
 }
 
 fn mirror(cached: &Cached) -> &Mirror {
-    match &cached.cache.place {
-        Place::Memory { disk: Some(disk), .. } => &disk.mirror,
-        _ => panic!("it is persisted"),
-    }
+    &cached.cache.place.disk.as_ref().expect("it is persisted").mirror
 }
 
 fn files(folder: &Path) -> Vec<std::path::PathBuf> {
-    let Ok(caches) = fs::read_dir(folder.join("http-cache")) else { return Vec::new() };
-    let files = caches.flat_map(|cache| fs::read_dir(cache.expect("readable").path()).expect("readable"));
-    files.map(|file| file.expect("readable").path()).collect()
+    let inside = |folder: std::path::PathBuf| {
+        fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("readable").path())
+    };
+    inside(folder.join("http-cache")).flat_map(inside).flat_map(inside).collect()
 }
 
 #[test]
@@ -99,6 +94,7 @@ fn files_are_for_the_owner_alone_and_a_configuration_that_changed_starts_empty()
     let path = &files(folder.path())[0];
     assert_eq!(fs::metadata(path).expect("it is there").permissions().mode() & 0o777, 0o600);
     let other = life("persistCache: true", &services, &clock, "new");
+    assert!(!path.exists(), "what nobody finds again is removed");
     assert_eq!(other.get("/a", &[]), "new");
 }
 

@@ -5,7 +5,6 @@ use std::future::Future;
 use super::*;
 use crate::{
     base::seal::KeyRing,
-    policies::http_caching::Place,
     storage::{Keys, Storage},
 };
 
@@ -240,7 +239,7 @@ async fn freshness_ends_by_the_storages_clock_whatever_a_replica_thinks() {
     let config = "{distributed: true, rfc9111: true}";
     let a = replica(config, &services, &clock, "a");
     get(&a, "/", &[]).await;
-    let Place::Shared(shared) = &a.cache.place else { panic!("shared") };
+    let shared = a.cache.place.shared().expect("shared");
     shared
         .forget_marks(
             &services.storage,
@@ -264,7 +263,7 @@ async fn with_keys_entries_are_sealed_and_what_is_not_sealed_is_a_miss() {
     let (a, b) = (replica(SHARED, &sealed, &clock, "secret-a"), replica(SHARED, &sealed, &clock, "b"));
     get(&a, "/", &[]).await;
     assert_eq!(get(&b, "/", &[]).await, "secret-a");
-    let Place::Shared(shared) = &a.cache.place else { panic!("shared") };
+    let shared = a.cache.place.shared().expect("shared");
     let key = shared.entry_key(&super::super::keys::RequestKeys::of_expression("/").full);
     let stored = sealed.storage.get(&[key]).await.expect("it answers").remove(0).expect("it is stored");
     assert!(!stored.windows(6).any(|window| window == b"secret"));
@@ -281,7 +280,7 @@ async fn a_sealed_entry_opens_under_its_own_key_only() {
     let clock = Clock::manual();
     let a = replica(SHARED, &services, &clock, "a");
     get(&a, "/1", &[]).await;
-    let Place::Shared(shared) = &a.cache.place else { panic!("shared") };
+    let shared = a.cache.place.shared().expect("shared");
     let key = |path: &str| shared.entry_key(&super::super::keys::RequestKeys::of_expression(path).full);
     let stored = services.storage.get(&[key("/1")]).await.expect("it answers").remove(0).expect("stored");
     services.storage.set(&key("/2"), &stored, Duration::from_secs(60)).await.expect("it answers");
@@ -292,7 +291,7 @@ async fn a_sealed_entry_opens_under_its_own_key_only() {
 async fn forged_and_malformed_values_are_a_miss() {
     let (services, clock) = (services(), Clock::manual());
     let a = replica(SHARED, &services, &clock, "a");
-    let Place::Shared(shared) = &a.cache.place else { panic!("shared") };
+    let shared = a.cache.place.shared().expect("shared");
     let key = shared.entry_key(&super::super::keys::RequestKeys::of_expression("/").full);
     for forged in [vec![], vec![1], vec![0xff; 300], vec![1; 3 << 20]] {
         services.storage.set(&key, &forged, Duration::from_secs(60)).await.expect("it answers");

@@ -1,7 +1,6 @@
 //! Policies reference 3.4, freshness and eviction.
 
 use super::*;
-use crate::policies::http_caching::Place;
 
 const HOUR_AGO: &str = "Sun, 06 Nov 1994 07:49:37 GMT";
 const IN_AN_HOUR: &str = "Sun, 06 Nov 1994 09:49:37 GMT";
@@ -10,7 +9,7 @@ const IN_AN_HOUR: &str = "Sun, 06 Nov 1994 09:49:37 GMT";
 fn served_for(config: &str, headers: &[(&'static str, &'static str)]) -> u64 {
     let cached = Cached::new(config, headers);
     cached.get("/", &[]);
-    let (mut low, mut high) = (0_u64, 86_400_u64);
+    let (mut low, mut high) = (0_u64, 86_400);
     while low < high {
         let middle = (low + high).div_ceil(2);
         let cached = Cached::new(config, headers);
@@ -137,7 +136,7 @@ fn replacing_a_key_does_not_count_twice() {
     cached.get("/a", &[]);
     cached.get("/b", &[]);
     cached.get("/a", &[("cache-control", "no-cache")]);
-    let Place::Memory { memory, .. } = &cached.cache.place else { panic!("in memory") };
+    let memory = &cached.cache.place.memory;
     assert_eq!(memory.len(), 2);
     assert_eq!((cached.get("/b", &[]), cached.get("/a", &[])), ("2".to_owned(), "3".to_owned()));
 }
