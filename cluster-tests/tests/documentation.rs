@@ -5,18 +5,21 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use cluster_tests::config::configuration;
 use cluster_tests::gateway::Plan;
+use cluster_tests::redis::Redis;
 use cluster_tests::upstream::Upstream;
 use cluster_tests::{binary, client, ports};
+use serde_json::json;
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies inside the workspace")
 }
 
-/// Files below `folder`, sorted.
 /// Any authority: nobody is asked.
 const AUTHORITY: &str = include_str!("../../src/tls/fixtures/rsa.crt");
 
+/// Files below `folder`, sorted.
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
@@ -88,6 +91,20 @@ fn resources_shown_in_pages_are_accepted() {
         }
     }
     assert!(shown > 0, "the README shows a configuration");
+}
+
+#[test]
+fn the_operations_page_lists_every_metric_and_no_other() {
+    let redis = Redis::standalone();
+    let storage = json!({"sharedStorage": {"redis": {"address": redis.address().to_string()}}});
+    let gateway = Plan::new().with("a.yaml", &[configuration("shared", storage)]).start_unready();
+    let page = gateway.admin("GET", "/metrics").text();
+    let family = |line: &str| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned());
+    let written: BTreeSet<String> = page.lines().filter_map(family).collect();
+    let page = std::fs::read_to_string(repository().join("docs/operations.md")).expect("it is there");
+    let row = |line: &str| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned());
+    let rows = page.lines().filter_map(row).filter(|name| name.starts_with("portcullis_"));
+    assert_eq!(written, rows.collect());
 }
 
 #[test]

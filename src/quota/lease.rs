@@ -96,8 +96,10 @@ struct Sent {
 #[derive(Clone, Copy, Debug)]
 struct Open {
     window: Option<Window>,
-    /// On this replica's clock: nothing of it is admitted from then on.
+    /// On this replica's clock: its tokens are not used from then on. By the clock of the storage it ends then or later.
     ends: u64,
+    /// By the clock of the storage it has ended then at the latest: a replica alone goes on with the next.
+    over: u64,
 }
 
 /// What the replica allows itself, whatever the storage says (decision 37): windows may open as often as they are
@@ -111,7 +113,7 @@ struct Cap {
 impl Lease {
     /// When the open window ends, on this replica's clock.
     pub fn end(&self) -> u64 {
-        self.open.map_or(0, |open| open.ends)
+        self.open.map_or(0, |open| open.over)
     }
 
     /// What a request finds now. Nothing is taken: a request needs a token of every limit.
@@ -154,12 +156,16 @@ impl Lease {
     /// without a request, to one that begins now and that the storage does not know.
     fn tile(&mut self, quota: &Quota, now: u64) {
         let next = match self.open {
-            Some(open) if now < open.ends => return,
-            Some(open) if now - open.ends < quota.period => Open {
-                window: open.window.map(|Window { end, .. }| Window { start: end, end: end + quota.period }),
-                ends: open.ends.saturating_add(quota.period),
-            },
-            _ => Open { window: None, ends: now.saturating_add(quota.period) },
+            Some(open) if now < open.over => return,
+            Some(open) if now - open.over < quota.period => {
+                let over = open.over.saturating_add(quota.period + (quota.period >> DRIFT));
+                let next = |Window { end, .. }| Window { start: end, end: end + quota.period };
+                Open { window: open.window.map(next), ends: over, over }
+            }
+            _ => {
+                let over = now.saturating_add(quota.period);
+                Open { window: None, ends: over, over }
+            }
         };
         self.open = Some(next);
         self.admitted = 0;
@@ -204,12 +210,14 @@ impl Lease {
         let elapsed = view.now.saturating_sub(self.asked).max(1);
         let pace = times(self.used, self.horizon(), elapsed.max(1000));
         if elapsed < BRISK {
-            self.size = (self.size * 2).min(pace.max(BATCH));
+            // Where requests wait, the pace is that of the calls and not yet that of the demand.
+            let growth = if self.waiting > 0 { 4 } else { 2 };
+            self.size = (self.size * growth).min(pace.max(BATCH));
         } else if elapsed > 2 * BRISK {
             self.size /= 2;
         }
-        self.size = self.size.max(1);
-        let want = self.size.max(self.waiting);
+        self.size = self.size.max(self.waiting).max(1);
+        let want = self.size;
         self.asked = view.now;
         self.used = 0;
         self.waiting = 0;
@@ -243,7 +251,8 @@ impl Lease {
     /// The call that tells what this replica has, and gives back the rest: the policy ends, or the storage has lost
     /// its memory.
     pub fn tell(&mut self, quota: &Quota, view: &View, claimant: &str, keep: bool) -> Option<Call> {
-        let known = self.open.is_some_and(|open| view.now < open.ends) && self.admitted + self.tokens > 0;
+        let known =
+            self.open.is_some_and(|open| view.now < open.ends) && (self.admitted > 0 || self.tokens > 0);
         if !known || keep && self.sent.is_some() {
             return None;
         }
@@ -270,7 +279,7 @@ impl Lease {
             claimant: claimant.to_owned(),
             number: self.number,
             window: self.open.and_then(|open| open.window),
-            claim: (self.admitted + self.tokens).min(NUMBER_MAX),
+            claim: self.admitted.saturating_add(self.tokens).min(NUMBER_MAX),
             want: want.min(NUMBER_MAX),
             limit: quota.requests_max.min(NUMBER_MAX),
             period: quota.period.min(NUMBER_MAX),
@@ -292,8 +301,10 @@ impl Lease {
         };
         let &Leased { window, left, carried, grant, rest } = leased;
         // Someone else may have written what is answered.
-        let left = left.min(quota.period.saturating_mul(2));
+        let left = left.min(quota.period.saturating_mul(2)).min(NUMBER_MAX);
+        let (grant, rest) = (grant.min(quota.requests_max), rest.min(quota.requests_max));
         let ends = sent.at.saturating_add(left - (left >> DRIFT));
+        let end_at_most = now.saturating_add(left + (left >> DRIFT));
         let over = match self.open {
             Some(_) if carried => None,
             Some(_) => {
@@ -309,7 +320,7 @@ impl Lease {
                 None
             }
         };
-        self.open = Some(Open { window: Some(window), ends });
+        self.open = Some(Open { window: Some(window), ends, over: end_at_most });
         self.granted = self.granted.saturating_add(grant);
         self.tokens = if now < ends { self.tokens.saturating_add(grant) } else { 0 };
         self.rest = rest;

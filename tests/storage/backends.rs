@@ -183,27 +183,49 @@ fn a_cluster_with_slots_that_move() {
         let to = (from + 1) % 3;
         // While it moves its keys are on either side.
         cluster.open_move(slot, from, to);
-        assert_eq!(storage.get(&[moved.clone()]).await, Ok(vec![Some(b"1".to_vec())]), "not moved yet");
+        assert_eq!(
+            storage.get(std::slice::from_ref(&moved)).await,
+            Ok(vec![Some(b"1".to_vec())]),
+            "not moved yet"
+        );
         cluster.move_keys(slot, from, to);
         assert_eq!(
-            storage.get(&[moved.clone()]).await,
+            storage.get(std::slice::from_ref(&moved)).await,
             Ok(vec![Some(b"1".to_vec())]),
             "asked at the other node"
         );
         storage.set(&moved, b"2", life).await.expect("stored at the other node");
         assert_eq!(storage.increment(&moved, life).await, Ok(3), "a script too");
         cluster.close_move(slot, to);
-        assert_eq!(storage.get(&[moved.clone()]).await, Ok(vec![Some(b"3".to_vec())]), "moved");
+        assert_eq!(storage.get(std::slice::from_ref(&moved)).await, Ok(vec![Some(b"3".to_vec())]), "moved");
         assert_eq!(cluster.node(to).cli(&["get", moved.as_str()]), "3");
         contract::holds(&storage).await;
         assert!(storage.losses() > 0, "the other node may have known less");
         // A node that is gone takes its slots only.
         cluster.node(to).kill();
-        let gone = eventually("its slots are gone", async || storage.get(&[moved.clone()]).await.err()).await;
+        let gone =
+            eventually("its slots are gone", async || storage.get(std::slice::from_ref(&moved)).await.err())
+                .await;
         assert!(!gone.0.is_empty());
         cluster.node(to).restart();
         cluster.await_well();
         connected(&storage).await;
+        contract::holds(&storage).await;
+    });
+}
+
+/// As the reference has it (8.1).
+#[test]
+fn a_cluster_through_a_single_address() {
+    let cluster = RedisCluster::start();
+    let plan = Plan::standalone(address(cluster.addresses()[0]));
+    run(async {
+        let storage = attached(&plan).await;
+        eventually("the others are found", async || {
+            let status = storage.status();
+            (status.connected && status.nodes.len() == 3).then_some(())
+        })
+        .await;
         contract::holds(&storage).await;
     });
 }

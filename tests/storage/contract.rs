@@ -139,12 +139,10 @@ impl Run {
         self.storage.delist(&self.key("no list"), "b").await.expect("nothing to do");
         let old = self.key("old");
         self.storage.enlist(&old, "first", 9, LONG).await.expect("an answer");
-        // Of the same list, so that the new one cannot be older than what it pushes out.
-        eventually("the old member goes", async || {
-            let gone = self.storage.enlist(&old, "second", 9, SHORT).await.expect("an answer");
-            gone.contains(&"first".to_owned()).then_some(())
-        })
-        .await;
+        // However long it takes in truth, it is old then.
+        tokio::time::sleep(2 * SHORT).await;
+        let gone = self.storage.enlist(&old, "second", 9, SHORT).await.expect("an answer");
+        assert_eq!(gone, ["first"], "what is older than it may be goes");
     }
 
     async fn members(&self) {

@@ -7,7 +7,9 @@ use cluster_tests::redis::{Redis, Terms};
 use futures_util::future::join_all;
 use portcullis::storage::{Heard, Key, Keys, Storage, redis::plan::Plan};
 
-use super::{GATEWAY, THREAD, address, attached, connected, contract, credentials, eventually, run};
+use super::{
+    GATEWAY, THREAD, address, attached, attached_as_is, connected, contract, credentials, eventually, run,
+};
 
 const LIFE: Duration = Duration::from_secs(60);
 
@@ -69,7 +71,7 @@ fn a_connection_that_is_cut_is_made_again_and_nothing_counts_as_lost() {
 fn a_redis_that_is_silent_costs_a_deadline_and_then_nothing() {
     let redis = Redis::standalone();
     run(async {
-        let storage = attached(&Plan::standalone(address(redis.address()))).await;
+        let storage = attached_as_is(&Plan::standalone(address(redis.address()))).await;
         storage.set(&key("large"), &vec![1; 1 << 20], LIFE).await.expect("stored");
         redis.pause();
         let error = storage.set(&key("a"), b"1", LIFE).await.expect_err("no answer");
@@ -83,7 +85,6 @@ fn a_redis_that_is_silent_costs_a_deadline_and_then_nothing() {
         redis.resume();
         connected(&storage).await;
         eventually("all is well", async || storage.set(&key("a"), b"1", LIFE).await.ok()).await;
-        contract::holds(&storage).await;
         assert_eq!(storage.losses(), 0, "it is the same process");
     });
 }
@@ -93,7 +94,7 @@ fn more_calls_than_fit_fail_at_once_and_large_ones_take_no_place_of_small_ones()
     let redis = Redis::standalone();
     run(async {
         let plan = Plan { deadline: Duration::from_secs(20), ..Plan::standalone(address(redis.address())) };
-        let storage = attached(&plan).await;
+        let storage = attached_as_is(&plan).await;
         let (large, large_key, small_key) = (vec![1; 1 << 20], key("large"), key("small"));
         redis.pause();
         // As long as the silence is not noticed.
@@ -157,7 +158,8 @@ fn the_storage_goes_over_to_another_one_and_back_while_it_is_used() {
             storage.attach(Some(&plan), &THREAD).expect("a plan");
             storage.attach(Some(&plan), &THREAD).expect("the same: nothing happens");
             connected(&storage).await;
-            assert_eq!(heard.next().await, Heard::Gap);
+            // Messages of the one before may still be on their way.
+            while heard.next().await != Heard::Gap {}
             eventually("a message of the new one", async || {
                 redis.cli(&["publish", channel.as_str(), "hello"]);
                 let heard = tokio::time::timeout(Duration::from_millis(50), heard.next()).await;

@@ -62,8 +62,13 @@ fn credentials(username: &str, password: &str) -> Credentials {
     Credentials { username: Some(username.to_owned()), password: Some(Secret::new(password.to_owned())) }
 }
 
-/// A storage on this plan, once all its nodes are connected.
+/// A storage on this plan, once all its nodes are connected, with patience for a busy machine.
 async fn attached(plan: &Plan) -> Storage {
+    attached_as_is(&Plan { deadline: PATIENCE, ..plan.clone() }).await
+}
+
+/// As [`attached`], with the deadline of the plan.
+async fn attached_as_is(plan: &Plan) -> Storage {
     let storage = Storage::in_memory();
     storage.attach(Some(plan), &THREAD).expect("a plan that can be made");
     connected(&storage).await;

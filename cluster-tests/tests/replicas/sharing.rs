@@ -128,20 +128,24 @@ fn a_change_reaches_all_replicas_that_follow_and_all_run_the_same() {
     await_upstream(&replicas, &[0, 1, 2, 3], "two");
     println!("a saved file was in force on 4 replicas after {:?}", changed.elapsed());
     await_same(&replicas, 4);
-    let (code, table) = ask(&replicas[2], &[]);
-    assert_eq!(code, Some(0), "{table}");
-    assert!(table.contains("r3 (asked)") && table.contains("4 replicas, the same configuration"), "{table}");
+    eventually("each replica tells of all", || {
+        let (code, table) = ask(&replicas[2], &[]);
+        let told = table.contains("r3 (asked)") && table.contains("4 replicas, the same configuration");
+        (code == Some(0) && told).then_some(())
+    });
     let (code, json) = ask(&replicas[0], &["--format", "json"]);
     let view: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
         (code, &view["sameDigest"], view["replicas"].as_array().unwrap().len()),
         (Some(0), &json!(true), 4)
     );
-    let versions: Vec<&Value> =
-        view["replicas"].as_array().unwrap().iter().map(|replica| &replica["record"]).collect();
+    let versions: Vec<&Value> = view["replicas"].as_array().unwrap().iter().map(|r| &r["record"]).collect();
     assert!(versions[0].is_u64() && versions.iter().all(|version| *version == versions[0]), "{view}");
-    assert!((replicas[1].metric("portcullis_cluster_replicas", &[]) - 4.0).abs() < f64::EPSILON);
-    assert!((replicas[1].metric("portcullis_cluster_same_digest", &[]) - 1.0).abs() < f64::EPSILON);
+    let metric = |name: &str| replicas[1].metric(name, &[]);
+    eventually("the metrics of it", || {
+        let told = (metric("portcullis_cluster_replicas"), metric("portcullis_cluster_same_digest"));
+        (told == (4.0, 1.0)).then_some(())
+    });
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Limits.
 
 mod buckets;
+mod lease;
 mod ledger;
 mod model;

@@ -369,3 +369,17 @@ fn millis(life: Duration) -> u64 {
 fn micros(life: Duration) -> u64 {
     life.min(LIFE_MAX).as_micros().max(1) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ACL;
+
+    #[test]
+    fn the_rights_of_the_operations_guide_and_of_the_example_cluster_are_those_that_are_tested() {
+        let rights = |id: &str| ACL.replace("ID", id);
+        let guide = include_str!("../../../docs/operations.md");
+        assert!(guide.contains(&rights("ID")), "write {}", rights("ID"));
+        let example = include_str!("../../../config/cluster/redis.acl");
+        assert!(example.contains(&rights("cluster")), "write {}", rights("cluster"));
+    }
+}

@@ -1,0 +1,103 @@
+//! A replica's side alone: a storage that lies, and headers.
+
+use crate::{
+    quota::{
+        Fallback, Quota,
+        lease::{Found, Lease, View},
+    },
+    storage::quota::{Answer, Leased, Window},
+};
+
+const SECOND: u64 = 1_000_000;
+const QUOTA: Quota = Quota { requests_max: 100, period: 10 * SECOND };
+
+fn view(now: u64) -> View {
+    View { now, down: false, fallback: Fallback::Closed, replicas: 1, rank: 0, losses: 0 }
+}
+
+/// Asks whenever it can and takes what it gets; the storage answers at once with what `lie` makes of the call's number.
+/// What was admitted in so many periods.
+fn admitted(periods: u64, lie: impl Fn(u64, u64) -> Leased) -> u64 {
+    let mut lease = Lease::default();
+    let mut admitted = 0;
+    let start = 7 * SECOND;
+    for step in 0..periods * 1000 {
+        let view = view(start + step * QUOTA.period / 1000);
+        for _ in 0..10 {
+            match lease.look(&QUOTA, &view) {
+                Found::Token => {
+                    lease.take();
+                    admitted += 1;
+                }
+                Found::Wait | Found::Nothing => {
+                    if let Some(call) = lease.ask(&QUOTA, &view, "claimant") {
+                        let answer = Answer::Leased(lie(call.number, view.now));
+                        lease.answered(&QUOTA, view.now, call.number, &answer);
+                    }
+                }
+                Found::Unknown => panic!("the storage answers"),
+            }
+        }
+    }
+    admitted
+}
+
+#[test]
+fn whoever_can_write_the_storage_gains_no_more_than_the_limit_in_each_window() {
+    let window = |start| Window { start, end: start + QUOTA.period };
+    let endless = |number: u64, now: u64, left: u64| Leased {
+        window: window(now + number),
+        left,
+        carried: false,
+        grant: u64::MAX,
+        rest: u64::MAX,
+    };
+    // Tokens without end, of windows that are new with each answer, and short, or last for ever.
+    for left in [1, 1000, QUOTA.period, u64::MAX] {
+        let admitted = admitted(20, |number, now| endless(number, now, left));
+        assert!(admitted <= 22 * QUOTA.requests_max, "{admitted} of windows of {left}");
+    }
+    // One window that never ends.
+    let admitted = admitted(20, |_, _| Leased { carried: true, ..endless(0, 0, u64::MAX) });
+    assert!(admitted <= 22 * QUOTA.requests_max, "{admitted}");
+}
+
+#[test]
+fn what_is_left_is_what_nobody_has_and_what_this_replica_has() {
+    let mut lease = Lease::default();
+    let view = view(0);
+    assert_eq!(lease.look(&QUOTA, &view), Found::Wait);
+    let call = lease.ask(&QUOTA, &view, "claimant").expect("none is under way");
+    let leased = Leased {
+        window: Window { start: SECOND, end: 11 * SECOND },
+        left: 8 * SECOND,
+        carried: true,
+        grant: 10,
+        rest: 60,
+    };
+    lease.answered(&QUOTA, 1000, call.number, &Answer::Leased(leased));
+    assert_eq!(lease.look(&QUOTA, &view), Found::Token);
+    lease.take();
+    let told = lease.allowance(&QUOTA, &view);
+    assert_eq!((told.limit, told.remaining), (100, 69));
+    // A thousandth less than what the storage said, for clocks that differ in speed.
+    assert!((7_990..=8_000).contains(&told.reset_ms), "{}", told.reset_ms);
+}
+
+#[test]
+fn an_answer_that_is_not_waited_for_any_more_brings_nothing() {
+    let mut lease = Lease::default();
+    let first = lease.ask(&QUOTA, &view(0), "claimant").expect("none is under way");
+    lease.failed(1, first.number);
+    let leased = Leased {
+        window: Window { start: 0, end: 10 * SECOND },
+        left: 10 * SECOND,
+        carried: true,
+        grant: 10,
+        rest: 60,
+    };
+    lease.answered(&QUOTA, 2, first.number, &Answer::Leased(leased));
+    assert_eq!(lease.look(&QUOTA, &view(3)), Found::Wait);
+    let second = lease.ask(&QUOTA, &view(3), "claimant").expect("none is under way");
+    assert_eq!((second.number, second.claim), (2, 0));
+}
