@@ -131,7 +131,7 @@ fn snapshot() -> Snapshot {
     std::fs::write(&file, text).expect("the folder can be written");
     let settings = Settings { config: Config { paths: vec![file] }, ..Settings::default() };
     let (settings, registry) = (Arc::new(settings), Arc::new(Registry::new(1)));
-    let mut wanted = Reconciliation::new(settings, Arc::new(|_: &str| None), registry);
+    let mut wanted = Reconciliation::new(settings, Arc::new(|_: &str| None), registry, None);
     match wanted.look(Instant::now()).0 {
         Look::Changed(generation) => generation.snapshot,
         Look::Unchanged => panic!("the first look finds a configuration"),

@@ -59,7 +59,8 @@ fn start_worker(address: SocketAddr, socket: TcpListener, file: &Path) -> Worker
         ..Settings::default()
     };
     let registry = Arc::new(Registry::new(1));
-    let mut wanted = Reconciliation::new(Arc::new(settings), Arc::new(|_: &str| None), Arc::clone(&registry));
+    let mut wanted =
+        Reconciliation::new(Arc::new(settings), Arc::new(|_: &str| None), Arc::clone(&registry), None);
     let (Look::Changed(generation), _) = wanted.look(Instant::now()) else {
         panic!("the first look finds a configuration")
     };

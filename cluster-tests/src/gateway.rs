@@ -4,13 +4,13 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::client::{self, Response};
-use crate::{PATIENCE, binary, config, eventually, ports, process};
+use crate::{PATIENCE, binary, config, eventually, lock, ports, process};
 
 /// What a gateway is started with.
 #[derive(Debug, Clone)]
@@ -163,7 +163,7 @@ fn collect(output: impl std::io::Read + Send + 'static, lines: &Arc<Mutex<Vec<St
     let lines = Arc::clone(lines);
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
-            lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            lock(&lines).push(line);
         }
     });
 }
@@ -339,7 +339,7 @@ impl Gateway {
     /// Everything it wrote so far.
     #[must_use]
     pub fn log(&self) -> String {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+        lock(&self.lines).join("\n")
     }
 
     /// The first line that contains this text. It may come later than the answer it speaks of: lines pass
@@ -355,7 +355,7 @@ impl Gateway {
     /// Lines written so far.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.lines).clone()
     }
 
     fn status_figure(&self, name: &str) -> u64 {

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use crate::eventually;
 use crate::http2::{Http2, block, data, flag, frame, kind, settings};
+use crate::{eventually, lock};
 
 /// What is done with a connection, from its preface on. `None` ends the connection; otherwise it is well-behaved from
 /// there on.
@@ -25,10 +25,6 @@ struct Shared {
     requests: Arc<AtomicUsize>,
     accepted: AtomicUsize,
     open: Mutex<HashMap<usize, TcpStream>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A running server; it accepts nobody any more when the value goes.

@@ -68,7 +68,7 @@ pub fn eventually<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
 }
 
 /// The content of a lock, also when a thread panicked that held it: the test fails by that panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

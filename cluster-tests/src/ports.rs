@@ -7,6 +7,8 @@ use std::collections::HashSet;
 use std::net::TcpListener;
 use std::sync::Mutex;
 
+use crate::lock;
+
 const FIRST: u16 = 18_000;
 const LAST: u16 = 31_999;
 /// The vendor keeps it for itself; an instance must not use it (configuration reference 1).
@@ -31,7 +33,7 @@ impl Port {
         for _ in 0..2_000 {
             let number = fastrand::u16(FIRST..=LAST);
             let Ok(listener) = TcpListener::bind(("0.0.0.0", number)) else { continue };
-            let mut taken = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut taken = lock(&TAKEN);
             if number != FORBIDDEN && taken.get_or_insert_default().insert(number) {
                 return Self { number, held: Some(listener) };
             }

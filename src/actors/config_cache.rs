@@ -4,7 +4,7 @@
 mod work;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::reconciler::{InForce, Reconciler};
 use crate::{
-    base::seal::KeyRing,
+    base::{lock, seal::KeyRing},
     cluster::view::ClusterView,
     settings::Settings,
     storage::{Key, Keys, Storage},
@@ -101,8 +101,4 @@ impl Handler<Leave> for ConfigCache {
             let _ = tokio::time::timeout(LEAVE_TIMEOUT, storage.leave(&members, &replica)).await;
         })
     }
-}
-
-fn lock(view: &Mutex<ClusterView>) -> MutexGuard<'_, ClusterView> {
-    view.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,7 +3,7 @@
 use std::{
     io,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
+    sync::{Arc, Mutex, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
@@ -23,7 +23,7 @@ use super::{
     storage_metrics,
 };
 use crate::{
-    base::Diagnostic,
+    base::{lock, seal::KeyRing},
     cluster::view::ClusterView,
     data_plane::{Workers, resolver::Resolver, worker::Shared},
     quota::Quotas,
@@ -95,22 +95,20 @@ impl Signals {
 }
 
 impl Gateway {
-    /// Starts workers and actors and applies the first generation. Call inside an actix system.
+    /// Starts workers and actors and applies the first generation. `keys`: of `cluster.key_file`. Call inside an actix
+    /// system.
     ///
     /// # Errors
     /// When files of the configuration cannot be read, or the control path does not answer.
     pub async fn start(
         settings: Settings,
+        keys: Option<Arc<KeyRing>>,
         log: Log,
         environment: Lookup,
         start_probes: StartProbes,
     ) -> Result<Self, NotApplied> {
         let settings = Arc::new(settings);
         let log = Arc::new(log);
-        let ring = settings.cluster.key_ring().map_err(|problems| {
-            NotApplied::Failed(problems.iter().map(Diagnostic::one_line).collect::<Vec<_>>().join("; "))
-        })?;
-        let ring = ring.0.map(Arc::new);
         let registry = Arc::new(Registry::new(settings.workers));
         let lines = Arc::clone(&log);
         registry.add_collector(move |page| lines.expose(page));
@@ -142,8 +140,9 @@ impl Gateway {
         registry.add_collector(move |page| counted.expose(page));
         let shared_by_all = storage.clone();
         registry.add_collector(move |page| storage_metrics::expose(&shared_by_all, page));
-        let wanted = Reconciliation::new(Arc::clone(&settings), environment, Arc::clone(&registry))
-            .sharing(storage.clone(), quotas.clone());
+        let wanted =
+            Reconciliation::new(Arc::clone(&settings), environment, Arc::clone(&registry), keys.clone())
+                .sharing(storage.clone(), quotas.clone());
         let probes = Probes::new(start_probes, Arc::clone(&health)).start();
         let (tells, in_force) = watch::channel(InForce::default());
         let parts = Parts {
@@ -168,11 +167,11 @@ impl Gateway {
         let view = Arc::new(Mutex::new(ClusterView::default()));
         let seen = Arc::clone(&view);
         registry.add_collector(move |page| {
-            seen.lock().unwrap_or_else(PoisonError::into_inner).expose(page);
+            lock(&seen).expose(page);
         });
         let config_cache = ConfigCache::new(config_cache::Parts {
             settings: Arc::clone(&settings),
-            ring,
+            ring: keys,
             storage: storage.clone(),
             reconciler: reconciler.clone(),
             in_force,

@@ -2,9 +2,11 @@
 //! serve, not flipped by later changes, false again from the signal to end on.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex,
     atomic::{AtomicBool, Ordering},
 };
+
+use crate::base::lock;
 
 use serde::Serialize;
 
@@ -51,7 +53,7 @@ struct State {
 
 impl Health {
     pub fn deployed(&self, deployment: Deployment) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         state.last = deployment;
         for (index, ready) in state.was_ready.iter_mut().enumerate() {
             let fine = |bit: usize, errors: usize| errors == 0 || index & bit != 0;
@@ -67,12 +69,12 @@ impl Health {
     }
 
     pub fn is_ready(&self, allowed: Allowed) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = lock(&self.state);
         !self.draining.load(Ordering::Acquire) && state.was_ready[allowed.index()]
     }
 
     pub fn last(&self) -> Deployment {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).last
+        lock(&self.state).last
     }
 }
 

@@ -11,10 +11,13 @@ pub fn expose(storage: &Storage, page: &mut Exposition) {
     }
     let status = storage.status();
     let (nodes, connected) = (status.nodes.len(), status.nodes.iter().filter(|node| node.connected).count());
-    page.family("portcullis_storage_nodes", Kind::Gauge, "Nodes of the shared storage.");
-    page.sample("", &[], nodes as u64);
-    page.family("portcullis_storage_nodes_connected", Kind::Gauge, "Those that are connected.");
-    page.sample("", &[], connected as u64);
+    page.single("portcullis_storage_nodes", Kind::Gauge, "Nodes of the shared storage.", nodes as u64);
+    page.single(
+        "portcullis_storage_nodes_connected",
+        Kind::Gauge,
+        "Those that are connected.",
+        connected as u64,
+    );
     page.family("portcullis_storage_calls_total", Kind::Counter, "Calls to the shared storage, by outcome.");
     page.sample("", &[("outcome", "answered")], status.calls_answered);
     page.sample("", &[("outcome", "unavailable")], status.calls_unavailable);
@@ -24,10 +27,10 @@ pub fn expose(storage: &Storage, page: &mut Exposition) {
         "Time that these calls took together.",
     );
     page.decimal("", &[], status.calls_micros as f64 / 1e6);
-    page.family(
+    page.single(
         "portcullis_storage_losses_total",
         Kind::Counter,
         "Times that the shared storage may have lost what it remembered.",
+        storage.losses(),
     );
-    page.sample("", &[], storage.losses());
 }

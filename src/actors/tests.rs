@@ -35,7 +35,7 @@ async fn start(seconds: &str) -> (tempfile::TempDir, Result<Gateway, NotApplied>
         assert_ne!(name, "PANIC", "as the test wants it");
         None
     });
-    let gateway = Gateway::start(settings, log, environment, no_probes).await;
+    let gateway = Gateway::start(settings, None, log, environment, no_probes).await;
     (folder, gateway)
 }
 

@@ -9,7 +9,7 @@ use crate::{
         reconciler::NotApplied,
     },
     admin,
-    base::Diagnostic,
+    base::{Diagnostic, seal::KeyRing},
     settings::{Settings, Sources},
     telemetry::log::Log,
 };
@@ -33,19 +33,17 @@ pub fn run(sources: &Sources) -> Exit {
     if let Err(missing) = check_paths(&loaded.settings) {
         return missing;
     }
-    if let Err(refused) = check_keys(&loaded.settings) {
-        return refused;
-    }
     actix::System::new().block_on(serve(loaded.settings, |_| Ok(())))
 }
 
-fn check_keys(settings: &Settings) -> Result<(), Exit> {
-    let (found, checked) = match settings.cluster.key_ring() {
-        Ok((_, warnings)) => (warnings, Ok(())),
+/// The keys that replicas share; what is wrong or odd about them is printed.
+fn read_keys(settings: &Settings) -> Result<Option<Arc<KeyRing>>, Exit> {
+    let (found, keys) = match settings.cluster.key_ring() {
+        Ok((keys, warnings)) => (warnings, Ok(keys.map(Arc::new))),
         Err(problems) => (problems, Err(Exit::Settings)),
     };
     found.iter().for_each(|found| eprintln!("{found}"));
-    checked
+    keys
 }
 
 fn check_paths(settings: &Settings) -> Result<(), Exit> {
@@ -74,6 +72,10 @@ fn refuse_broken_files(broken: &[Diagnostic]) -> Exit {
 
 /// Serves with these settings. `ready` is called once the first generation is in force, and may end it.
 pub async fn serve(settings: Settings, ready: impl FnOnce(&Gateway) -> Result<(), Exit>) -> Exit {
+    let keys = match read_keys(&settings) {
+        Ok(keys) => keys,
+        Err(refused) => return refused,
+    };
     let log = match Log::start(&settings.log).and_then(|log| {
         log.install().map_err(std::io::Error::other)?;
         Ok(log)
@@ -96,7 +98,7 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Gateway) -> Result<()
     let admin_address = settings.admin.address;
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
     let started = tokio::select! {
-        started = Gateway::start(settings, log, environment, admin::start_probes) => started,
+        started = Gateway::start(settings, keys, log, environment, admin::start_probes) => started,
         () = signals.end() => return Exit::Ok,
     };
     let gateway = match started {

@@ -49,7 +49,8 @@ pub(super) fn read(
     let loaded = Sources::of_process(settings, overrides).load().map_err(|error| refuse_settings(&error))?;
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
     let registry = Arc::new(Registry::new(1));
-    let mut wanted = Reconciliation::new(Arc::new(loaded.settings), environment, registry);
+    let keys = loaded.settings.cluster.key_ring().ok().and_then(|(keys, _)| keys).map(Arc::new);
+    let mut wanted = Reconciliation::new(Arc::new(loaded.settings), environment, registry, keys);
     match wanted.look(Instant::now()) {
         (Look::Changed(generation), _) => Ok((Some(generation), loaded.warnings)),
         (Look::Unchanged, _) => Ok((None, loaded.warnings)),

@@ -93,10 +93,7 @@ impl ClusterView {
     }
 
     pub fn expose(&self, page: &mut Exposition) {
-        let mut gauge = |name: &str, help: &str, value: u64| {
-            page.family(name, Kind::Gauge, help);
-            page.sample("", &[], value);
-        };
+        let mut gauge = |name: &str, help: &str, value: u64| page.single(name, Kind::Gauge, help, value);
         let replicas = u64::try_from(self.replicas.len()).unwrap_or(u64::MAX);
         gauge("portcullis_cluster_replicas", "Replicas of the gateway as last seen.", replicas);
         gauge(
@@ -118,12 +115,12 @@ impl ClusterView {
         for (reason, count) in REFUSALS.iter().zip(self.refused) {
             page.sample("", &[("reason", reason)], count);
         }
-        page.family(
+        page.single(
             "portcullis_cluster_storage_losses_total",
             Kind::Counter,
             "Times that the shared storage had forgotten what this replica stored.",
+            self.losses,
         );
-        page.sample("", &[], self.losses);
     }
 }
 

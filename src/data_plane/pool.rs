@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Instant,
 };
 
@@ -15,6 +15,7 @@ use super::{
     http2::shared::{SharedConnections, Slot},
     worker::Worker,
 };
+use crate::base::lock;
 use crate::snapshot::{
     Endpoint, EngineSettings, Permit, Speaks, UpstreamPlan,
     line::{Grant, Next, Place},
@@ -31,12 +32,12 @@ impl Recalls {
     /// What tells one more worker.
     pub fn join(&self) -> Arc<Notify> {
         let told = Arc::new(Notify::new());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&told));
+        lock(&self.0).push(Arc::clone(&told));
         told
     }
 
     fn tell_all(&self) {
-        let workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let workers = lock(&self.0);
         workers.iter().for_each(|told| told.notify_one());
     }
 }

@@ -12,7 +12,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -20,6 +20,7 @@ use std::{
 
 use tokio::{sync::watch, time::timeout};
 
+use crate::base::lock;
 use crate::telemetry::metrics::GatewayMetrics;
 
 /// Names that are remembered; more than any configuration has.
@@ -161,7 +162,7 @@ impl Resolver {
 
     /// What is known now; asks where that is called for.
     fn look(&self, host: &str) -> Known {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = lock(&self.names);
         if let Some(answer) = names.get(host).and_then(|name| name.answer.as_ref())
             && answer.asked.elapsed() < self.refresh
         {
@@ -197,7 +198,7 @@ impl Resolver {
                 Err(io::Error::new(io::ErrorKind::TimedOut, "the resolver does not answer"))
             });
             metrics.looked_up(outcome.is_ok());
-            let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut names = lock(&names);
             names.entry(host).or_default().settle(outcome);
             drop(open);
         });

@@ -2,9 +2,11 @@
 //! whoever holds it.
 
 use std::sync::{
-    Arc, Mutex, PoisonError, Weak,
+    Arc, Mutex, Weak,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
+
+use crate::base::lock;
 
 /// A ceiling in bytes. What is taken beyond it is taken back from whoever holds the oldest.
 pub struct Budget {
@@ -31,7 +33,7 @@ impl Budget {
     /// Who may be asked to give something up, for as long as it lives.
     pub fn register(&self, holder: &Arc<impl Holder + 'static>) {
         let holder: Arc<dyn Holder> = Arc::clone(holder) as _;
-        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut holders = lock(&self.holders);
         holders.retain(|holder| holder.strong_count() > 0);
         holders.push(Arc::downgrade(&holder));
     }
@@ -62,7 +64,7 @@ impl Budget {
     /// Has the oldest given up until all fits. The caller holds no lock of a holder.
     pub fn make_room(&self) {
         while self.bytes() > self.bytes_max {
-            let holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let holders = lock(&self.holders).clone();
             let holders = holders.iter().filter_map(Weak::upgrade);
             let oldest =
                 holders.filter_map(|holder| Some((holder.oldest()?, holder))).min_by_key(|(at, _)| *at);

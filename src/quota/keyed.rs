@@ -8,10 +8,10 @@ use std::{
     borrow::Cow,
     collections::{BTreeSet, HashMap},
     hash::{BuildHasher as _, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-use crate::base::Digest;
+use crate::base::{Digest, lock};
 
 /// Keys of one policy: at about 250 bytes each, 250 MB (policies reference 3.1).
 pub const KEYS_MAX: usize = 1_000_000;
@@ -87,11 +87,12 @@ impl<T: Counter> Keyed<T> {
             Counters::Many { keys_max, .. } => {
                 let key = bounded(key);
                 let mut shard = self.shard(&key);
-                if !shard.keys.contains_key(&*key) {
-                    shard.make_room(idle_before, *keys_max);
-                    shard.insert(&key, make);
-                }
-                shard.with(&key, act).expect("it is there or has just been entered")
+                let act = match shard.with(&key, act) {
+                    Ok(result) => return result,
+                    Err(act) => act,
+                };
+                shard.make_room(idle_before, *keys_max);
+                shard.insert(&key, make, act)
             }
         }
     }
@@ -102,7 +103,7 @@ impl<T: Counter> Keyed<T> {
             Counters::One(counter) => lock(counter).as_mut().map(act),
             Counters::Many { .. } => {
                 let key = bounded(key);
-                self.shard(&key).with(&key, act)
+                self.shard(&key).with(&key, act).ok()
             }
         }
     }
@@ -133,8 +134,9 @@ impl<T: Counter> Keyed<T> {
 }
 
 impl<T: Counter> Shard<T> {
-    fn with<R>(&mut self, key: &str, act: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let entry = self.keys.get_mut(key)?;
+    /// Does something with a counter that is there; gives it back where there is none.
+    fn with<R, A: FnOnce(&mut T) -> R>(&mut self, key: &str, act: A) -> Result<R, A> {
+        let Some(entry) = self.keys.get_mut(key) else { return Err(act) };
         let before = entry.counter.end();
         let result = act(&mut entry.counter);
         let after = entry.counter.end();
@@ -142,7 +144,7 @@ impl<T: Counter> Shard<T> {
             self.ends.remove(&(before, Arc::clone(&entry.key)));
             self.ends.insert((after, Arc::clone(&entry.key)));
         }
-        Some(result)
+        Ok(result)
     }
 
     /// Drops some of the keys whose windows ended before `idle_before`, and, where there are too
@@ -165,11 +167,18 @@ impl<T: Counter> Shard<T> {
         }
     }
 
-    fn insert(&mut self, key: &str, make: impl FnOnce(&Arc<str>) -> T) {
+    fn insert<R>(
+        &mut self,
+        key: &str,
+        make: impl FnOnce(&Arc<str>) -> T,
+        act: impl FnOnce(&mut T) -> R,
+    ) -> R {
         let key: Arc<str> = key.into();
-        let counter = make(&key);
+        let mut counter = make(&key);
+        let result = act(&mut counter);
         self.ends.insert((counter.end(), Arc::clone(&key)));
         self.keys.insert(Arc::clone(&key), Entry { key, counter });
+        result
     }
 }
 
@@ -179,9 +188,4 @@ fn bounded(key: &str) -> Cow<'_, str> {
         // No shorter key is equal: a digest alone has 64 characters.
         _ => Cow::Owned(format!("sha256:{}", Digest::of(key))),
     }
-}
-
-/// A panic elsewhere while the lock was held leaves counters that are still counters.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -116,9 +116,14 @@ impl Lease {
         self.open.map_or(0, |open| open.over)
     }
 
+    /// Whether the tokens of the open window are still good.
+    fn is_live(&self, now: u64) -> bool {
+        self.open.is_some_and(|open| now < open.ends)
+    }
+
     /// What a request finds now. Nothing is taken: a request needs a token of every limit.
     pub fn look(&mut self, quota: &Quota, view: &View) -> Found {
-        let live = self.open.is_some_and(|open| view.now < open.ends);
+        let live = self.is_live(view.now);
         if !live {
             // The tokens of a window end with it.
             self.tokens = 0;
@@ -194,7 +199,7 @@ impl Lease {
         if waits {
             return true;
         }
-        let live = self.open.is_some_and(|open| view.now < open.ends);
+        let live = self.is_live(view.now);
         match self.tokens {
             // Others may have given some back; or the storage may be there again.
             0 => view.now >= self.ask_at,
@@ -226,7 +231,7 @@ impl Lease {
 
     /// The call that gives back what has not been used for a while, if there is any.
     pub fn give_back(&mut self, quota: &Quota, view: &View, claimant: &str) -> Option<Call> {
-        let live = self.open.is_some_and(|open| view.now < open.ends);
+        let live = self.is_live(view.now);
         if self.sent.is_some() || !live || view.down {
             return None;
         }
@@ -251,8 +256,7 @@ impl Lease {
     /// The call that tells what this replica has, and gives back the rest: the policy ends, or the storage has lost
     /// its memory.
     pub fn tell(&mut self, quota: &Quota, view: &View, claimant: &str, keep: bool) -> Option<Call> {
-        let known =
-            self.open.is_some_and(|open| view.now < open.ends) && (self.admitted > 0 || self.tokens > 0);
+        let known = self.is_live(view.now) && (self.admitted > 0 || self.tokens > 0);
         if !known || keep && self.sent.is_some() {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ use super::{
     lease::{Account, Found, Lease, View, idle},
     service::{Ask, Service},
 };
+use crate::base::lock;
 use crate::storage::{
     Key, Outcome,
     quota::{Answer, Call},
@@ -85,10 +86,12 @@ pub struct WindowAccount {
     pub granted: u64,
 }
 
-enum Try {
-    Done(Charge),
-    /// Until then: made under the lock, so that no answer is missed.
-    Wait(OwnedNotified),
+/// A request that found no token: an answer of the storage is on its way.
+pub struct Waiting {
+    ledger: Arc<Ledger>,
+    key: String,
+    /// Made under the lock, so that no answer is missed.
+    answered: OwnedNotified,
 }
 
 impl Ledger {
@@ -118,32 +121,15 @@ impl Ledger {
     }
 
     /// Charges a request to its key, if that can be done without waiting.
-    pub fn charge_now(&self, key: &str) -> Option<Charge> {
-        match self.attempt(key) {
-            Try::Done(charge) => Some(charge),
-            Try::Wait(_) => None,
-        }
-    }
-
-    /// Charges a request to its key. Where this replica has no token, waits for one shared answer of the storage, and not
-    /// for ever.
-    pub async fn charge(&self, key: &str) -> Charge {
-        for _ in 0..ATTEMPTS {
-            let answered = match self.attempt(key) {
-                Try::Done(charge) => return charge,
-                Try::Wait(answered) => answered,
-            };
-            if tokio::time::timeout(PATIENCE, answered).await.is_err() {
-                self.service.suspect();
-            }
-        }
-        Charge::Counted(self.refusal(key))
-    }
-
-    fn attempt(&self, key: &str) -> Try {
+    ///
+    /// # Errors
+    /// What to wait with.
+    pub fn charge(self: &Arc<Self>, key: &str) -> Result<Charge, Waiting> {
         let view = self.view();
         let idle_before = view.now.saturating_sub(self.period_max);
-        self.counters.with(key, idle_before, |key| self.entry(key), |entry| self.attempt_with(entry, &view))
+        let charged = |entry: &mut Entry| self.charge_entry(entry, &view);
+        let charged = self.counters.with(key, idle_before, |key| self.entry(key), charged);
+        charged.map_err(|answered| Waiting { ledger: Arc::clone(self), key: key.to_owned(), answered })
     }
 
     fn entry(&self, key: &Arc<str>) -> Entry {
@@ -156,7 +142,7 @@ impl Ledger {
         }
     }
 
-    fn attempt_with(&self, entry: &mut Entry, view: &View) -> Try {
+    fn charge_entry(&self, entry: &mut Entry, view: &View) -> Result<Charge, OwnedNotified> {
         let mut worst = Found::Token;
         for (lease, quota) in entry.leases.iter_mut().zip(&self.quotas) {
             worst = match (worst, lease.look(quota, view)) {
@@ -178,11 +164,11 @@ impl Ledger {
         match worst {
             Found::Wait => {
                 let answered = entry.answered.get_or_insert_default();
-                Try::Wait(Arc::clone(answered).notified_owned())
+                Err(Arc::clone(answered).notified_owned())
             }
-            Found::Unknown => Try::Done(Charge::Unknown),
+            Found::Unknown => Ok(Charge::Unknown),
             Found::Token | Found::Nothing => {
-                Try::Done(Charge::Counted(self.verdict(entry, view, worst == Found::Token)))
+                Ok(Charge::Counted(self.verdict(entry, view, worst == Found::Token)))
             }
         }
     }
@@ -324,13 +310,29 @@ impl Ledger {
     }
 }
 
+impl Waiting {
+    /// Waits for one answer of the storage, which all share who wait for the key, and not for ever.
+    pub async fn settle(self) -> Charge {
+        let Self { ledger, key, mut answered } = self;
+        for _ in 0..ATTEMPTS {
+            if tokio::time::timeout(PATIENCE, answered).await.is_err() {
+                ledger.service.suspect();
+            }
+            answered = match ledger.charge(&key) {
+                Ok(charge) => return charge,
+                Err(waiting) => waiting.answered,
+            };
+        }
+        Charge::Counted(ledger.refusal(&key))
+    }
+}
+
 impl Drop for Ledger {
     /// What is not used is given back, as far as the storage can be reached.
     fn drop(&mut self) {
-        let calls = self.tell(false);
+        let calls: Vec<_> = self.tell(false).into_iter().map(Pending::into_call).collect();
         if !calls.is_empty() {
-            self.service
-                .ask(Ask::Tell(calls.into_iter().map(|pending| (pending.name, pending.call)).collect()));
+            self.service.ask(Ask::Tell(calls));
         }
     }
 }
@@ -344,6 +346,9 @@ pub(super) struct Pending {
     pub call: Call,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Pending {
+    /// Of one whose answer concerns nobody.
+    pub fn into_call(self) -> (Key, Call) {
+        (self.name, self.call)
+    }
 }

@@ -12,7 +12,7 @@ mod windows;
 
 pub use buckets::Buckets;
 pub use keyed::KEYS_MAX;
-pub use ledger::{Charge, Ledger};
+pub use ledger::{Charge, Ledger, Waiting};
 pub use service::{Asker, Quotas};
 
 /// One limit.

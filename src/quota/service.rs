@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -16,7 +16,7 @@ use super::{
     ledger::{Pending, WindowAccount},
 };
 use crate::{
-    base::Clock,
+    base::{Clock, lock},
     storage::{Key, Keys, Storage, quota::Call},
     telemetry::metrics::{Exposition, Kind},
 };
@@ -116,11 +116,10 @@ impl Quotas {
 
     /// Gives back what this process has and does not need: it ends.
     pub async fn give_back(&self) {
-        let all: Vec<_> = self.0.live().iter().flat_map(|ledger| ledger.tell(false)).collect();
-        for batch in all.chunks(BATCH) {
-            let calls: Vec<_> =
-                batch.iter().map(|pending| (pending.name.clone(), pending.call.clone())).collect();
-            self.0.storage.lease(&calls).await;
+        let told = self.0.live().into_iter().flat_map(|ledger| ledger.tell(false));
+        let calls: Vec<_> = told.map(Pending::into_call).collect();
+        for batch in calls.chunks(BATCH) {
+            self.0.storage.lease(batch).await;
         }
     }
 
@@ -131,15 +130,21 @@ impl Quotas {
 
     /// Counters for a page of metrics.
     pub fn expose(&self, page: &mut Exposition) {
-        let mut one = |name: &str, kind: Kind, help: &str, value: u64| {
-            page.family(name, kind, help);
-            page.sample("", &[], value);
-        };
         let (calls, failures) = (self.0.calls.load(Relaxed), self.0.failures.load(Relaxed));
-        one("portcullis_quota_calls_total", Kind::Counter, "Calls for tokens of shared limits.", calls);
-        one("portcullis_quota_failed_calls_total", Kind::Counter, "Such calls that failed.", failures);
         let down = u64::from(self.0.down.load(Relaxed));
-        one(
+        page.single(
+            "portcullis_quota_calls_total",
+            Kind::Counter,
+            "Calls for tokens of shared limits.",
+            calls,
+        );
+        page.single(
+            "portcullis_quota_failed_calls_total",
+            Kind::Counter,
+            "Such calls that failed.",
+            failures,
+        );
+        page.single(
             "portcullis_quota_fallback",
             Kind::Gauge,
             "1 while limits are counted without the storage.",
@@ -150,7 +155,7 @@ impl Quotas {
 
 impl Service {
     fn ledgers(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Ledger>>> {
-        self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ledgers)
     }
 
     fn live(&self) -> Vec<Arc<Ledger>> {

@@ -10,7 +10,7 @@ use std::{
 
 use super::{Compiled, Compiler, EngineSettings, Snapshot, plan::covers, tls};
 use crate::{
-    base::{Diagnostic, Diagnostics, Subject},
+    base::{Diagnostic, Diagnostics, Subject, seal::KeyRing},
     document::is_unset,
     policies::names::Catalog,
     policy::{Budget, Caching},
@@ -69,9 +69,15 @@ pub enum Look {
 }
 
 impl Reconciliation {
-    pub fn new(settings: Arc<Settings>, environment: Lookup, registry: Arc<Registry>) -> Self {
+    /// `keys`: of `cluster.key_file`, where there is one that can be read.
+    pub fn new(
+        settings: Arc<Settings>,
+        environment: Lookup,
+        registry: Arc<Registry>,
+        keys: Option<Arc<KeyRing>>,
+    ) -> Self {
         let compiler = Compiler::new(registry, &settings.gateway.name, tls::default_outbound);
-        let compiler = compiler.caching(caching(&settings));
+        let compiler = compiler.caching(caching(&settings, keys));
         let follows = settings.cluster.share_config == ShareConfig::Follow;
         let store = ResourceStore::new(Arc::clone(&environment));
         let store = store.with_hold(settings.sync.hold).following(follows);
@@ -231,11 +237,11 @@ impl Reconciliation {
     }
 }
 
-/// What caches keep their entries with. Keys that cannot be read have ended the start, or been reported.
-fn caching(settings: &Settings) -> Caching {
+/// What caches keep their entries with.
+fn caching(settings: &Settings, seals: Option<Arc<KeyRing>>) -> Caching {
     Caching {
         keys: Keys::of(&settings.gateway.id),
-        seals: settings.cluster.key_ring().ok().and_then(|(ring, _)| ring).map(Arc::new),
+        seals,
         state_folder: settings.state.folder.as_deref().map(Arc::from),
         budget: Arc::new(Budget::new(settings.limits.cache)),
     }

@@ -16,7 +16,7 @@ fn rendered(path: &Path, folder: &Path) -> String {
     let mut settings = Settings::default();
     settings.config.paths = vec![path.to_owned()];
     let nothing_set = Arc::new(|_: &str| None);
-    let mut wanted = Reconciliation::new(Arc::new(settings), nothing_set, Arc::new(Registry::new(1)));
+    let mut wanted = Reconciliation::new(Arc::new(settings), nothing_set, Arc::new(Registry::new(1)), None);
     let (Look::Changed(generation), _) = wanted.look(Instant::now()) else { panic!("the first look") };
     let mut text = String::new();
     for found in generation.diagnostics.iter() {

@@ -2,8 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
+
+use crate::base::lock;
 
 use tokio::sync::{broadcast, watch};
 
@@ -66,6 +68,6 @@ impl Channels {
     }
 
     fn senders(&self) -> MutexGuard<'_, HashMap<Channel, broadcast::Sender<Heard>>> {
-        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.senders)
     }
 }

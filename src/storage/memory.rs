@@ -2,9 +2,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
+
+use crate::base::lock;
 
 use super::{Beat, Key, Outcome, Versioned, quota};
 
@@ -38,7 +40,7 @@ enum Value {
 
 impl Memory {
     fn contents(&self) -> MutexGuard<'_, Contents> {
-        let mut contents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut contents = lock(&self.0);
         contents.changes += 1;
         if contents.changes >= SWEEP_AFTER {
             contents.changes = 0;

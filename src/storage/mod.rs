@@ -14,9 +14,11 @@ pub mod redis;
 
 use std::{
     fmt, io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
+
+use crate::base::lock;
 
 use arc_swap::ArcSwapOption;
 use serde::Serialize;
@@ -115,7 +117,7 @@ impl Storage {
     /// # Errors
     /// What the plan describes cannot be made; what was in force is kept.
     pub fn attach(&self, plan: Option<&Plan>, runtime: &Handle) -> Result<(), String> {
-        let mut losses = self.0.attaching.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut losses = lock(&self.0.attaching);
         let before = self.0.shared.load_full();
         if before.as_ref().map(|redis| redis.digest) == plan.map(Plan::digest) {
             return Ok(());
@@ -133,7 +135,7 @@ impl Storage {
     /// How often the storage may have lost what it remembered: another number than before, and what was stored since
     /// may be gone (decision 36). A restart of Redis counts unless it is declared durable, and so does a failover.
     pub fn losses(&self) -> u64 {
-        let before = *self.0.attaching.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *lock(&self.0.attaching);
         before + self.0.shared.load().as_ref().map_or(0, |redis| redis.losses())
     }
 

@@ -5,13 +5,13 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use serde_json::{Value, json};
 
 use super::Pair;
-use crate::eventually;
+use crate::{eventually, lock};
 
 /// A running front; it ends with the value.
 pub struct Front {
@@ -48,7 +48,7 @@ impl Front {
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
                 let handshake = serde_json::from_str(&line).unwrap_or_default();
-                told.lock().unwrap_or_else(PoisonError::into_inner).push(handshake);
+                lock(&told).push(handshake);
             }
         });
         Self { child, address: ([127, 0, 0, 1], port).into(), seen }
@@ -63,7 +63,7 @@ impl Front {
     /// or `error`.
     #[must_use]
     pub fn seen(&self) -> Vec<Value> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.seen).clone()
     }
 
     /// Its last handshake, which may be told later than the answer that came through it.
@@ -77,7 +77,7 @@ impl Front {
 
     /// Forgets them.
     pub fn forget(&self) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        lock(&self.seen).clear();
     }
 }
 

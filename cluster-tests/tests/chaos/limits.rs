@@ -5,16 +5,16 @@
 //! Windows are short here. `PORTCULLIS_CHAOS=full` makes them ten seconds and a run a minute.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use cluster_tests::config::{api_with, configuration};
-use cluster_tests::eventually;
 use cluster_tests::gateway::{Gateway, Plan};
 use cluster_tests::load::{Counted, Spread};
 use cluster_tests::redis::{MASTER_NAME, Redis, Sentinels, Terms};
 use cluster_tests::replicas::{Crew, Place, Replicas};
 use cluster_tests::upstream::Upstream;
+use cluster_tests::{eventually, lock};
 use serde_json::{Value, json};
 
 const LIMIT: u64 = 1000;
@@ -25,7 +25,7 @@ const ON_ITS_WAY: u64 = 128;
 /// Each test keeps two cores busy: one at a time.
 fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&TURN)
 }
 
 fn full() -> bool {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     base::{
-        Digest,
+        Digest, lock,
         seal::{KeyRing, Purpose},
     },
     policy::Clock,
@@ -52,7 +52,7 @@ type Change = (Arc<Kept>, Digest);
 
 impl Mirror {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// What stands under the key now, and its subject.

@@ -14,7 +14,7 @@ use super::{
     freshness::Timing,
 };
 use crate::{
-    base::Digest,
+    base::{Digest, lock},
     policy::{Budget, budget::Holder},
 };
 
@@ -63,7 +63,7 @@ impl Memory {
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shelf)
     }
 
     /// A mark for a request that begins now: what it stores later is not stored if it was invalidated in between.

@@ -16,7 +16,7 @@ use crate::{
         payload::{self, Payload},
         scope::advise,
     },
-    quota::{Buckets, Charge, Fallback, KEYS_MAX, Ledger, Quota, Verdict},
+    quota::{Buckets, Charge, Fallback, KEYS_MAX, Ledger, Quota, Verdict, Waiting},
 };
 use config::{Config, Limit};
 
@@ -99,14 +99,14 @@ impl RateLimiting {
         })
     }
 
-    /// Charges a request, if that can be done without waiting, else gives the key to wait with. Null and errors are the
-    /// empty key (policies reference 7.4).
+    /// Charges a request, if that can be done without waiting, else tells what to wait with. Null and errors are the empty
+    /// key (policies reference 7.4).
     fn charge_request(
         &self,
         request: &Request,
         exchange: &Exchange,
         payload: &Value<'static>,
-    ) -> Result<Charge, String> {
+    ) -> Result<Charge, Waiting> {
         let scope = RequestScope::new(request, exchange).with_payload(payload);
         let key = match &self.key {
             None => Cow::Borrowed(""),
@@ -119,28 +119,9 @@ impl RateLimiting {
                 }
             },
         };
-        match self.shared() {
-            Some(ledger) => ledger.charge_now(&key).ok_or_else(|| key.into_owned()),
-            None => Ok(self.charge_alone(&key)),
-        }
-    }
-
-    /// Where the request is counted together with other replicas.
-    fn shared(&self) -> Option<&Ledger> {
-        self.ledger.as_deref().filter(|ledger| ledger.is_shared())
-    }
-
-    fn charge_alone(&self, key: &str) -> Charge {
-        Charge::Counted(self.buckets.charge(key, self.clock.micros()))
-    }
-
-    /// Waits for what could not be known at once.
-    async fn settle(&self, charged: Result<Charge, String>) -> Charge {
-        match (charged, self.shared()) {
-            (Ok(charge), _) => charge,
-            (Err(key), Some(ledger)) => ledger.charge(&key).await,
-            // The shared storage has just been taken out of the configuration.
-            (Err(key), None) => self.charge_alone(&key),
+        match self.ledger.as_ref().filter(|ledger| ledger.is_shared()) {
+            Some(ledger) => ledger.charge(&key),
+            None => Ok(Charge::Counted(self.buckets.charge(&key, self.clock.micros()))),
         }
     }
 
@@ -169,8 +150,8 @@ impl Policy for RateLimiting {
         if !self.reads_request_body() {
             return match self.charge_request(&request, next.exchange(), &Value::Null) {
                 Ok(charge) => self.act(charge, request, next),
-                charged => Handling::wait(async move {
-                    let charge = self.settle(charged).await;
+                Err(waiting) => Handling::wait(async move {
+                    let charge = waiting.settle().await;
                     self.act(charge, request, next).await
                 }),
             };
@@ -182,8 +163,10 @@ impl Policy for RateLimiting {
                 Ok(Payload::TooLarge) => return Err(payload::too_large_request()),
                 Err(error) => return Err(payload::broken_request(error)),
             };
-            let charged = self.charge_request(&request, next.exchange(), &payload);
-            let charge = self.settle(charged).await;
+            let charge = match self.charge_request(&request, next.exchange(), &payload) {
+                Ok(charge) => charge,
+                Err(waiting) => waiting.settle().await,
+            };
             self.act(charge, request, next).await
         })
     }

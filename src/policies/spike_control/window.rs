@@ -2,9 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
+use crate::base::lock;
 use crate::policy::Allowance;
 
 /// At most `requests_max` requests are accepted in any stretch of `period`.
@@ -74,7 +75,7 @@ impl SlidingWindow {
 
     /// A panic elsewhere while the lock was held leaves a log that is still a log.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

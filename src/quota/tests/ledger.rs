@@ -24,8 +24,12 @@ fn ledger(quotas: &Quotas, limits: &[(u64, u64)]) -> Arc<Ledger> {
     quotas.ledger("policy".to_owned(), limits, Some(1000), Fallback::Closed)
 }
 
-async fn granted(ledger: &Ledger, key: &str) -> bool {
-    match ledger.charge(key).await {
+async fn granted(ledger: &Arc<Ledger>, key: &str) -> bool {
+    let charge = match ledger.charge(key) {
+        Ok(charge) => charge,
+        Err(waiting) => waiting.settle().await,
+    };
+    match charge {
         Charge::Counted(verdict) => verdict.granted,
         Charge::Unknown => panic!("the storage is there"),
     }

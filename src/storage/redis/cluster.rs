@@ -1,7 +1,7 @@
 //! The nodes of a cluster and their slots, as its nodes tell them.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use super::{
     reply,
     slots::{SLOTS, Share},
 };
+use crate::base::lock;
 use crate::storage::{Outcome, Unavailable};
 
 /// Masters. The specification recommends at most 1000.
@@ -133,7 +134,7 @@ impl Drop for Cluster {
 
 impl Inner {
     fn change<T>(&self, change: impl FnOnce(&mut Map) -> T) -> T {
-        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = lock(&self.changing);
         let mut map = Map::clone(&self.map.load());
         let changed = change(&mut map);
         self.map.store(Arc::new(map));
@@ -141,7 +142,7 @@ impl Inner {
     }
 
     fn last_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.last_error).clone()
     }
 
     /// The map as some node tells it: one that is in use, or one of those in the configuration.
@@ -275,7 +276,7 @@ async fn follow(inner: Arc<Inner>) {
                 tracing::warn!("shared storage: {cause}; trying again");
             }
         }
-        *inner.last_error.lock().unwrap_or_else(PoisonError::into_inner) = outcome.err();
+        *lock(&inner.last_error) = outcome.err();
         tokio::time::sleep(LOOK_AGAIN).await;
         if inner.is_well() {
             // Either way it is time to look.

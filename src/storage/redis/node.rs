@@ -2,7 +2,7 @@
 //! first one alive.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -22,6 +22,7 @@ use super::{
     plan::Address,
     sentinel::Sentinels,
 };
+use crate::base::lock;
 use crate::storage::{Outcome, Unavailable};
 
 /// Small calls that may be under way at a time; more fail at once.
@@ -207,7 +208,7 @@ async fn ask(link: &Link, command: &Cmd, redirected: bool) -> Result<Value, Stri
 
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn not_connected(&self) -> Unavailable {

@@ -1,6 +1,8 @@
 //! Where the master is, by what sentinels say.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use crate::base::lock;
 
 use redis::{Value, cmd};
 use tokio::{task::JoinHandle, time::timeout};
@@ -30,7 +32,7 @@ impl Sentinels {
     /// # Errors
     /// What the last one said.
     async fn master(&self, dialer: &Dialer) -> Result<Address, String> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let kept = lock(&self.kept).take();
         if let Some(link) = kept
             && let Ok(Ok(master)) = timeout(SENTINEL_PATIENCE, self.ask(&link)).await
         {
@@ -58,7 +60,7 @@ impl Sentinels {
     }
 
     fn keep(&self, link: Arc<Link>) {
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
+        *lock(&self.kept) = Some(link);
     }
 
     async fn ask(&self, link: &Link) -> Result<Address, String> {

@@ -21,7 +21,7 @@ use std::{
     fmt, io,
     net::IpAddr,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU8, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -39,7 +39,7 @@ use self::{
 };
 use super::metrics::{Exposition, Kind as MetricKind};
 use crate::{
-    base::{Diagnostics, ResourceName},
+    base::{Diagnostics, ResourceName, lock},
     outbound::OutboundClient,
     settings::{self, LogFormat},
 };
@@ -281,7 +281,7 @@ impl Log {
     /// and outputs that could not be started.
     pub fn apply(&self, plan: &LogPlan) -> Diagnostics {
         let (specs, mut found) = plan.compile();
-        let mut applied = self.0.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut applied = lock(&self.0.applied);
         let routes = Routes::build(self, plan, specs, &mut applied, &mut found);
         self.0.routes.store(Arc::new(routes));
         applied.queues.retain(|queue| !queue.is_finished());
@@ -302,7 +302,7 @@ impl Log {
     /// go on trying.
     pub fn flush(&self, time: Duration) -> bool {
         let until = Instant::now() + time;
-        let mut queues = self.0.applied.lock().unwrap_or_else(PoisonError::into_inner).queues.clone();
+        let mut queues = lock(&self.0.applied).queues.clone();
         // Last, because failing outputs report there.
         queues.push(self.0.stdout.queue().clone());
         // All get their chance, also after one that failed.

@@ -39,6 +39,12 @@ impl Exposition {
         self.line(suffix, labels, None, &value);
     }
 
+    /// A family of one sample without labels.
+    pub fn single(&mut self, name: &str, kind: Kind, help: &str, value: u64) {
+        self.family(name, kind, help);
+        self.sample("", &[], value);
+    }
+
     /// As [`Self::sample`], with a fraction.
     pub fn decimal(&mut self, suffix: &str, labels: &[(&str, &str)], value: f64) {
         self.line(suffix, labels, None, &value);

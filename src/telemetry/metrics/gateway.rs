@@ -224,10 +224,7 @@ impl GatewayMetrics {
     }
 
     pub(super) fn expose(&self, page: &mut Exposition) {
-        let mut one = |name: &str, kind: Kind, help: &str, value: u64| {
-            page.family(name, kind, help);
-            page.sample("", &[], value);
-        };
+        let mut one = |name: &str, kind: Kind, help: &str, value: u64| page.single(name, kind, help, value);
         let sum = |read: fn(&Slot) -> &Counter| self.slots.sum(read);
         one(
             "portcullis_connections_total",
@@ -315,16 +312,20 @@ impl GatewayMetrics {
         if !served.digest.is_empty() {
             page.family("portcullis_config_info", Kind::Gauge, "Digest of the configuration being served.");
             page.sample("", &[("digest", &served.digest)], 1);
-            page.family(
+            page.single(
                 "portcullis_config_applied_timestamp_seconds",
                 Kind::Gauge,
                 "When it was applied, in Unix time.",
+                served.applied_unix_seconds,
             );
-            page.sample("", &[], served.applied_unix_seconds);
         }
         page.family("portcullis_build_info", Kind::Gauge, "Version of the gateway.");
         page.sample("", &[("version", env!("CARGO_PKG_VERSION"))], 1);
-        page.family("portcullis_uptime_seconds", Kind::Gauge, "Time since the start.");
-        page.sample("", &[], self.uptime().as_secs());
+        page.single(
+            "portcullis_uptime_seconds",
+            Kind::Gauge,
+            "Time since the start.",
+            self.uptime().as_secs(),
+        );
     }
 }

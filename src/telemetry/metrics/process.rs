@@ -12,24 +12,30 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub(super) fn expose(page: &mut Exposition) {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     if let Some(kib) = field(&status, "VmRSS:") {
-        page.family("portcullis_process_resident_memory_bytes", Kind::Gauge, "Memory in use.");
-        page.sample("", &[], kib * 1024);
+        page.single("portcullis_process_resident_memory_bytes", Kind::Gauge, "Memory in use.", kib * 1024);
     }
     if let Some(threads) = field(&status, "Threads:") {
-        page.family("portcullis_process_threads", Kind::Gauge, "Threads.");
-        page.sample("", &[], threads);
+        page.single("portcullis_process_threads", Kind::Gauge, "Threads.", threads);
     }
     if let Ok(entries) = fs::read_dir("/proc/self/fd") {
-        page.family("portcullis_process_open_fds", Kind::Gauge, "Open file descriptors.");
         // One of them is the folder being read.
-        page.sample("", &[], (entries.count() as u64).saturating_sub(1));
+        page.single(
+            "portcullis_process_open_fds",
+            Kind::Gauge,
+            "Open file descriptors.",
+            (entries.count() as u64).saturating_sub(1),
+        );
     }
     if let Some(limit) = fs::read_to_string("/proc/self/limits").ok().and_then(|text| {
         text.lines()
             .find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok())
     }) {
-        page.family("portcullis_process_max_fds", Kind::Gauge, "Most file descriptors that may be open.");
-        page.sample("", &[], limit);
+        page.single(
+            "portcullis_process_max_fds",
+            Kind::Gauge,
+            "Most file descriptors that may be open.",
+            limit,
+        );
     }
     if let Some(ticks) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(cpu_ticks) {
         page.family(

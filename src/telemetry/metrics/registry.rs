@@ -2,14 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
 };
 
 use super::{
     ApiMetrics, Exposition, GatewayMetrics, PolicyLabel, PolicyMetrics, UpstreamMetrics, api, policy,
     process, upstream,
 };
-use crate::base::ResourceName;
+use crate::base::{ResourceName, lock};
 
 /// Labels of one kind at a time: far above the thousand APIs that a gateway is made for
 /// (configuration reference 16). Beyond it new ones share the label `overflow`.
@@ -123,9 +123,4 @@ fn live<L: Ord, M>(family: &Family<L, M>, overflow: &Arc<M>) -> Vec<Arc<M>> {
     family.retain(|_, metrics| metrics.strong_count() > 0);
     let shared = (Arc::strong_count(overflow) > 1).then(|| overflow.clone());
     family.values().filter_map(Weak::upgrade).chain(shared).collect()
-}
-
-/// No code that can panic runs under these locks, so a poisoned one is still whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

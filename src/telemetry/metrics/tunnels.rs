@@ -58,8 +58,12 @@ impl Tunnels {
         page.family("portcullis_tunnels_total", Kind::Counter, "Protocol upgrades, by protocol.");
         page.sample("", &[("protocol", "websocket")], sum(|s| &s.websocket));
         page.sample("", &[("protocol", "other")], sum(|s| &s.other));
-        page.family("portcullis_tunnels_active", Kind::Gauge, "Upgraded connections now open.");
-        page.sample("", &[], sum(|s| &s.active));
+        page.single(
+            "portcullis_tunnels_active",
+            Kind::Gauge,
+            "Upgraded connections now open.",
+            sum(|s| &s.active),
+        );
         page.family(
             "portcullis_tunnel_bytes_total",
             Kind::Counter,
