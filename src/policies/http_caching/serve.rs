@@ -97,16 +97,19 @@ impl Cache {
             (Invalidation::One, None) => Ok(()),
         };
         match done {
-            Err(unavailable) => {
-                self.storage_failed(&unavailable);
-                shared.owe();
-            }
+            Err(unavailable) => self.owe(shared, &unavailable),
             Ok(()) if which == Invalidation::All => {
                 let shared = Arc::clone(shared);
                 beside(async move { shared.sweep().await.unwrap_or_default() });
             }
             Ok(()) => {}
         }
+    }
+
+    /// An invalidation did not reach the storage.
+    fn owe(&self, shared: &Arc<Shared>, unavailable: &Unavailable) {
+        self.storage_failed(unavailable);
+        shared.owe();
     }
 
     pub(super) fn storage_failed(&self, unavailable: &Unavailable) {
@@ -153,7 +156,11 @@ impl Cache {
             Decision::Validate(kept) => Some(kept),
             Decision::Fetch => None,
         };
-        let trip = self.trip(keys, asked, &request, Began::Memory(memory.begin()));
+        let view = match self.terms.honor_vary {
+            true => RequestView::capture_with_headers(&request),
+            false => RequestView::capture(&request, self.response_uses),
+        };
+        let trip = self.trip(keys, asked, view, Began::Memory(memory.begin()));
         Handling::wait(self.fetch(request, next, trip, stale))
     }
 
@@ -167,8 +174,7 @@ impl Cache {
             if let Some(shared) = self.place.shared()
                 && let Err(unavailable) = shared.invalidate(&subject, &[]).await
             {
-                self.storage_failed(&unavailable);
-                shared.owe();
+                self.owe(shared, &unavailable);
             }
         }
         Ok(response)
@@ -187,11 +193,7 @@ impl Cache {
         }
     }
 
-    fn trip(&self, keys: RequestKeys, asked: Asked, request: &Request, began: Began) -> Trip {
-        let view = match self.terms.honor_vary {
-            true => RequestView::capture_with_headers(request),
-            false => RequestView::capture(request, self.response_uses),
-        };
+    fn trip(&self, keys: RequestKeys, asked: Asked, view: RequestView, began: Began) -> Trip {
         Trip { keys, asked, view, began, started: (self.clock.micros(), self.clock.wall()) }
     }
 
@@ -300,7 +302,8 @@ impl Cache {
             self.clock.sleep(WAIT_STEP).await;
         };
         let began = Began::Shared { generations: looked.generations, varies: looked.varies, fill };
-        let trip = self.trip(keys, asked, &request, began);
+        let view = view.unwrap_or_else(|| RequestView::capture(&request, self.response_uses));
+        let trip = self.trip(keys, asked, view, began);
         self.fetch(request, next, trip, stale).await
     }
 }
