@@ -166,7 +166,7 @@ impl Sentinel {
         lines.push(format!("dir {}", folder.path().display()));
         lines.push(format!("sentinel monitor {MASTER_NAME} 127.0.0.1 {master_port} 2"));
         for (name, value) in [
-            ("down-after-milliseconds", "500"),
+            ("down-after-milliseconds", "1000"),
             ("failover-timeout", "3000"),
             ("parallel-syncs", "1"),
             ("auth-user", ADMIN),
