@@ -42,6 +42,8 @@ const FLUSH: Duration = Duration::from_secs(2);
 const LEAVE: Duration = Duration::from_secs(2);
 /// The first generation, however large the configuration.
 const FIRST_LOOK: Duration = Duration::from_secs(120);
+/// A starting gateway is not ready for want of the shared storage this long.
+const FIRST_CONNECTION: Duration = Duration::from_secs(2);
 /// Tokens of shared limits have this long to be given back at the end.
 const GIVE_BACK: Duration = Duration::from_secs(1);
 /// How often it is looked whether all actors live.
@@ -128,6 +130,7 @@ impl Gateway {
         let workers = Arc::new(Workers::start(settings.workers, shared));
         let listeners = Listeners::new(Arc::clone(&workers), settings.shutdown.drain).start();
         let health = Arc::new(Health::default());
+        health.wait();
         let storage = Storage::in_memory();
         storage.fleet().expect(settings.cluster.expected_replicas);
         let (quotas, asker) = Quotas::new(storage.clone(), &settings.gateway.id);
@@ -193,11 +196,22 @@ impl Gateway {
             workers,
         };
         gateway.reload().await?;
+        actix_rt::spawn(gateway.clone().await_storage());
         tracing::info!(
             target: "flex-gateway-envoy",
             "all dependencies initialized. starting workers"
         );
         Ok(gateway)
+    }
+
+    /// Lets the gateway be ready once the shared storage is connected, or has had its time: requests that a balancer
+    /// sends to a replica that is ready find its limits and its cache.
+    async fn await_storage(self) {
+        let begun = Instant::now();
+        while !self.storage.status().connected && begun.elapsed() < FIRST_CONNECTION {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.health.go_on();
     }
 
     /// Looks at the configuration now and waits until it is in force.

@@ -1,5 +1,5 @@
 //! Readiness (configuration reference 10.1): false at the start, true once there is something to
-//! serve, not flipped by later changes, false again from the signal to end on.
+//! serve and the shared storage has been waited for, not flipped by later changes, false again from the signal to end on.
 
 use std::sync::{
     Mutex,
@@ -41,6 +41,8 @@ pub struct Deployment {
 #[derive(Debug, Default)]
 pub struct Health {
     draining: AtomicBool,
+    /// The shared storage is still being connected to.
+    waiting: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -64,13 +66,23 @@ impl Health {
         }
     }
 
+    /// Not ready until [`Health::go_on`], whatever is deployed.
+    pub fn wait(&self) {
+        self.waiting.store(true, Ordering::Release);
+    }
+
+    pub fn go_on(&self) {
+        self.waiting.store(false, Ordering::Release);
+    }
+
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
     }
 
     pub fn is_ready(&self, allowed: Allowed) -> bool {
         let state = lock(&self.state);
-        !self.draining.load(Ordering::Acquire) && state.was_ready[allowed.index()]
+        let is_held = self.draining.load(Ordering::Acquire) || self.waiting.load(Ordering::Acquire);
+        !is_held && state.was_ready[allowed.index()]
     }
 
     pub fn last(&self) -> Deployment {
@@ -98,6 +110,16 @@ mod tests {
         assert!(!health.is_ready(Allowed::default()));
         assert!(health.is_ready(Allowed { policy_errors: true, ..Allowed::default() }));
         assert!(!health.is_ready(Allowed { api_errors: true, ..Allowed::default() }));
+    }
+
+    #[test]
+    fn it_waits_for_the_storage_with_all_else_deployed() {
+        let health = Health::default();
+        health.wait();
+        health.deployed(Deployment { apis: 1, ..Deployment::default() });
+        assert!(!health.is_ready(LENIENT));
+        health.go_on();
+        assert!(health.is_ready(Allowed::default()));
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, Handler, Message, dev::ToEnvelope};
 use actix_web::{
-    App, HttpRequest, HttpResponse, HttpServer,
+    App, HttpRequest, HttpResponse, HttpServer, Route,
     dev::{Server, ServerHandle, ServiceRequest, ServiceResponse},
+    guard,
     http::{StatusCode, header::HOST},
     middleware::{Next, from_fn},
     web,
@@ -67,7 +68,7 @@ pub fn start_probes(
     let server = HttpServer::new(move || {
         let mut app = App::new().app_data(health.clone()).configure(probe_routes);
         if let Some(path) = &path {
-            app = app.route(path, web::get().to(readiness));
+            app = app.route(path, get_or_head().to(readiness));
         }
         app
     });
@@ -79,18 +80,23 @@ pub fn start_probes(
 
 fn probe_routes(config: &mut web::ServiceConfig) {
     config
-        .route("/probes/readiness", web::get().to(readiness))
-        .route("/probes/liveness", web::get().to(liveness));
+        .route("/probes/readiness", get_or_head().to(readiness))
+        .route("/probes/liveness", get_or_head().to(liveness));
+}
+
+fn get_or_head() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 async fn only_local_names(
     request: ServiceRequest,
     next: Next<impl actix_web::body::MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl actix_web::body::MessageBody>, actix_web::Error> {
-    // Not `connection_info`: that believes forwarded fields, which a page can set.
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    // Not `connection_info`: that believes forwarded fields, which a page can set. A browser always names a host; a
+    // load balancer that checks in HTTP/1.0 need not.
+    let host = request.headers().get(HOST).map(|host| host.to_str().unwrap_or_default());
     let absolute = request.uri().authority().map(|authority| authority.as_str());
-    if !host::is_local_name(host) || absolute.is_some_and(|authority| !host::is_local_name(authority)) {
+    if host.into_iter().chain(absolute).any(|authority| !host::is_local_name(authority)) {
         return Err(actix_web::error::ErrorForbidden("address the admin API by IP address or localhost"));
     }
     next.call(request).await

@@ -11,6 +11,7 @@ use super::{Exchange, Rejection, RuleSet, ViolationKind};
 use crate::{
     base::ResourceName,
     http::{Request, Response},
+    telemetry::metrics::CacheLookup,
 };
 
 /// One policy instance. It is shared by all workers; what it keeps between requests (windows,
@@ -87,6 +88,8 @@ pub trait PolicyObserver: Send + Sync {
     fn refused(&self, status: u16);
     /// It could not do its work ([`ViolationKind::Error`]), whether it refused for that or went on.
     fn failed(&self);
+    /// It looked for a stored response.
+    fn looked_up(&self, lookup: CacheLookup);
 }
 
 /// Counts nothing.
@@ -95,6 +98,7 @@ pub struct Unobserved;
 impl PolicyObserver for Unobserved {
     fn refused(&self, _: u16) {}
     fn failed(&self) {}
+    fn looked_up(&self, _: CacheLookup) {}
 }
 
 /// Policies in execution order.

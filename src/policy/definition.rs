@@ -70,6 +70,8 @@ pub trait PolicyDefinition {
 pub struct PolicyServices {
     /// The binding, as logs name it.
     pub binding: ResourceName,
+    /// What its state is known by at all replicas, beside `target`.
+    pub state_name: Arc<str>,
     /// The instance, or the service of an outbound policy.
     pub target: ResourceName,
     /// Largest body that may be buffered, bytes (configuration reference 7.4).
@@ -99,6 +101,7 @@ impl PolicyServices {
         replica_name: Arc<str>,
     ) -> Self {
         Self {
+            state_name: binding.to_string().into(),
             binding,
             target,
             buffered_body_bytes_max,

@@ -227,6 +227,10 @@ impl ServiceScheme {
 pub struct BoundPolicy {
     /// The binding, or the generated name of the inline policy (`<api>-<policy>-<n>`).
     pub binding: ResourceName,
+    /// What its state is known by at all replicas: the binding; of inline policies the policy and which of that name it is
+    /// in its list, so that another policy before it changes nothing. The configuration alone decides, not what stood there
+    /// before.
+    pub state_name: Arc<str>,
     /// The resource that it is written in: the binding itself or the instance.
     pub subject: Subject,
     /// The name in the catalog.

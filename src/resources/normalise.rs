@@ -55,6 +55,8 @@ pub(super) struct Binding {
     pub order: i32,
     /// Position among inline policies; separate bindings come after them.
     pub index: usize,
+    /// Which of its name it is among inline policies, from 1.
+    pub nth: usize,
     /// Names of the policies in the list that an inline policy stands in, itself included.
     pub siblings: Arc<[String]>,
     pub automated: bool,
@@ -110,6 +112,11 @@ fn inline_service(resource: &Resource, name: ResourceName, service: &InlineServi
     }
 }
 
+/// The name of a policy as it may be written, too.
+pub(super) fn bare(policy: &str) -> &str {
+    policy.strip_suffix("-flex").unwrap_or(policy)
+}
+
 /// `<owner>-<policy>-<n>`, from 1.
 fn policies(resource: &Resource, owner: &str, inline: &[InlinePolicy]) -> Vec<Binding> {
     let siblings: Arc<[String]> = inline.iter().map(|policy| policy.policy.name.value.clone()).collect();
@@ -125,6 +132,7 @@ fn policies(resource: &Resource, owner: &str, inline: &[InlinePolicy]) -> Vec<Bi
         rules: policy.rules.clone(),
         order: policy.order,
         index,
+        nth: siblings[..=index].iter().filter(|name| bare(name) == bare(&policy.policy.name.value)).count(),
         siblings: Arc::clone(&siblings),
         automated: false,
         kept: None,
@@ -144,6 +152,7 @@ pub(super) fn binding(resource: &Resource, automated: bool) -> Option<Binding> {
         rules: spec.rules.clone(),
         order: spec.order,
         index: NOT_INLINE,
+        nth: 1,
         siblings: Arc::default(),
         automated,
         kept: None,

@@ -83,6 +83,16 @@ fn the_probe_port_is_off_unless_configured_and_serves_both_probes() {
         assert_eq!(response.status, 200, "{path}");
         assert!(response.json().is_object(), "{path}");
     }
+    // As load balancers ask: by HEAD, and in HTTP/1.0 without a host.
+    for address in [local(probe), gateway.admin_address()] {
+        for request in ["HEAD /probes/readiness HTTP/1.0\r\n\r\n", "GET /probes/liveness HTTP/1.0\r\n\r\n"] {
+            let method = &request[..4].trim();
+            let response = Client::connect(address).exchange(method, request.as_bytes()).unwrap();
+            assert_eq!(response.status, 200, "{address} {request}");
+        }
+    }
+    let named = get(gateway.admin_address(), "/probes/liveness");
+    assert_eq!(named.status, 403, "the admin API by the name of a host, as from a page in a browser");
     assert_eq!(get(local(probe), "/config/dump").status, 404, "the probe port shows nothing else");
     assert!([404, 405].contains(&call(local(probe), "POST", "/reload", "", "").status));
     let spec = json!({"probe": {"enabled": false, "port": probe}});

@@ -57,7 +57,7 @@ impl Config {
         let ours = (self.honor_vary, self.strip_set_cookie, self.rfc9111);
         Digest::builder()
             .part(services.target.to_string())
-            .part(services.binding.to_string())
+            .part(&*services.state_name)
             .part(text(&self.http_caching_key))
             .part(text(&self.request_expression))
             .part(text(&self.response_expression))

@@ -235,7 +235,7 @@ fn place(
                 let (folder, seals, clock) =
                     (Arc::clone(folder), services.caching.seals.clone(), clock.clone());
                 let binding = Digest::builder().part(services.target.to_string());
-                let binding = binding.part(services.binding.to_string()).finish();
+                let binding = binding.part(&*services.state_name).finish();
                 let start =
                     move || Disk::new(&folder, binding, namespace, seals.clone(), clock.clone(), entries_max);
                 let mirror = Arc::new(Mirror::default());

@@ -21,6 +21,7 @@ use crate::{
     http::{Body, Method, Origin, Request, Response},
     policy::{Exchange, Handling, Next, Rejection, RequestView, chain::Outcome, scope::RequestHead},
     storage::Unavailable,
+    telemetry::metrics::CacheLookup,
 };
 
 /// For how long a request waits for another one that fetches the same.
@@ -144,6 +145,7 @@ impl Cache {
         let asked = self.asked(&request, next.exchange());
         if let Some(shared) = self.place.shared() {
             if shared.owes() {
+                self.observer.looked_up(CacheLookup::Miss);
                 return next.pass(request);
             }
             return Handling::wait(self.serve_shared(shared, request, next, keys, asked));
@@ -152,7 +154,7 @@ impl Cache {
         let found = find(memory, &keys, &request, to_head, now);
         let stale = match self.decide(&request, &asked, found, now) {
             Decision::Answer(response) => return Handling::answer(response),
-            Decision::NotCached => return Handling::refuse(not_cached()),
+            Decision::NotCached => return Handling::refuse(self.not_cached()),
             Decision::Validate(kept) => Some(kept),
             Decision::Fetch => None,
         };
@@ -233,6 +235,7 @@ impl Cache {
 
     /// The stored response, as the one to this request.
     fn answer(&self, request: &Request, entry: &Entry, now: u64) -> Response {
+        self.observer.looked_up(CacheLookup::Hit);
         let mut headers = entry.headers.clone();
         headers.replace_field("age", (entry.timing.age(now) / 1_000_000).to_string().as_bytes());
         let mut response =
@@ -249,6 +252,12 @@ impl Cache {
             response.body = Body::Whole(Bytes::clone(&entry.body));
         }
         response
+    }
+
+    /// RFC 9111 section 5.2.1.7.
+    fn not_cached(&self) -> Rejection {
+        self.observer.looked_up(CacheLookup::Miss);
+        Rejection::json(504, "only_if_cached", "Gateway Timeout")
     }
 
     /// From the shared storage; what is not there is fetched by one request of all replicas, as far as the others
@@ -272,13 +281,14 @@ impl Cache {
                 Ok(looked) => looked,
                 Err(unavailable) => {
                     self.storage_failed(&unavailable);
+                    self.observer.looked_up(CacheLookup::Miss);
                     return next.pass(request).await;
                 }
             };
             let now = self.clock.micros();
             let stale = match self.decide(&request, &asked, looked.kept.clone(), now) {
                 Decision::Answer(response) => return Ok(response),
-                Decision::NotCached => return Err(not_cached()),
+                Decision::NotCached => return Err(self.not_cached()),
                 Decision::Validate(kept) => Some(kept),
                 Decision::Fetch => None,
             };
@@ -336,9 +346,4 @@ fn find(
             }
         }
     })
-}
-
-/// RFC 9111 section 5.2.1.7.
-fn not_cached() -> Rejection {
-    Rejection::json(504, "only_if_cached", "Gateway Timeout")
 }

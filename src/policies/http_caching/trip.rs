@@ -25,6 +25,7 @@ use crate::{
         chain::Outcome,
         payload::{self, Payload},
     },
+    telemetry::metrics::CacheLookup,
 };
 
 /// A request on its way to the origin, and what its response is stored with.
@@ -69,6 +70,8 @@ impl Cache {
         stale: Option<Arc<Kept>>,
     ) -> Outcome {
         let exchange = next.exchange();
+        let lookup = if stale.is_some() { CacheLookup::Stale } else { CacheLookup::Miss };
+        self.observer.looked_up(lookup);
         let Some(Kept::Response(stored)) = stale.as_deref() else {
             let response = next.run(request).await;
             return self.keep(trip, response, exchange).await;

@@ -76,7 +76,7 @@ impl RateLimiting {
         }
         let keys_max = key.as_ref().filter(|key| key.literal().is_none()).map(|_| KEYS_MAX);
         let ledger = clusterizable.then(|| {
-            let name = format!("{} {}", services.target, services.binding);
+            let name = format!("{} {}", services.target, services.state_name);
             let fallback = match config.block_on_unknown_quota {
                 None => Fallback::Share,
                 Some(true) => Fallback::Closed,

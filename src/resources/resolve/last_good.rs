@@ -6,7 +6,7 @@ use crate::{
     base::{ResourceName, suggest::closest},
     resources::{
         model::{BoundPolicy, Route, TlsBinding},
-        normalise::{Binding, NOT_INLINE, RouteDraft},
+        normalise::{Binding, NOT_INLINE, RouteDraft, bare},
     },
 };
 
@@ -99,8 +99,7 @@ fn policy_before(binding: &Binding, before: &[BoundPolicy]) -> Option<BoundPolic
 
 /// Whether what is written means this policy of the catalog, give or take the suffix or a slip of the finger.
 fn is_spelling(written: &str, policy: &str) -> bool {
-    let bare = |name: &str| name.strip_suffix("-flex").unwrap_or(name).to_owned();
-    closest(&bare(written), [bare(policy).as_str()]).is_some()
+    closest(bare(written), [bare(policy)]).is_some()
 }
 
 fn as_before(binding: &Binding, policy: BoundPolicy) -> Binding {

@@ -1,6 +1,6 @@
 //! Which policy a binding means, whether it may be bound there, and its place in the chain.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Inputs, Resolver, digests, files::substitute_files, targets::Targets};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
         kinds::policy_binding::{DEFAULT_ORDER, LIST_POLICIES},
         model::{BoundPolicy, TlsBinding},
         names::{Direction, PolicyFacts},
-        normalise::Binding,
+        normalise::{Binding, NOT_INLINE},
     },
 };
 
@@ -268,6 +268,14 @@ pub(super) fn in_order(mut bindings: Vec<Binding>, inputs: &Inputs<'_>) -> Vec<B
     bindings.into_iter().map(bound).collect()
 }
 
+fn state_name(binding: &Binding) -> Arc<str> {
+    match binding.index {
+        NOT_INLINE => binding.name.to_string().into(),
+        // No resource has such a name.
+        _ => format!("inline {} {}", binding.policy.name.value, binding.nth).into(),
+    }
+}
+
 fn bound(binding: Binding) -> BoundPolicy {
     if let Some(kept) = binding.kept {
         return *kept;
@@ -275,6 +283,7 @@ fn bound(binding: Binding) -> BoundPolicy {
     let location = binding.policy.name.location();
     let digest = digests::policy(&binding.policy.name, &binding.config, &binding.rules);
     BoundPolicy {
+        state_name: state_name(&binding),
         binding: binding.name,
         subject: binding.subject,
         policy: binding.policy.name.value,

@@ -1,7 +1,8 @@
 //! Policies of instances and services, kept from one snapshot to the next.
 //!
 //! A policy instance is known by target, binding and the digest of its configuration: as long as
-//! these stay, the same object goes on, with its windows and counters. One that cannot be built
+//! these stay, the same object goes on, with its windows and counters. Where replicas share state, it
+//! has to have the same name for that, too. One that cannot be built
 //! never opens its API: an update keeps the last good instance, without one the API answers 503
 //! (decision 12).
 
@@ -13,7 +14,7 @@ use crate::{
     policies::catalog,
     policy::{Built, PolicyServices, RuleSet, Step, UpstreamSettings, chain::PolicyObserver},
     resources::BoundPolicy,
-    telemetry::metrics::{PolicyLabel, PolicyMetrics},
+    telemetry::metrics::{CacheLookup, PolicyLabel, PolicyMetrics},
 };
 
 pub(super) type PolicyKey = (ResourceName, ResourceName);
@@ -21,7 +22,14 @@ pub(super) type PolicyKey = (ResourceName, ResourceName);
 #[derive(Clone)]
 pub(super) struct KeptPolicy {
     digest: Digest,
+    state_name: Arc<str>,
     built: KeptBuilt,
+}
+
+impl KeptPolicy {
+    fn is(&self, policy: &BoundPolicy, run: &Run<'_>) -> bool {
+        self.digest == policy.digest && (self.state_name == policy.state_name || !run.shares)
+    }
 }
 
 #[derive(Clone)]
@@ -44,7 +52,7 @@ impl Compiler {
         let mut kept = Vec::with_capacity(policies.len());
         for policy in policies {
             let key = (target.clone(), policy.binding.clone());
-            match self.policies.get(&key).filter(|kept| kept.digest == policy.digest) {
+            match self.policies.get(&key).filter(|kept| kept.is(policy, run)) {
                 Some(policy) => kept.push((key, policy.clone())),
                 None => return false,
             }
@@ -68,7 +76,7 @@ impl Compiler {
         }
         let key = (target.clone(), policy.binding.clone());
         let last_good = self.policies.get(&key).cloned();
-        if let Some(kept) = last_good.as_ref().filter(|kept| kept.digest == policy.digest) {
+        if let Some(kept) = last_good.as_ref().filter(|kept| kept.is(policy, run)) {
             run.policies.insert(key, kept.clone());
             return Some((kept.built.clone(), rules?));
         }
@@ -77,7 +85,9 @@ impl Compiler {
             return Some((kept.built, rules?));
         }
         let built = match self.build(policy, target, run) {
-            Some(built) => KeptPolicy { digest: policy.digest, built },
+            Some(built) => {
+                KeptPolicy { digest: policy.digest, state_name: Arc::clone(&policy.state_name), built }
+            }
             None => {
                 let effect = if last_good.is_some() { "stays as it was" } else { "cannot be built" };
                 let reason = format!("policy {} of binding {} {effect}", policy.policy, policy.binding);
@@ -115,7 +125,7 @@ impl Compiler {
             siblings.iter().any(|other| other.binding == *binding && other.digest == policy.digest)
         };
         let (from, kept) = self.policies.iter().find(|(from, kept)| {
-            from.0 == key.0 && kept.digest == policy.digest && !stays(&from.1) && !run.moved.contains(*from)
+            from.0 == key.0 && kept.is(policy, run) && !stays(&from.1) && !run.moved.contains(*from)
         })?;
         run.moved.insert(from.clone());
         Some(kept.clone())
@@ -129,6 +139,7 @@ impl Compiler {
             run.engine.buffered_body_bytes_max,
             Arc::clone(&self.replica_name),
         );
+        services.state_name = Arc::clone(&policy.state_name);
         services.observer = self.observer(policy, target);
         services.shared_storage = run.shares;
         services.quotas = self.quotas.clone();
@@ -186,5 +197,9 @@ impl PolicyObserver for Counted {
 
     fn failed(&self) {
         self.0.failed();
+    }
+
+    fn looked_up(&self, lookup: CacheLookup) {
+        self.0.looked_up(lookup);
     }
 }

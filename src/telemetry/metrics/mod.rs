@@ -25,7 +25,7 @@ pub use api::{ApiMetrics, Method, RequestRecord};
 pub use cells::{current_worker, enter_worker};
 pub use exposition::{Exposition, Kind};
 pub use gateway::{CertificateUse, ConnectionRefusal, GatewayMetrics};
-pub use policy::{PolicyLabel, PolicyMetrics};
+pub use policy::{CacheLookup, PolicyLabel, PolicyMetrics};
 pub use registry::{Registry, SERIES_MAX};
 pub use tunnels::{OpenTunnel, Tunnelled, Tunnels};
 pub use upstream::{ConnectFailure, UpstreamMetrics};

@@ -22,10 +22,24 @@ pub struct PolicyLabel {
 /// The statuses that policies answer with; anything else is `other`.
 const STATUSES: [u16; 14] = [400, 401, 403, 404, 405, 406, 408, 413, 415, 429, 500, 502, 503, 504];
 
+/// What a policy that stores responses found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheLookup {
+    /// A response that answers the request.
+    Hit,
+    /// One that the origin is asked about first.
+    Stale,
+    Miss,
+}
+
+const LOOKUPS: [(CacheLookup, &str); 3] =
+    [(CacheLookup::Hit, "hit"), (CacheLookup::Stale, "stale"), (CacheLookup::Miss, "miss")];
+
 #[derive(Default)]
 struct Slot {
     rejections: [Counter; STATUSES.len() + 1],
     errors: Counter,
+    lookups: [Counter; LOOKUPS.len()],
 }
 
 /// Counters of one policy; see the module for who may write them.
@@ -50,6 +64,12 @@ impl PolicyMetrics {
     pub fn failed(&self) {
         let (slot, writer) = self.slots.mine();
         slot.errors.add(writer, 1);
+    }
+
+    /// The policy looked for a stored response.
+    pub fn looked_up(&self, lookup: CacheLookup) {
+        let (slot, writer) = self.slots.mine();
+        slot.lookups[lookup as usize].add(writer, 1);
     }
 }
 
@@ -86,5 +106,22 @@ pub(super) fn expose(policies: &[Arc<PolicyMetrics>], page: &mut Exposition) {
         let labels = labels(policy);
         let all: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (*name, &**value)).collect();
         page.sample("", &all, policy.slots.sum(|slot| &slot.errors));
+    }
+    page.family(
+        "portcullis_policy_cache_lookups_total",
+        Kind::Counter,
+        "Requests for which a policy looked for a stored response, by what it found.",
+    );
+    for policy in policies {
+        let labels = labels(policy);
+        for (lookup, result) in LOOKUPS {
+            let count = policy.slots.sum(|slot| &slot.lookups[lookup as usize]);
+            if count > 0 {
+                let mut all: Vec<(&str, &str)> =
+                    labels.iter().map(|(name, value)| (*name, &**value)).collect();
+                all.push(("result", result));
+                page.sample("", &all, count);
+            }
+        }
     }
 }

@@ -254,7 +254,7 @@ fn upstreams_show_pool_state_failures_and_latency() {
 }
 
 #[test]
-fn policies_show_rejections_by_status_and_errors() {
+fn policies_show_rejections_by_status_errors_and_what_they_found_stored() {
     let registry = Registry::new(1);
     let label = PolicyLabel {
         target: ResourceName::new("default", "orders"),
@@ -266,6 +266,9 @@ fn policies_show_rejections_by_status_and_errors() {
     policy.rejected(429);
     policy.rejected(418);
     policy.failed();
+    policy.looked_up(CacheLookup::Hit);
+    policy.looked_up(CacheLookup::Hit);
+    policy.looked_up(CacheLookup::Stale);
     let page = Page::parse(&registry.render());
     let labels = [
         ("namespace", "default"),
@@ -279,6 +282,11 @@ fn policies_show_rejections_by_status_and_errors() {
     };
     assert_eq!((rejected("429"), rejected("other"), rejected("401")), (Some(2.0), Some(1.0), None));
     assert_eq!(page.get("portcullis_policy_errors_total", &labels), Some(1.0));
+    let found = |result| {
+        let labels = [labels[0], labels[1], labels[2], labels[3], ("result", result)];
+        page.get("portcullis_policy_cache_lookups_total", &labels)
+    };
+    assert_eq!((found("hit"), found("stale"), found("miss")), (Some(2.0), Some(1.0), None));
 }
 
 #[test]

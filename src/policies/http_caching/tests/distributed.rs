@@ -57,7 +57,7 @@ async fn gateways_bindings_and_configurations_have_caches_of_their_own() {
     get(&a, "/", &[]).await;
     let other_gateway = with(services.clone(), |services| services.caching.keys = Keys::of("other"));
     let mut other_binding = services.clone();
-    other_binding.binding = crate::base::ResourceName::new("default", "other");
+    other_binding.state_name = "default/other".into();
     let mut other_target = services.clone();
     other_target.target = crate::base::ResourceName::new("default", "other");
     for (config, services) in [
