@@ -15,6 +15,9 @@ const BRISK: u64 = 1_000_000;
 const ASK_AGAIN: u64 = 250_000;
 /// After a call that failed.
 const TRY_AGAIN: u64 = 100_000;
+/// See [`Lease::grace`]; a call is made at once rather than a little later.
+const GRACE_MAX: u64 = 10_000;
+const DELAY_MIN: u64 = 1000;
 /// Clocks of two machines may differ in speed by a thousandth, twice what NTP corrects: a lease ends that much early.
 const DRIFT: u32 = 10;
 
@@ -73,10 +76,15 @@ pub struct Lease {
     trip: u64,
     /// No call before, unless requests wait.
     ask_at: u64,
-    /// When the last call for tokens was made, what it asked for, and what was used since.
+    /// When the last call for tokens was made, and what it asked for.
     asked: u64,
     size: u64,
+    /// What was used since then, or, where there was nothing to use, since its answer; when that began, and whether so.
     used: u64,
+    since: u64,
+    ran_out: bool,
+    /// A call made sooner than this after the end of a window may find it open still.
+    grace: u64,
     /// Requests that found no token since.
     waiting: u64,
     /// With so few tokens more are asked for.
@@ -212,21 +220,37 @@ impl Lease {
         if self.sent.is_some() {
             return None;
         }
-        let elapsed = view.now.saturating_sub(self.asked).max(1);
-        let pace = times(self.used, self.horizon(), elapsed.max(1000));
+        let elapsed = view.now.saturating_sub(self.asked);
+        let pace = times(self.used, self.horizon(), view.now.saturating_sub(self.since).max(1000));
         if elapsed < BRISK {
-            // Where requests wait, the pace is that of the calls and not yet that of the demand.
-            let growth = if self.waiting > 0 { 4 } else { 2 };
-            self.size = (self.size * growth).min(pace.max(BATCH));
+            let growth = if self.ran_out { BATCH } else { 2 };
+            self.size = self.size.saturating_mul(growth).min(pace.max(BATCH)).max(self.size);
         } else if elapsed > 2 * BRISK {
             self.size /= 2;
         }
         self.size = self.size.max(self.waiting).max(1);
         let want = self.size;
-        self.asked = view.now;
-        self.used = 0;
+        self.begin(view.now);
         self.waiting = 0;
-        Some(self.call(quota, view, claimant, want))
+        let open_still = self.open.filter(|open| view.now >= open.ends);
+        let delay = open_still.map_or(0, |open| (open.ends + self.grace).saturating_sub(view.now));
+        let call = self.call(quota, view, claimant, want);
+        let at = if delay < DELAY_MIN { view.now } else { view.now + delay };
+        self.sent = Some(Sent { at, wants: true });
+        Some(call)
+    }
+
+    /// When the call that is under way is to be sent.
+    pub fn sends_at(&self) -> u64 {
+        self.sent.map_or(0, |sent| sent.at)
+    }
+
+    /// What is used from now on is the pace.
+    fn begin(&mut self, now: u64) {
+        self.asked = now;
+        self.since = now;
+        self.used = 0;
+        self.ran_out = false;
     }
 
     /// The call that gives back what has not been used for a while, if there is any.
@@ -248,8 +272,7 @@ impl Lease {
         self.tokens = keep;
         self.size = keep.max(1);
         self.low = 0;
-        self.asked = view.now;
-        self.used = 0;
+        self.begin(view.now);
         Some(self.call(quota, view, claimant, 0))
     }
 
@@ -325,11 +348,18 @@ impl Lease {
             }
         };
         self.open = Some(Open { window: Some(window), ends, over: end_at_most });
+        if self.tokens == 0 {
+            self.since = now;
+            self.used = 0;
+            self.ran_out = true;
+        }
         self.granted = self.granted.saturating_add(grant);
         self.tokens = if now < ends { self.tokens.saturating_add(grant) } else { 0 };
         self.rest = rest;
         self.dry = sent.wants && grant == 0;
         self.trip = now.saturating_sub(sent.at);
+        // As much as calls differ in what they take, and clocks in their speed; a fraction of what is at stake, a call.
+        self.grace = ((left >> DRIFT) + self.trip / 16).min(self.trip / 4).min(GRACE_MAX);
         let meanwhile = times(self.size, 2 * self.trip, self.horizon());
         self.low = meanwhile.max(grant / 4).min(self.tokens / 2);
         self.ask_at =

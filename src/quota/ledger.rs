@@ -188,13 +188,17 @@ impl Ledger {
         self.service.view(self.fallback)
     }
 
-    /// The call for tokens of one limit of a key, unless it is under way.
-    pub(super) fn call(&self, key: &str, limit: usize) -> Option<(Key, Call)> {
+    /// The call for tokens of one limit of a key, unless it is under way, and after how long it is to be sent.
+    pub(super) fn call(&self, key: &Arc<str>, limit: usize) -> Option<(Pending, Duration)> {
         let view = self.view();
         let quota = self.quotas.get(limit)?;
-        let ask = |entry: &mut Entry| entry.leases[limit].ask(quota, &view, &entry.claimant);
-        let call = self.counters.with_known(key, ask)??;
-        Some((self.key(key, limit), call))
+        let ask = |entry: &mut Entry| {
+            let lease = &mut entry.leases[limit];
+            let call = lease.ask(quota, &view, &entry.claimant)?;
+            Some((call, lease.sends_at().saturating_sub(view.now)))
+        };
+        let (call, delay) = self.counters.with_known(key, ask)??;
+        Some((self.pending(key, limit, call), Duration::from_micros(delay)))
     }
 
     /// Takes note of what came of a call.

@@ -232,6 +232,15 @@ impl Service {
 }
 
 impl Asker {
+    /// Of these there is one for each key at most, once a window.
+    fn send_later(&self, call: Pending, delay: Duration) {
+        let service = Arc::clone(&self.service);
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            service.make(vec![call]).await;
+        });
+    }
+
     /// Makes calls for ever.
     pub async fn run(mut self) {
         let places = Arc::new(Semaphore::new(BATCHES));
@@ -247,7 +256,13 @@ impl Asker {
                     pending.extend(self.service.tell_after_loss());
                     for ask in asks.drain(..) {
                         match ask {
-                            Ask::Lease { ledger, key, limit } => pending.extend(lease(ledger, key, limit)),
+                            Ask::Lease { ledger, key, limit } => {
+                                let call = ledger.upgrade().and_then(|ledger| ledger.call(&key, limit));
+                                match call {
+                                    Some((call, delay)) if !delay.is_zero() => self.send_later(call, delay),
+                                    call => pending.extend(call.map(|(call, _)| call)),
+                                }
+                            }
                             Ask::Tell(calls) => {
                                 let storage = self.service.storage.clone();
                                 tokio::spawn(async move { storage.lease(&calls).await });
@@ -271,9 +286,4 @@ impl Asker {
             }
         }
     }
-}
-
-fn lease(ledger: Weak<Ledger>, key: Arc<str>, limit: usize) -> Option<Pending> {
-    let (name, call) = ledger.upgrade()?.call(&key, limit)?;
-    Some(Pending { ledger, key, limit, name, call })
 }

@@ -2,7 +2,7 @@
 //! (`docs/cluster-limits.md`). Windows cannot be seen from outside: each replica tells in `/status` what it admitted in
 //! which, and what clients saw must agree.
 //!
-//! Windows are short here. `PORTCULLIS_CHAOS=full` makes them ten seconds and a run a minute.
+//! Windows are short here. `PORTCULLIS_CHAOS=full` makes them ten seconds, and a run or an outage a minute.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -39,6 +39,11 @@ fn period() -> Duration {
 /// How long the load runs.
 fn run() -> Duration {
     if full() { Duration::from_secs(60) } else { period() * 5 }
+}
+
+/// How long Redis is gone, where it is gone for long.
+fn outage() -> Duration {
+    if full() { Duration::from_secs(60) } else { period().mul_f64(2.2) }
 }
 
 struct Cluster<R = Redis> {
@@ -347,9 +352,10 @@ fn without_redis_each_replica_admits_its_share_and_a_redis_that_is_back_makes_no
         let begun = Instant::now();
         cluster.within_a_window(0.5);
         cluster.redis.kill();
-        std::thread::sleep(period().mul_f64(2.2));
+        std::thread::sleep(outage());
         cluster.redis.restart();
         back = begun.elapsed();
+        std::thread::sleep(period().mul_f64(1.5));
     });
     // Windows of the protocol tile, those of a replica alone go on with them: any time as long as a window has a part of two.
     let asked: Vec<Duration> =

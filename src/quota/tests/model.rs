@@ -155,7 +155,7 @@ impl World {
         }
     }
 
-    fn send(&mut self, message: Message) {
+    fn send(&mut self, message: Message, later: u64) {
         let (Message::Call { from: replica, .. } | Message::Answer { to: replica, .. }) = message;
         if self.replicas[replica].cut_off || self.happens(self.faults.lost) {
             return;
@@ -167,15 +167,18 @@ impl World {
                 true => self.random.u64(0..2 * period),
                 false => self.random.u64(50..2 * MS),
             };
-            self.messages.push((self.now + delay, message.clone()));
+            self.messages.push((self.now + later + delay, message.clone()));
         }
     }
 
     fn sent(&mut self, replica: usize, call: Option<Call>) {
         let Some(call) = call else { return };
         self.calls += 1;
-        self.replicas[replica].under_way = Some((call.number, self.clock(replica)));
-        self.send(Message::Call { from: replica, call });
+        let now = self.clock(replica);
+        self.replicas[replica].under_way = Some((call.number, now));
+        // The clock of a replica may be faster than that of the world: twice the time is enough.
+        let later = 2 * self.replicas[replica].lease.sends_at().saturating_sub(now);
+        self.send(Message::Call { from: replica, call }, later);
     }
 
     /// A request at a replica.
@@ -246,7 +249,7 @@ impl World {
                         self.past.remove(0);
                     }
                     let (claimant, number) = (call.claimant, call.number);
-                    self.send(Message::Answer { to: from, claimant, number, answer });
+                    self.send(Message::Answer { to: from, claimant, number, answer }, 0);
                 }
                 Message::Answer { to, claimant, number, answer } => {
                     let now = self.clock(to);
