@@ -38,6 +38,7 @@ class Load:
     setup: Setup = Setup()
     peers_setup: Setup = None  # None: as Portcullis
     beside: dict = field(default_factory=dict)  # a second Portcullis to compare with, by label
+    alone: bool = False  # the peers have nothing like it
     targets: dict = field(default_factory=dict)  # by what Portcullis is compared with
 
 
@@ -283,6 +284,11 @@ LOADS = {load.name: load for load in [
         "policies", "GET, 128 bytes down, through four policies; the peers have none",
         Wrk("/small", SMALL, headers={"Authorization": "Basic YmVuY2g6YmVuY2g="}, refused_without="Authorization"),
         Setup(policies=True), Setup(), beside={"no policy": Setup()}, targets={"haproxy": Target(1.0)},
+    ),
+    Load(
+        "limit", f"GET, 128 bytes down, under a limit counted through Redis, in-process, and through one {upstreams.FAR_MS} ms away",
+        Wrk("/small", SMALL), Setup(limit="shared"), beside={"in-process": Setup(limit="in-process"), "far Redis": Setup(limit="far")},
+        alone=True, targets={"in-process": Target(1.10)},
     ),
     Load(
         "tls-128", "GET, 128 bytes down, over TLS 1.3; HTTP/1.1 in clear text to the upstream",

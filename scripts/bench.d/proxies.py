@@ -23,6 +23,7 @@ class Setup:
     tunnels: bool = False  # passes on Upgrade: websocket
     base_paths: tuple = ("/",)  # one API each
     policies: bool = False
+    limit: str = ""  # that is never reached: "in-process", "shared" through Redis, "far" with a Redis that is not near
     connections: int = 4096
 
     @property
@@ -41,6 +42,7 @@ class Place:
     directory: Path  # its own
     port: int
     upstream: int  # the port of what it forwards to
+    storage: int  # the port of Redis; None where nothing is shared
     certificates: Certificates  # None where there is no TLS
     trusted: Path  # the authority of the upstream's certificate; None likewise
     plain: bool  # peers add no header
@@ -244,6 +246,25 @@ spec:
   policyRef: {{name: {policy}}}
   config: {config}
 """
+# Windows of ten seconds that are never used up; without Redis it would refuse.
+PORTCULLIS_LIMIT = """---
+apiVersion: gateway.mulesoft.com/v1alpha1
+kind: PolicyBinding
+metadata: {{name: limit}}
+spec:
+  targetRef: {{kind: ApiInstance, name: bench-0}}
+  policyRef: {{name: rate-limiting-flex}}
+  config:
+    rateLimits: [{{maximumRequests: 1000000000, timePeriodInMilliseconds: 10000}}]
+    clusterizable: {shared}
+    blockOnUnknownQuota: true
+"""
+PORTCULLIS_STORAGE = """---
+apiVersion: gateway.mulesoft.com/v1beta1
+kind: Configuration
+metadata: {{name: shared}}
+spec: {{sharedStorage: {{redis: {{address: "127.0.0.1:{port}"}}}}}}
+"""
 # None of them refuses a request of the load, and each has something to do; `debug` is below the level `info`.
 PORTCULLIS_POLICIES = """  policies:
     - policyRef: {name: message-logging-flex}
@@ -274,6 +295,10 @@ def portcullis(setup, place):
     for number, base in enumerate(setup.base_paths):
         api = PORTCULLIS_API.format(number=number, scheme=setup.scheme, port=place.port, base_path=base.rstrip("/"))
         resources += [api, policies, PORTCULLIS_ROUTE.format(number=number)]
+    if setup.limit:
+        resources.append(PORTCULLIS_LIMIT.format(shared=str(setup.limit != "in-process").lower()))
+    if place.storage:
+        resources.append(PORTCULLIS_STORAGE.format(port=place.storage))
     if setup.tls_in:
         certificate = {"key": place.certificates.key.read_text(), "crt": place.certificates.crt.read_text()}
         config = json.dumps({"certificate": certificate, "alpn": [setup.alpn]})

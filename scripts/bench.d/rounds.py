@@ -31,6 +31,8 @@ def contestants(load, peers, ours):
     """(label, program, setup), Portcullis first."""
     mine = [("portcullis", "portcullis", load.setup)] if ours else []
     beside = [(label, "portcullis", setup) for label, setup in load.beside.items()] if ours else []
+    if load.alone:
+        return mine + beside
     return mine + beside + [(peer, peer, load.peers_setup or load.setup) for peer in peers]
 
 
@@ -49,11 +51,18 @@ class Bench:
         made = certificates.of(self.directory) if setup.tls_in or setup.tls_out else None
         trusted = made and (made.stranger if setup.misled else made.authority)
         upstream = self.upstreams.port(setup.upstream)
-        place = Place(directory, machine.free_port(), upstream, made, trusted, self.plain, self.binary)
+        storage = self.storage(setup)
+        place = Place(directory, machine.free_port(), upstream, storage, made, trusted, self.plain, self.binary)
         command = COMMANDS[program](setup, place)
         if program == "portcullis":
             machine.validate(self.binary, directory / "portcullis")
         return Contestant(label, setup, place.port, running.start(label, command, self.proxy_core, directory / "said"))
+
+    def storage(self, setup):
+        if setup.limit not in ("shared", "far"):
+            return None
+        near = self.upstreams.port("redis")
+        return near if setup.limit == "shared" else self.upstreams.port("far redis")
 
     def wait_until_right(self, contestant, generator):
         """Waits until the load's own question is answered as it must be; ends the run in the proxy's words if it never is."""

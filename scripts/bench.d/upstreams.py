@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import socket
 import sys
 import time
@@ -13,6 +14,7 @@ from proxies import NGINX_TLS, nginx_words
 
 SMALL_BYTES = 128
 LARGE_BYTES = 10 * 1024
+FAR_MS = 50
 API_PATHS = tuple(f"/api{number:04}" for number in range(1000))
 
 GRPC_PATH = "/bench.Echo/Say.grpc"
@@ -75,7 +77,23 @@ def echo(_directory, port):
     return [sys.executable, str(Path(__file__).parent / "websocket.py"), "echo", str(port)]
 
 
-STARTERS = {"files": files, "files over TLS": files_over_tls, "grpc": grpc, "echo": echo}
+def redis(directory, port):
+    (directory / "redis.port").write_text(str(port))
+    return [machine.tool("redis-server"), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(directory)]
+
+
+def far_redis(directory, port):
+    """The same one behind a link that delays each way; it is started before."""
+    target = int((directory / "redis.port").read_text())
+    plan = directory / "far-redis.json"
+    link = {"port": port, "delay_ms": FAR_MS / 2, "cut": False}
+    plan.write_text(json.dumps({"target": target, "links": {"far": link}}))
+    return [sys.executable, str(machine.ROOT / "scripts" / "cluster.d" / "links.py"), str(plan)]
+
+
+STARTERS = {
+    "files": files, "files over TLS": files_over_tls, "grpc": grpc, "echo": echo, "redis": redis, "far redis": far_redis,
+}
 
 
 class Upstreams:

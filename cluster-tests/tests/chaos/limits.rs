@@ -178,6 +178,13 @@ fn assert_exact(counted: &Counted, sums: &BTreeMap<u64, u64>, lost: &BTreeMap<u6
     }
 }
 
+/// Where Redis is not touched, one window follows the other.
+fn assert_no_gap(sums: &BTreeMap<u64, u64>) {
+    let windows: Vec<u64> = sums.keys().copied().collect();
+    let tile = |pair: &[u64]| pair[1] - pair[0] <= period().as_millis() as u64 + 1;
+    assert!(windows.windows(2).all(tile), "a time without a window: {sums:?}");
+}
+
 fn assert_clients_agree(counted: &Counted, sums: &BTreeMap<u64, u64>, unseen: u64) {
     let seen = counted.status(200) as u64;
     let told: u64 = sums.values().sum();
@@ -195,6 +202,7 @@ fn undisturbed_each_window_admits_its_limit() {
         let mut cluster = cluster(Some(true), Terms::new());
         let counted = cluster.under_load(greedy, |_| {});
         let sums = sums(&cluster.accounts());
+        assert_no_gap(&sums);
         assert_exact(&counted, &sums, &BTreeMap::new());
         assert_clients_agree(&counted, &sums, 0);
         assert_eq!(counted.failures, []);
@@ -223,6 +231,7 @@ fn a_replica_that_is_killed_takes_what_it_held_with_it_and_no_more() {
     // What it was granted it was granted before the last look, or by a call after that.
     let held = granted + ON_ITS_WAY - admitted.min(granted);
     let sums = sums(after.iter().chain([&killed]));
+    assert_no_gap(&sums);
     assert_exact(&counted, &sums, &[(window, held)].into());
 }
 
@@ -243,6 +252,7 @@ fn a_replica_that_is_cut_off_keeps_what_it_held_and_no_more() {
     let held = after[0].get(&window).map_or(0, |(admitted, granted)| granted - admitted) + ON_ITS_WAY;
     // In the window after, it got tokens again when the proxy healed, or none.
     let next = window + period().as_millis() as u64;
+    assert_no_gap(&sums);
     assert_exact(&counted, &sums, &[(window, held), (next, ON_ITS_WAY)].into());
     assert_clients_agree(&counted, &sums, 0);
 }
@@ -265,12 +275,13 @@ fn a_redis_that_stands_still_admits_nothing_twice() {
 fn a_redis_that_comes_back_with_its_data_goes_on_in_the_window() {
     let mut cluster = cluster(Some(true), Terms::new().append_only());
     let counted = cluster.under_load(true, |cluster| {
-        cluster.within_a_window(0.2);
-        cluster.redis.kill();
-        cluster.redis.restart();
-        cluster.within_a_window(0.2);
-        cluster.redis.kill();
-        cluster.redis.restart();
+        for _ in 0..2 {
+            cluster.within_a_window(0.2);
+            let gone = Instant::now();
+            cluster.redis.kill();
+            cluster.redis.restart();
+            println!("Redis was back after {:?}", gone.elapsed());
+        }
     });
     let sums = sums(&cluster.accounts());
     assert_exact(&counted, &sums, &BTreeMap::new());
@@ -308,7 +319,8 @@ fn a_failover_to_a_redis_that_lags_costs_at_most_what_it_had_not_seen() {
     let counted = cluster.under_load(false, |cluster| {
         cluster.within_a_window(0.1);
         cluster.redis.detach_replica();
-        cluster.within_a_window(0.3);
+        // It lags by what is granted meanwhile; sentinels do not elect one that was away for long.
+        std::thread::sleep(period().min(Duration::from_secs(3)).mul_f64(1.2));
         let old = cluster.redis.master();
         assert_ne!(cluster.redis.failover(), old);
         for index in 0..REPLICAS {
@@ -336,6 +348,7 @@ fn wall_clocks_that_jump_change_nothing() {
         }
     });
     let sums = sums(&cluster.accounts());
+    assert_no_gap(&sums);
     assert_exact(&counted, &sums, &BTreeMap::new());
     assert_clients_agree(&counted, &sums, 0);
 }
