@@ -85,6 +85,8 @@ pub struct Lease {
     ran_out: bool,
     /// A call made sooner than this after the end of a window may find it open still.
     grace: u64,
+    /// The end of a window that nobody knows yet, but a request asked for.
+    awaited: u64,
     /// Requests that found no token since.
     waiting: u64,
     /// With so few tokens more are asked for.
@@ -119,9 +121,9 @@ struct Cap {
 }
 
 impl Lease {
-    /// When the open window ends, on this replica's clock.
+    /// When the open window ends, on this replica's clock, and the one that a request waits for: until then it is of use.
     pub fn end(&self) -> u64 {
-        self.open.map_or(0, |open| open.over)
+        self.open.map_or(0, |open| open.over).max(self.awaited)
     }
 
     /// Whether the tokens of the open window are still good.
@@ -135,6 +137,9 @@ impl Lease {
         if !live {
             // The tokens of a window end with it.
             self.tokens = 0;
+            if self.awaited <= view.now {
+                self.awaited = view.now.saturating_add(quota.period);
+            }
         }
         if quota.requests_max == 0 {
             return Found::Nothing;
@@ -209,6 +214,8 @@ impl Lease {
         }
         let live = self.is_live(view.now);
         match self.tokens {
+            // Most keys are seen once: nothing is leased in advance for one that has asked once so far.
+            0 if live && !view.down && self.size <= 1 && self.rest > 0 && !self.dry => false,
             // Others may have given some back; or the storage may be there again.
             0 => view.now >= self.ask_at,
             tokens => live && !view.down && self.rest > 0 && tokens <= self.low && view.now >= self.ask_at,

@@ -23,8 +23,8 @@ use crate::{
 
 /// Calls that are sent in one go.
 const BATCH: usize = 256;
-/// Batches under way; more wait.
-const BATCHES: usize = 64;
+/// Calls under way; more wait. Half of what the storage lets in: others use it too.
+const CALLS: usize = 512;
 /// How often it is looked whether tokens are used.
 const SWEEP: Duration = Duration::from_millis(50);
 /// Keys of each policy whose open windows `/status` shows.
@@ -243,7 +243,7 @@ impl Asker {
 
     /// Makes calls for ever.
     pub async fn run(mut self) {
-        let places = Arc::new(Semaphore::new(BATCHES));
+        let places = Arc::new(Semaphore::new(CALLS));
         let mut sweep = tokio::time::interval(SWEEP);
         let mut asks = Vec::new();
         loop {
@@ -277,7 +277,8 @@ impl Asker {
             }
             while !pending.is_empty() {
                 let batch = pending.split_off(pending.len().saturating_sub(BATCH));
-                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+                let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+                let Ok(place) = Arc::clone(&places).acquire_many_owned(count).await else { return };
                 let service = Arc::clone(&self.service);
                 tokio::spawn(async move {
                     service.make(batch).await;

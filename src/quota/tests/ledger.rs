@@ -4,6 +4,7 @@ use crate::{
     base::Clock,
     quota::{Charge, Fallback, Ledger, Quota, Quotas},
     storage::Storage,
+    telemetry::metrics::Registry,
 };
 
 const SECOND: u64 = 1_000_000;
@@ -51,6 +52,33 @@ async fn requests_at_once_wait_for_the_same_answer() {
     let ledger = ledger(&replicas(1)[0], &[(1000, 3600 * SECOND)]);
     let all = futures_util::future::join_all((0..200).map(|_| granted(&ledger, "k"))).await;
     assert!(all.into_iter().all(|granted| granted));
+}
+
+#[actix_rt::test]
+async fn keys_that_wait_for_an_answer_make_no_room_for_others() {
+    let ledger = ledger(&replicas(1)[0], &[(10, SECOND / 10)]);
+    // The second time the windows of the first ended long ago.
+    for count in [300, 600] {
+        let keys: Vec<String> = (0..count).map(|key| key.to_string()).collect();
+        let all = futures_util::future::join_all(keys.iter().map(|key| granted(&ledger, key))).await;
+        assert!(all.into_iter().all(|granted| granted));
+        actix_rt::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_key_that_is_seen_once_costs_one_call() {
+    let quotas = &replicas(1)[0];
+    let ledger = ledger(quotas, &[(1000, 3600 * SECOND)]);
+    for key in 0..50 {
+        assert!(granted(&ledger, &key.to_string()).await);
+    }
+    actix_rt::time::sleep(Duration::from_millis(100)).await;
+    let registry = Registry::new(1);
+    let counted = quotas.clone();
+    registry.add_collector(move |page| counted.expose(page));
+    let page = registry.render();
+    assert!(page.contains("\nportcullis_quota_calls_total 50\n"), "{page}");
 }
 
 #[actix_rt::test]
