@@ -233,10 +233,11 @@ impl Service {
 
 impl Asker {
     /// Of these there is one for each key at most, once a window.
-    fn send_later(&self, call: Pending, delay: Duration) {
-        let service = Arc::clone(&self.service);
+    fn send_later(&self, call: Pending, delay: Duration, places: &Arc<Semaphore>) {
+        let (service, places) = (Arc::clone(&self.service), Arc::clone(places));
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
+            let Ok(_place) = places.acquire().await else { return };
             service.make(vec![call]).await;
         });
     }
@@ -259,7 +260,9 @@ impl Asker {
                             Ask::Lease { ledger, key, limit } => {
                                 let call = ledger.upgrade().and_then(|ledger| ledger.call(&key, limit));
                                 match call {
-                                    Some((call, delay)) if !delay.is_zero() => self.send_later(call, delay),
+                                    Some((call, delay)) if !delay.is_zero() => {
+                                        self.send_later(call, delay, &places);
+                                    }
                                     call => pending.extend(call.map(|(call, _)| call)),
                                 }
                             }
