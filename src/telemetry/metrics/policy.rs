@@ -75,25 +75,17 @@ impl PolicyMetrics {
 
 /// Writes the families of all policies.
 pub(super) fn expose(policies: &[Arc<PolicyMetrics>], page: &mut Exposition) {
-    let labels = |policy: &PolicyMetrics| {
-        let PolicyLabel { target, binding, policy } = policy.label.clone();
-        [("namespace", target.namespace), ("target", target.name), ("binding", binding), ("policy", policy)]
-    };
     page.family(
         "portcullis_policy_rejections_total",
         Kind::Counter,
         "Requests that a policy answered itself, by status.",
     );
     for policy in policies {
-        let labels = labels(policy);
         for index in 0..=STATUSES.len() {
             let count = policy.slots.sum(|slot| &slot.rejections[index]);
             if count > 0 {
                 let status = STATUSES.get(index).map_or_else(|| "other".to_owned(), u16::to_string);
-                let mut all: Vec<(&str, &str)> =
-                    labels.iter().map(|(name, value)| (*name, &**value)).collect();
-                all.push(("status", &status));
-                page.sample("", &all, count);
+                sample(page, policy, Some(("status", &status)), count);
             }
         }
     }
@@ -103,9 +95,7 @@ pub(super) fn expose(policies: &[Arc<PolicyMetrics>], page: &mut Exposition) {
         "Times that a policy could not do its work.",
     );
     for policy in policies {
-        let labels = labels(policy);
-        let all: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (*name, &**value)).collect();
-        page.sample("", &all, policy.slots.sum(|slot| &slot.errors));
+        sample(page, policy, None, policy.slots.sum(|slot| &slot.errors));
     }
     page.family(
         "portcullis_policy_cache_lookups_total",
@@ -113,15 +103,24 @@ pub(super) fn expose(policies: &[Arc<PolicyMetrics>], page: &mut Exposition) {
         "Requests for which a policy looked for a stored response, by what it found.",
     );
     for policy in policies {
-        let labels = labels(policy);
         for (lookup, result) in LOOKUPS {
             let count = policy.slots.sum(|slot| &slot.lookups[lookup as usize]);
             if count > 0 {
-                let mut all: Vec<(&str, &str)> =
-                    labels.iter().map(|(name, value)| (*name, &**value)).collect();
-                all.push(("result", result));
-                page.sample("", &all, count);
+                sample(page, policy, Some(("result", result)), count);
             }
         }
     }
+}
+
+/// One line, with what tells the policy from others and what tells the line from others of it.
+fn sample(page: &mut Exposition, policy: &PolicyMetrics, more: Option<(&str, &str)>, count: u64) {
+    let PolicyLabel { target, binding, policy } = &policy.label;
+    let labels = [
+        ("namespace", &*target.namespace),
+        ("target", &*target.name),
+        ("binding", binding),
+        ("policy", policy),
+    ];
+    let labels: Vec<(&str, &str)> = labels.into_iter().chain(more).collect();
+    page.sample("", &labels, count);
 }
