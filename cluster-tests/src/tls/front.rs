@@ -66,13 +66,16 @@ impl Front {
         lock(&self.seen).clone()
     }
 
-    /// Its last handshake, which may be told later than the answer that came through it.
+    /// Its last handshake that succeeded, which may be told later than the answer that came through it; one that fails may be
+    /// told later still, when the next has begun.
     ///
     /// # Panics
     /// When there is none.
     #[must_use]
     pub fn last(&self) -> Value {
-        eventually("a handshake with the front", || self.seen().pop())
+        eventually("a handshake with the front", || {
+            self.seen().into_iter().rfind(|one| one.get("error").is_none())
+        })
     }
 
     /// Forgets them.
