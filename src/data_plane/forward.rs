@@ -143,7 +143,7 @@ impl Forward<'_> {
             let body = std::mem::take(&mut request.body);
             return Err(ExchangeError {
                 fault: Fault::Overflow,
-                sent_bytes: 0,
+                begun: false,
                 body_untouched: true,
                 answered: false,
                 body,
@@ -205,7 +205,7 @@ impl Forward<'_> {
                 via.failed(&upstream.name, &ProxyError::Refused(407));
                 return Err(ExchangeError {
                     fault: Fault::ProxyCredentials,
-                    sent_bytes: u64::MAX,
+                    begun: true,
                     body_untouched: false,
                     answered: true,
                     body: Body::Empty,
@@ -278,9 +278,9 @@ fn body_for_retry(error: ExchangeError, method: &Method, replay: Option<Body>) -
         return None;
     }
     match replay {
-        Some(replay) if error.sent_bytes == 0 || method.is_idempotent() => Some(replay),
+        Some(replay) if !error.begun || method.is_idempotent() => Some(replay),
         // Held back for `100 (Continue)`, it can still be sent.
-        None if error.body_untouched && (error.sent_bytes == 0 || method.is_idempotent()) => Some(error.body),
+        None if error.body_untouched && (!error.begun || method.is_idempotent()) => Some(error.body),
         _ => None,
     }
 }

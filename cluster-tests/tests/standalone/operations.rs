@@ -1,6 +1,6 @@
 //! Probes, the admin interface, files and logs of one gateway (configuration reference 2, 9 and 10).
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, process::Command};
 
 use cluster_tests::client::{Client, call, get};
 use cluster_tests::config::{api, api_with, configuration, login};
@@ -256,4 +256,23 @@ fn every_line_of_a_request_carries_its_id_and_no_line_a_secret() {
         assert!(line.contains("id-4711"), "{line}");
     }
     assert!(!gateway.log().contains("YWRhOnNlY3JldA=="), "{}", gateway.log());
+}
+
+/// Heads and framing are no body, whichever version carries it.
+#[test]
+fn the_metrics_count_bodies_and_what_no_api_serves() {
+    let upstream = Upstream::start(|exchange| exchange.reply(200, "", b"twelve bytes"));
+    let port = ports::free();
+    let gateway = Plan::new()
+        .with("api.yaml", &[plain_at("api", &format!("http://127.0.0.1:{port}/api"), &upstream)])
+        .start();
+    let sent = || gateway.metric("portcullis_api_response_bytes_total", &["api=\"api\""]);
+    let url = format!("http://127.0.0.1:{port}/api/x");
+    for (version, bytes) in [("--http1.1", 12.0), ("--http2-prior-knowledge", 24.0)] {
+        let status = Command::new("curl").args(["-s", "-o", "/dev/null", version, &url]).status().unwrap();
+        assert!(status.success());
+        eventually(version, || (sent() == bytes).then_some(()));
+    }
+    assert_eq!(get(local(port), "/other").status, 404);
+    assert!(gateway.metric("portcullis_requests_refused_total", &["reason=\"no_instance\""]) > 0.0);
 }

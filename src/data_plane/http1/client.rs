@@ -113,8 +113,8 @@ impl Awaited<'_> {
 #[derive(Debug)]
 pub struct ExchangeError {
     pub fault: Fault,
-    /// Bytes of the request that were written.
-    pub sent_bytes: u64,
+    /// Something of the request was written: the upstream may have acted on it.
+    pub begun: bool,
     /// Nothing of the body has been taken: it can be sent on another connection.
     pub body_untouched: bool,
     /// Whether a byte of the response came.
@@ -251,18 +251,14 @@ impl ClientConnection {
             match upload {
                 Some(Upload { sender, body, .. }) => ExchangeError {
                     fault,
-                    sent_bytes: sender.bytes(),
-                    body_untouched: !sender.has_taken(),
+                    begun: sender.has_begun(),
+                    body_untouched: sender.bytes() == 0,
                     answered,
                     body,
                 },
-                None => ExchangeError {
-                    fault,
-                    sent_bytes: u64::MAX,
-                    body_untouched: false,
-                    answered,
-                    body: Body::Empty,
-                },
+                None => {
+                    ExchangeError { fault, begun: true, body_untouched: false, answered, body: Body::Empty }
+                }
             }
         })
     }

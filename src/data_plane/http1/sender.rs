@@ -67,8 +67,8 @@ pub struct Sender {
     framing: SendFraming,
     left: u64,
     body_ended: bool,
+    begun: bool,
     sent: bool,
-    taken: bool,
     bytes: u64,
 }
 
@@ -77,7 +77,7 @@ impl Sender {
     pub fn new(head: Vec<u8>, framing: SendFraming) -> Self {
         let left = if let SendFraming::Length(length) = framing { length } else { 0 };
         let body_ended = framing == SendFraming::None;
-        Self { out: head, written: 0, framing, left, body_ended, sent: false, taken: false, bytes: 0 }
+        Self { out: head, written: 0, framing, left, body_ended, begun: false, sent: false, bytes: 0 }
     }
 
     /// Whether all of it has been written.
@@ -85,9 +85,9 @@ impl Sender {
         self.sent
     }
 
-    /// Whether something of the body has been taken from its source.
-    pub fn has_taken(&self) -> bool {
-        self.taken
+    /// Whether something of it has been written: the peer may act on it.
+    pub fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// Sends no more of it.
@@ -98,7 +98,7 @@ impl Sender {
         self.sent = true;
     }
 
-    /// Bytes written so far, head included.
+    /// Bytes of the body that have been taken from its source.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -166,10 +166,10 @@ impl Sender {
 
     /// Copies what is at hand as one chunk.
     fn take_chunk(&mut self, body: &mut Body) {
-        self.taken = true;
-        let out = &mut self.out;
+        let (out, taken) = (&mut self.out, &mut self.bytes);
         body.lend(&mut |bytes| {
             let size = bytes.len();
+            *taken += size as u64;
             // Writing to a vector cannot fail.
             let _ = io::Write::write_fmt(out, format_args!("{size:x}\r\n"));
             out.extend_from_slice(bytes);
@@ -220,10 +220,10 @@ impl Sender {
         if written == 0 {
             return Poll::Ready(Err(SendError::Peer(io::ErrorKind::WriteZero.into())));
         }
-        self.taken |= from_body > 0;
+        self.begun = true;
         self.advance(written - from_body);
         self.left = self.left.saturating_sub(from_body as u64);
-        self.bytes += written as u64;
+        self.bytes += from_body as u64;
         progress();
         Poll::Ready(Ok(()))
     }
@@ -256,7 +256,7 @@ impl Sender {
             if written == 0 {
                 return Poll::Ready(Err(SendError::Peer(io::ErrorKind::WriteZero.into())));
             }
-            self.bytes += written as u64;
+            self.begun = true;
             self.advance(written);
             progress();
         }

@@ -100,7 +100,7 @@ pub async fn exchange(
 /// The error of a request of which nothing has been sent.
 fn unsent(fault: Fault, request: &mut Request) -> ExchangeError {
     let body = std::mem::take(&mut request.body);
-    ExchangeError { fault, sent_bytes: 0, body_untouched: true, answered: false, body }
+    ExchangeError { fault, begun: false, body_untouched: true, answered: false, body }
 }
 
 impl ClientStream {
@@ -216,13 +216,7 @@ impl ClientStream {
             None => (Body::Empty, false),
         };
         let (fault, processed) = failure.explain();
-        ExchangeError {
-            fault,
-            sent_bytes: if processed { u64::MAX } else { 0 },
-            body_untouched: untouched,
-            answered,
-            body,
-        }
+        ExchangeError { fault, begun: processed, body_untouched: untouched, answered, body }
     }
 }
 

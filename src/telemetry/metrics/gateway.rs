@@ -160,8 +160,8 @@ impl GatewayMetrics {
         if sum > u64::MAX / 2 { 0 } else { sum }
     }
 
-    /// A request was answered by the gateway itself before any API was chosen. `reason` is a fixed
-    /// word of the code, such as `head_too_large`.
+    /// A request was answered by the gateway itself: no policy saw it. `reason` is a fixed word of the
+    /// code, such as `head_too_large`.
     pub fn request_refused(&self, reason: &'static str) {
         self.refusals.count(reason);
     }
@@ -280,7 +280,7 @@ impl GatewayMetrics {
         page.family(
             "portcullis_requests_refused_total",
             Kind::Counter,
-            "Requests answered before any API was chosen, by reason.",
+            "Requests that no policy and no upstream saw, by reason.",
         );
         self.refusals.expose(page);
         page.family(

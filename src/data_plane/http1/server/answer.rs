@@ -113,7 +113,7 @@ impl ServerConnection {
         }
     }
 
-    /// Sends what came of serving. Gives the status, the bytes written and what is to follow.
+    /// Sends what came of serving. Gives the status, the bytes of its body and what is to follow.
     async fn finish(
         &self,
         worker: &Worker,

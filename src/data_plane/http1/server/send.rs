@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl ServerConnection {
-    /// Sends a response. Gives the bytes written and what is to follow.
+    /// Sends a response. Gives the bytes of its body and what is to follow.
     ///
     /// # Errors
     /// [`Panicked`] before the first byte: something else can still be sent.
@@ -61,7 +61,7 @@ impl ServerConnection {
         let sent = sender.bytes();
         match outcome {
             Ok(Some(())) => {}
-            Err(panicked) if sent == 0 => return Err(panicked),
+            Err(panicked) if !sender.has_begun() => return Err(panicked),
             Ok(None) | Err(_) => {
                 let cut = framing == SendFraming::UntilClose;
                 return Ok((sent, if cut { After::Reset } else { After::Close }));

@@ -15,7 +15,7 @@ use crate::{
 
 impl ServerConnection {
     /// Sends the response of the chain; after a 101 follows the tunnel. Gives the status, the bytes
-    /// written and what is to follow.
+    /// of its body and what is to follow.
     pub(super) async fn send_or_switch(
         &self,
         worker: &Worker,

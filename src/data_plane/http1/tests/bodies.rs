@@ -88,7 +88,7 @@ fn send(
             break outcome;
         }
     };
-    assert_eq!(sender.bytes(), sink.written.len() as u64);
+    assert!(sender.has_begun() && sender.bytes() < sink.written.len() as u64, "the head is not counted");
     (sink.written, outcome)
 }
 
