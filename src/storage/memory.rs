@@ -92,6 +92,13 @@ impl Memory {
         Ok(())
     }
 
+    pub fn prolong(&self, key: &Key, ttl: Duration) -> Outcome<bool> {
+        let mut contents = self.contents();
+        let now = Instant::now();
+        let kept = contents.values.get_mut(key).filter(|kept| kept.lives(now));
+        Ok(kept.map(|kept| kept.ends = now.checked_add(ttl)).is_some())
+    }
+
     pub fn increment(&self, key: &Key, ttl: Duration) -> Outcome<u64> {
         let mut contents = self.contents();
         let number = match contents.live(key) {

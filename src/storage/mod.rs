@@ -217,6 +217,14 @@ impl Storage {
         on_backend!(self, remove(keys))
     }
 
+    /// Gives what stands under a key a new life; tells whether there was anything.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; it may have been given.
+    pub async fn prolong(&self, key: &Key, ttl: Duration) -> Outcome<bool> {
+        on_backend!(self, prolong(key, ttl))
+    }
+
     /// Adds one to a number that starts at zero, and prolongs its life; the new number.
     ///
     /// # Errors

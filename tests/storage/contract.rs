@@ -94,6 +94,12 @@ impl Run {
         self.storage.increment(&number, SHORT).await.expect("an answer");
         self.gone(&number).await;
         assert_eq!(self.storage.increment(&number, LONG).await, Ok(1), "it starts again");
+        let brief = self.key("brief");
+        assert_eq!(self.storage.prolong(&brief, LONG).await, Ok(false), "nothing comes of nothing");
+        assert_eq!(self.value(&brief).await, None);
+        self.storage.set(&brief, b"1", LONG).await.expect("stored");
+        assert_eq!(self.storage.prolong(&brief, SHORT).await, Ok(true));
+        self.gone(&brief).await;
     }
 
     async fn versions(&self) {

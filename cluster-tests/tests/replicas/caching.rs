@@ -14,6 +14,7 @@ use cluster_tests::{
     config::{api_with, configuration},
     eventually,
     gateway::Plan,
+    ports,
     redis::{Redis, RedisCluster},
     replicas::{Crew, Replicas},
     upstream::Upstream,
@@ -95,13 +96,60 @@ fn replica_b_answers_with_what_replica_a_stored_and_an_invalidation_reaches_both
 fn an_entry_is_filled_once_for_all_replicas() {
     let (redis, upstream) = (Redis::standalone(), counting(Duration::from_millis(300)));
     let replicas = crew(3, &redis, &upstream);
-    let at: Vec<_> = (0..30).map(|client| replicas.place(client % 3).address()).collect();
+    // More than a replica may have calls under way.
+    let at: Vec<_> = (0..900).map(|client| replicas.place(client % 3).address()).collect();
     let clients: Vec<_> =
         at.into_iter().map(|address| std::thread::spawn(move || get(address, "/").text())).collect();
     for client in clients {
         assert_eq!(client.join().unwrap(), "answer-1");
     }
     assert_eq!(upstream.received().len(), 1);
+}
+
+#[test]
+fn what_is_invalidated_leaves_nothing_behind_in_redis() {
+    let (redis, upstream) = (Redis::standalone(), counting(Duration::ZERO));
+    let replicas = crew(1, &redis, &upstream);
+    let count = || redis.cli(&["dbsize"]).trim().parse::<usize>().unwrap();
+    let before = count();
+    for request in 0..200 {
+        let _ = call(
+            replicas.place(0).address(),
+            "OPTIONS",
+            &format!("/{request}"),
+            "X-Purge: invalidate\r\n",
+            "",
+        );
+    }
+    assert!(count() < before + 20, "{} keys, {before} before", count());
+}
+
+/// Decision 35: without quota are requests where Redis is away, and it is not.
+#[test]
+fn lookups_take_no_place_from_the_leases_of_limits() {
+    let (redis, upstream) = (Redis::standalone(), counting(Duration::ZERO));
+    let limited = ports::free();
+    let replicas = Crew::of(1).through(redis.address()).start(|place| {
+        let policies = json!([{"policyRef": {"name": "rate-limiting-flex"}, "config": {
+            "clusterizable": true, "blockOnUnknownQuota": true, "keySelector": "#[attributes.requestPath]",
+            "rateLimits": [{"maximumRequests": 1000, "timePeriodInMilliseconds": 600_000}],
+        }}]);
+        let limit = api_with("limited", &format!("http://127.0.0.1:{limited}"), &upstream.url(), policies);
+        let cached = resources(&place.url(), &upstream, json!({"address": place.redis()}), config());
+        Plan::new().with("api.yaml", &[&cached[..], &[limit]].concat())
+    });
+    connected(&replicas, 1);
+    let address = replicas.place(0).address();
+    let clients: Vec<_> = (0..600)
+        .map(|client| {
+            std::thread::spawn(move || (0..5).for_each(|n| drop(get(address, &format!("/{client}/{n}")))))
+        })
+        .collect();
+    for key in 0..100 {
+        let response = get(([127, 0, 0, 1], limited).into(), &format!("/{key}"));
+        assert_eq!(response.status, 200, "{key}");
+    }
+    clients.into_iter().for_each(|client| client.join().unwrap());
 }
 
 #[test]

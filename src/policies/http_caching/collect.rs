@@ -15,7 +15,7 @@ use crate::{
     policy::Budget,
 };
 
-/// Passes a body on and, if it came whole, without trailers and not too large, tells what it was.
+/// Passes a body on and tells what it was, if it came whole.
 pub struct Collector {
     body: RefCell<Body>,
     collected: RefCell<Option<Collected>>,
@@ -24,7 +24,7 @@ pub struct Collector {
 
 struct Collected {
     bytes: Counted,
-    done: Box<dyn FnOnce(Bytes)>,
+    done: Box<dyn FnOnce(Option<Bytes>)>,
 }
 
 /// Bytes that count for the budget as long as they are held here.
@@ -53,8 +53,8 @@ impl Drop for Counted {
 }
 
 impl Collector {
-    /// `done` gets the body. It is dropped instead as soon as it is known that it will not.
-    pub fn body(body: Body, budget: Arc<Budget>, done: impl FnOnce(Bytes) + 'static) -> Body {
+    /// `done` gets the body; `None` where it is too large or has trailers. It is dropped if the body breaks off.
+    pub fn body(body: Body, budget: Arc<Budget>, done: impl FnOnce(Option<Bytes>) + 'static) -> Body {
         let collected = Collected { bytes: Counted { bytes: Vec::new(), budget }, done: Box::new(done) };
         Body::wire(Rc::new(Self {
             body: RefCell::new(body),
@@ -71,12 +71,15 @@ impl Collector {
         if trailers.is_some() {
             self.trailers.replace(trailers);
         }
-        if let Some(Collected { mut bytes, done }) = collected.filter(|_| whole) {
+        if let Some(Collected { mut bytes, done }) = collected {
+            if !whole {
+                return done(None);
+            }
             // No more memory than it needs.
             let whole = std::mem::take(&mut bytes.bytes).into_boxed_slice();
             bytes.budget.give_back(whole.len());
             drop(bytes);
-            done(Bytes::from(whole));
+            done(Some(Bytes::from(whole)));
         }
     }
 }
@@ -100,8 +103,10 @@ impl BodySource for Collector {
         let mut collected = self.collected.borrow_mut();
         self.body.borrow_mut().lend(&mut |bytes| {
             let taken = take(bytes);
-            if collected.as_mut().is_some_and(|all| !all.bytes.push(&bytes[..taken])) {
-                *collected = None;
+            if collected.as_mut().is_some_and(|all| !all.bytes.push(&bytes[..taken]))
+                && let Some(Collected { done, .. }) = collected.take()
+            {
+                done(None);
             }
             taken
         });

@@ -38,15 +38,15 @@ pub struct ResponseDirectives {
 const SECONDS_MAX: u64 = 1 << 31;
 
 impl RequestDirectives {
-    /// `Pragma: no-cache` counts where there is no `Cache-Control` (RFC 9111 section 5.4).
-    pub fn of(headers: &Headers) -> Self {
+    /// `Pragma: no-cache` counts where there is no `Cache-Control` (RFC 9111 section 5.4), if it counts at all.
+    pub fn of(headers: &Headers, with_pragma: bool) -> Self {
         let mut said = Self::default();
         if !headers.contains("cache-control") {
             let named = |value: &[u8]| {
                 members(&String::from_utf8_lossy(value))
                     .any(|(name, _)| name.eq_ignore_ascii_case("no-cache"))
             };
-            said.no_cache = headers.get_all("pragma").any(named);
+            said.no_cache = with_pragma && headers.get_all("pragma").any(named);
             return said;
         }
         each(headers, |name, value| match name {
@@ -128,13 +128,14 @@ pub fn members(list: &str) -> impl Iterator<Item = (&str, Option<Cow<'_, str>>)>
 
 const BLANKS: [char; 2] = [' ', '\t'];
 
-/// The members of a list, without the empty ones; a comma inside quotes separates nothing.
+/// The members of a list, without the empty ones; a comma inside quotes separates nothing, unless they do not end: what
+/// stands behind them must not be hidden.
 pub fn split_list(list: &str) -> impl Iterator<Item = &str> {
     let mut rest = list;
     std::iter::from_fn(move || {
         while !rest.is_empty() {
             let (mut quoted, mut escaped) = (false, false);
-            let end = rest.bytes().position(|byte| {
+            let quoted_end = rest.bytes().position(|byte| {
                 match byte {
                     _ if escaped => escaped = false,
                     b'\\' if quoted => escaped = true,
@@ -144,6 +145,7 @@ pub fn split_list(list: &str) -> impl Iterator<Item = &str> {
                 }
                 false
             });
+            let end = if quoted { rest.find(',') } else { quoted_end };
             let (member, after) = rest.split_at(end.unwrap_or(rest.len()));
             rest = after.strip_prefix(',').unwrap_or_default();
             let member = std::str::from_utf8(trim(member.as_bytes())).unwrap_or_default();

@@ -33,7 +33,9 @@ pub struct Entry {
     pub status: u16,
     pub headers: Headers,
     pub body: Bytes,
-    /// The length that a response to HEAD declared.
+    /// A response to HEAD.
+    pub to_head: bool,
+    /// The length that it declared.
     pub declared_length: Option<u64>,
     /// What its headers say.
     pub said: ResponseDirectives,
@@ -117,6 +119,7 @@ const VERSION: u8 = 1;
 const RESPONSE: u8 = 1;
 const RESPONSE_WITH_LENGTH: u8 = 2;
 const VARIES: u8 = 3;
+const RESPONSE_TO_HEAD: u8 = 4;
 
 /// Writes an entry. `now` and `wall` are the same moment on the policy's clock and on the wall clock.
 pub fn encode(kept: &Kept, stamp: &Stamp, now: u64, wall: SystemTime) -> Vec<u8> {
@@ -126,6 +129,7 @@ pub fn encode(kept: &Kept, stamp: &Stamp, now: u64, wall: SystemTime) -> Vec<u8>
     let mut out = Vec::with_capacity(kept.bytes());
     let kind = match kept {
         Kept::Response(entry) if entry.declared_length.is_some() => RESPONSE_WITH_LENGTH,
+        Kept::Response(entry) if entry.to_head => RESPONSE_TO_HEAD,
         Kept::Response(_) => RESPONSE,
         Kept::Varies(_) => VARIES,
     };
@@ -186,18 +190,20 @@ pub fn parse(bytes: &Bytes) -> Option<(Kept, Stamp, u64)> {
     let countable = stored.max(age).max(fresh_for.unsigned_abs()).max(kept_for) <= MICROS_MAX;
     let timing = Timing { at: 0, age, fresh_for, kept_for };
     let kept = match kind {
-        RESPONSE | RESPONSE_WITH_LENGTH => {
+        RESPONSE | RESPONSE_WITH_LENGTH | RESPONSE_TO_HEAD => {
             let status = u16::from_be_bytes(*reader.array()?);
             let declared_length = match kind {
-                RESPONSE => None,
-                _ => Some(reader.number()?),
+                RESPONSE_WITH_LENGTH => Some(reader.number()?),
+                _ => None,
             };
             let headers = reader.headers()?;
             let length = reader.length(BODY_BYTES_MAX)?;
             let body = bytes.slice_ref(reader.take(length)?);
             let said = ResponseDirectives::of(&headers);
             (200..=599).contains(&status).then_some(())?;
-            Kept::Response(Entry { status, headers, body, declared_length, said, timing })
+            let to_head = kind != RESPONSE;
+            (!to_head || body.is_empty()).then_some(())?;
+            Kept::Response(Entry { status, headers, body, to_head, declared_length, said, timing })
         }
         VARIES => {
             let family = reader.number()?;

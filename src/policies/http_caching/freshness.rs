@@ -37,6 +37,12 @@ impl Timing {
         (left > 0).then(|| Duration::from_micros(left))
     }
 
+    /// The one of two that is forgotten last.
+    pub fn or_longer(self, other: Self) -> Self {
+        let end = |timing: &Self| timing.at.saturating_add(timing.kept_for);
+        if end(&self) > end(&other) { self } else { other }
+    }
+
     /// The same, told at `now` about what was true so long ago.
     pub fn seen(self, now: u64, elapsed: u64) -> Self {
         Self {

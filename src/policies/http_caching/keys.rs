@@ -3,10 +3,11 @@
 use super::{
     directives::split_list,
     entry::{VARY_NAMES_MAX, Varies, is_vary_name},
+    freshness::Timing,
 };
 use crate::{
     base::Digest,
-    http::{Headers, Request},
+    http::{Headers, Request, Scheme},
     policy::scope::RequestHead,
 };
 
@@ -44,11 +45,17 @@ pub fn subject_of(request: &Request) -> Digest {
     let query = request.query();
     Digest::builder()
         .part(request.peer.scheme.as_str())
-        .part(request.authority().to_ascii_lowercase())
+        .part(without_default_port(request.authority(), request.peer.scheme).to_ascii_lowercase())
         .part(request.path())
         .part(if query.is_some() { "?" } else { "" })
         .part(query.unwrap_or_default())
         .finish()
+}
+
+/// The port that a scheme means anyway says nothing (RFC 9110 section 4.2.3).
+fn without_default_port(authority: &str, scheme: Scheme) -> &str {
+    let port = if scheme == Scheme::Https { ":443" } else { ":80" };
+    authority.strip_suffix(port).or_else(|| authority.strip_suffix(':')).unwrap_or(authority)
 }
 
 /// What a response says of how it was chosen.
@@ -76,6 +83,14 @@ impl Vary {
 }
 
 impl Varies {
+    /// By these names, for as long as any response lives that is found by them: as those do that are known, or anew.
+    pub fn with(known: Option<Self>, names: Vec<String>, timing: Timing) -> Self {
+        match known.filter(|known| known.names == names) {
+            Some(known) => Self { timing: known.timing.or_longer(timing), ..known },
+            None => Self { names, family: fastrand::u64(..), timing },
+        }
+    }
+
     /// The key of the response to this request: equal for two requests with the same fields (RFC 9111 section 4.1).
     pub fn key(&self, base: &Digest, request: &RequestHead<'_>) -> Digest {
         let mut key = Digest::builder().part(base.as_bytes()).part(self.family.to_be_bytes());

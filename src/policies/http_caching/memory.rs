@@ -4,7 +4,7 @@
 //! One lock, held for some hundred nanoseconds and never across an await: what is found is shared, not copied.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -51,7 +51,7 @@ struct Invalidations {
     /// Everything that began before.
     all: u64,
     by_subject: HashMap<Digest, u64>,
-    order: VecDeque<(u64, Digest)>,
+    order: BTreeMap<u64, Digest>,
 }
 
 impl Memory {
@@ -135,10 +135,10 @@ impl Memory {
         timing: Timing,
     ) -> Varies {
         let known = match self.shelf().slots.get(&key).map(|slot| Arc::clone(&slot.kept)).as_deref() {
-            Some(Kept::Varies(known)) if known.names == names => Some(known.family),
+            Some(Kept::Varies(known)) => Some(known.clone()),
             _ => None,
         };
-        let varies = Varies { names, family: known.unwrap_or_else(|| fastrand::u64(..)), timing };
+        let varies = Varies::with(known, names, timing);
         self.put(key, subject, began, Arc::new(Kept::Varies(varies.clone())), timing.at);
         varies
     }
@@ -213,14 +213,14 @@ impl Invalidations {
     }
 
     fn add(&mut self, subject: Digest, now: u64) {
-        self.by_subject.insert(subject, now);
-        self.order.push_back((now, subject));
+        if let Some(before) = self.by_subject.insert(subject, now) {
+            self.order.remove(&before);
+        }
+        self.order.insert(now, subject);
         while self.order.len() > INVALIDATIONS_MAX {
-            let Some((at, subject)) = self.order.pop_front() else { break };
+            let Some((at, subject)) = self.order.pop_first() else { break };
             self.all = at;
-            if self.by_subject.get(&subject) == Some(&at) {
-                self.by_subject.remove(&subject);
-            }
+            self.by_subject.remove(&subject);
         }
     }
 }

@@ -1,10 +1,13 @@
 //! HTTP Caching: answers requests from responses that were stored (policies reference 3.4; RFC 9111 where asked for).
 
+mod bodies;
 mod collect;
 mod config;
 mod directives;
 mod disk;
 pub mod entry;
+mod fill;
+mod flights;
 mod freshness;
 mod keys;
 mod memory;

@@ -8,19 +8,21 @@ use super::{
     Cache,
     directives::RequestDirectives,
     entry::{Entry, Kept},
+    fill::{Fill, Filling, beside},
     freshness::Rules,
     keys::{RequestKeys, subject_of},
     memory::Memory,
-    shared::{Fill, Filling, Shared, beside},
+    shared::{Shared, better},
     storing::Asked,
     trip::{Began, Trip},
     validators,
 };
 use crate::{
+    base::Digest,
     expression::Value,
     http::{Body, Method, Origin, Request, Response},
     policy::{Exchange, Handling, Next, Rejection, RequestView, chain::Outcome, scope::RequestHead},
-    storage::Unavailable,
+    storage::{Outcome as Done, Unavailable},
     telemetry::metrics::CacheLookup,
 };
 
@@ -64,6 +66,9 @@ impl Cache {
             false => None,
         };
         let looks = keys.filter(|_| is_for && self.suits(&request));
+        if is_for && looks.is_none() && self.is_strict && Self::wants_stored_only(&request) {
+            return Handling::refuse(self.not_cached());
+        }
         let Some(invalidation) = invalidation else { return self.go_on(request, next, looks) };
         match (invalidation, keys) {
             (Invalidation::All, _) => self.place.memory.invalidate_all(),
@@ -129,6 +134,11 @@ impl Cache {
         request.upgrade.is_none() && !for_the_origin && !is_part && has_safe_form
     }
 
+    /// No stored response can be used, and the client wants no other.
+    fn wants_stored_only(request: &Request) -> bool {
+        is_safe(&request.method) && RequestDirectives::of(&request.headers, true).only_if_cached
+    }
+
     fn go_on<'a>(
         self: &'a Arc<Self>,
         request: Request,
@@ -145,8 +155,7 @@ impl Cache {
         let asked = self.asked(&request, next.exchange());
         if let Some(shared) = self.place.shared() {
             if shared.owes() {
-                self.observer.looked_up(CacheLookup::Miss);
-                return next.pass(request);
+                return Handling::wait(async move { self.without_look(request, next, &asked.said).await });
             }
             return Handling::wait(self.serve_shared(shared, request, next, keys, asked));
         }
@@ -188,7 +197,7 @@ impl Cache {
             method: request.method.clone(),
             said: match self.terms.rules {
                 Rules::Fixed => RequestDirectives::default(),
-                Rules::Vendor | Rules::Rfc9111 => RequestDirectives::of(headers),
+                Rules::Vendor | Rules::Rfc9111 => RequestDirectives::of(headers, self.is_strict),
             },
             is_authorized: headers.contains("authorization") || exchange.authentication().is_some(),
             is_keyed_by_range: headers.contains("range"),
@@ -226,7 +235,7 @@ impl Cache {
         if is_good && is_young && !said.no_cache && !entry.said.no_cache {
             return Decision::Answer(self.answer(request, entry, now));
         }
-        let validates = validators::has_validator(&entry.headers) && entry.declared_length.is_none();
+        let validates = validators::has_validator(&entry.headers) && !entry.to_head;
         match validates && request.method == Method::Get && !said.only_if_cached {
             true => Decision::Validate(kept),
             false => otherwise,
@@ -247,7 +256,8 @@ impl Cache {
             response.status = 304;
             validators::without_body(&mut response.headers);
         } else if request.method == Method::Head {
-            response.declared_length = entry.declared_length.or(Some(entry.body.len() as u64));
+            let whole = (!entry.to_head).then_some(entry.body.len() as u64);
+            response.declared_length = entry.declared_length.or(whole);
         } else if !entry.body.is_empty() {
             response.body = Body::Whole(Bytes::clone(&entry.body));
         }
@@ -281,8 +291,7 @@ impl Cache {
                 Ok(looked) => looked,
                 Err(unavailable) => {
                     self.storage_failed(&unavailable);
-                    self.observer.looked_up(CacheLookup::Miss);
-                    return next.pass(request).await;
+                    return self.without_look(request, next, said).await;
                 }
             };
             let now = self.clock.micros();
@@ -292,29 +301,64 @@ impl Cache {
                 Decision::Validate(kept) => Some(kept),
                 Decision::Fetch => None,
             };
-            if !collapses || fill.is_some() || looked.filling == Filling::Useless || now >= until {
+            if !collapses || fill.is_some() || looked.filling == Filling::Useless {
                 break (stale, looked);
             }
-            if looked.filling == Filling::Nobody {
-                match Fill::take(shared, &keys).await {
+            if now >= until {
+                fill = Some(Fill::without(shared, &looked.fills));
+                break (stale, looked);
+            }
+            let waited = match looked.filling {
+                Filling::Nobody => match Fill::take(shared, &looked.fills).await {
                     // One that ended in between may have stored it.
                     Ok(Some(taken)) => {
                         fill = Some(taken);
-                        continue;
+                        Ok(())
                     }
-                    Ok(None) => {}
-                    Err(unavailable) => {
-                        self.storage_failed(&unavailable);
-                        break (stale, looked);
+                    Ok(None) => {
+                        self.clock.sleep(WAIT_STEP).await;
+                        Ok(())
                     }
-                }
+                    Err(unavailable) => Err(unavailable),
+                },
+                filling => self.wait(shared, looked.fills, filling, until).await,
+            };
+            if let Err(unavailable) = waited {
+                self.storage_failed(&unavailable);
+                break (stale, looked);
             }
-            self.clock.sleep(WAIT_STEP).await;
         };
-        let began = Began::Shared { generations: looked.generations, varies: looked.varies, fill };
+        let generations = match shared.begin(&keys, looked.generations).await {
+            Ok(generations) => generations,
+            Err(unavailable) => {
+                self.storage_failed(&unavailable);
+                looked.generations
+            }
+        };
+        let began = Began::Shared { generations, varies: looked.varies, fill };
         let view = view.unwrap_or_else(|| RequestView::capture(&request, self.response_uses));
         let trip = self.trip(keys, asked, view, began);
         self.fetch(request, next, trip, stale).await
+    }
+
+    /// Until whoever fills the entry has ended, or it is too late.
+    async fn wait(&self, shared: &Shared, fills: Digest, filling: Filling, until: u64) -> Done<()> {
+        while self.clock.micros() < until {
+            self.clock.sleep(WAIT_STEP).await;
+            if shared.filling(fills).await? != filling {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a request is answered that the storage could not be looked through for.
+    async fn without_look(&self, request: Request, next: Next<'_>, said: &RequestDirectives) -> Outcome {
+        if self.is_strict && said.only_if_cached {
+            return Err(self.not_cached());
+        }
+        self.observer.looked_up(CacheLookup::Miss);
+        next.pass(request).await
     }
 }
 
@@ -327,7 +371,7 @@ fn is_safe(method: &Method) -> bool {
     }
 }
 
-/// The response under the request's own key, for HEAD else what was stored of HEAD.
+/// The response under the request's own key, for HEAD also what was stored of HEAD.
 fn find(
     memory: &Memory,
     keys: &RequestKeys,
@@ -336,14 +380,12 @@ fn find(
     now: u64,
 ) -> Option<Arc<Kept>> {
     let candidates = if to_head { &[keys.full, keys.head][..] } else { &[keys.full] };
-    candidates.iter().find_map(|key| {
-        let kept = memory.get(key, now)?;
-        match &*kept {
-            Kept::Response(_) => Some(kept),
-            Kept::Varies(varies) => {
-                let kept = memory.get(&varies.key(key, &RequestHead::of(request)), now)?;
-                matches!(&*kept, Kept::Response(_)).then_some(kept)
-            }
-        }
-    })
+    let found = candidates.iter().map(|key| match memory.get(key, now)? {
+        kept if matches!(*kept, Kept::Response(_)) => Some(kept),
+        kept => match &*kept {
+            Kept::Varies(varies) => memory.get(&varies.key(key, &RequestHead::of(request)), now),
+            Kept::Response(_) => None,
+        },
+    });
+    found.fold(None, |best, kept| better(best, kept, now))
 }

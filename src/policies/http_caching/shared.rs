@@ -1,12 +1,14 @@
 //! The cache of one binding in the storage that the replicas share.
 //!
 //! An entry carries the numbers that its cache and its subject had when the request for it began. An invalidation
-//! counts them up, in one call and for all replicas: whatever was stored with other numbers, before or after, is not
-//! found. Freshness is measured by the storage's clock, as an entry, or the mark that it is fresh, ends there: no
-//! replica's wall clock can prolong it.
+//! removes such a number, in one call and for all replicas: whatever was stored with it, before or after, is not found,
+//! and neither is what was stored with a number that Redis has lost. The next request that has something to store makes
+//! another one, at random. Freshness is measured by the storage's clock, as an entry, or the mark that it is fresh, ends
+//! there: no replica's wall clock can prolong it.
+//!
+//! What many requests of this replica look for at once is asked for once.
 
 use std::{
-    future::Future,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -17,7 +19,10 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    bodies::Bodies,
     entry::{Kept, Stamp, Varies, decode, encode},
+    fill::{Filling, beside},
+    flights::Flights,
     keys::RequestKeys,
 };
 use crate::{
@@ -29,24 +34,17 @@ use crate::{
     storage::{Key, Keys, Outcome, Storage, VALUE_BYTES_MAX},
 };
 
-/// How long a replica may take to fill an entry before another one does.
-const LOCK: Duration = Duration::from_secs(10);
-/// For how long nobody waits for anybody, once a response could not be stored.
-const PASS: Duration = Duration::from_secs(5);
 /// Between two attempts at an invalidation that did not reach the storage.
 const OWED_AGAIN: Duration = Duration::from_millis(500);
-const PASS_MARK: &[u8] = b"pass";
-/// Entries that are on their way to the storage at the same time, of this policy in this replica. Beyond it they are
-/// not stored.
-const STORING_MAX: usize = 64;
-/// Beyond the life of any entry, so that a number is never forgotten before what was stored with another one.
-const NUMBERS_BEYOND: Duration = Duration::from_secs(24 * 3600);
+/// How long a request may take from its look to the storing of its response: the life of a number with which nothing
+/// was stored yet.
+const NUMBER: Duration = Duration::from_secs(60);
 /// Members of the list that are taken off in one call, and calls for one invalidation.
 const DRAINED_AT_ONCE: usize = 256;
 const DRAINS_MAX: usize = 4096;
 
 pub struct Shared {
-    storage: Storage,
+    pub(super) storage: Storage,
     keys: Keys,
     namespace: Digest,
     seals: Option<Arc<KeyRing>>,
@@ -56,7 +54,10 @@ pub struct Shared {
     life: Duration,
     /// Entries are kept beyond their freshness, which is a mark of its own.
     keeps_stale: bool,
-    storing: AtomicUsize,
+    looks: Flights<Digest, Outcome<Arc<Found>>>,
+    locks: Flights<Digest, Outcome<Filling>>,
+    bodies: Bodies,
+    pub(super) storing: AtomicUsize,
     /// An invalidation did not reach the storage yet.
     owes: AtomicBool,
 }
@@ -66,18 +67,18 @@ pub struct Looked {
     pub kept: Option<Arc<Kept>>,
     /// How the responses vary, where they do.
     pub varies: Option<Varies>,
-    /// What an entry is stored with that is asked for now.
+    /// What an entry is stored with that is asked for now. 0: there is no such number.
     pub generations: [u64; 2],
     pub filling: Filling,
+    /// Whose lock that is.
+    pub fills: Digest,
 }
 
-/// Whether somebody is fetching what was not found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filling {
-    Nobody,
-    Somebody,
-    /// It would not help: what comes is not stored.
-    Useless,
+/// What stands under some keys.
+struct Found {
+    generations: [u64; 2],
+    filling: Filling,
+    kept: Vec<Option<Arc<Kept>>>,
 }
 
 /// Where and with what a response is stored.
@@ -105,6 +106,9 @@ impl Shared {
             entries_max,
             life,
             keeps_stale,
+            looks: Flights::default(),
+            locks: Flights::default(),
+            bodies: Bodies::new(&services.caching.budget),
             storing: AtomicUsize::new(0),
             owes: AtomicBool::new(false),
         }
@@ -128,8 +132,8 @@ impl Shared {
         self.key("cache-fresh", key.as_bytes())
     }
 
-    fn lock_key(&self, keys: &RequestKeys) -> Key {
-        self.key("cache-lock", keys.full.as_bytes())
+    pub(super) fn lock_key(&self, key: &Digest) -> Key {
+        self.key("cache-lock", key.as_bytes())
     }
 
     fn generation_keys(&self, subject: &Digest) -> [Key; 2] {
@@ -146,42 +150,84 @@ impl Shared {
         request: Option<&RequestHead<'_>>,
         to_head: bool,
     ) -> Outcome<Looked> {
-        let [all, subject] = self.generation_keys(&keys.subject);
-        let mut asked = vec![all, subject, self.lock_key(keys)];
         let candidates = if to_head { &[keys.full, keys.head][..] } else { &[keys.full] };
+        let fills = if to_head { keys.head } else { keys.full };
+        let found = self.looks.join(fills, self.find(keys, candidates, fills, None)).await?;
+        let Found { generations, filling, .. } = *found;
+        let mut looked = Looked { kept: None, varies: None, generations, filling, fills };
+        for (key, kept) in candidates.iter().zip(&found.kept) {
+            let kept = match kept.as_deref() {
+                Some(Kept::Varies(varies)) => {
+                    looked.varies.get_or_insert_with(|| varies.clone());
+                    let Some(request) = request else { continue };
+                    let variant = varies.key(key, request);
+                    // Two that found other numbers do not share what they find with them.
+                    let flight = Digest::builder().part(variant.as_bytes());
+                    let flight = generations.iter().fold(flight, |flight, n| flight.part(n.to_be_bytes()));
+                    let find = self.find(keys, std::slice::from_ref(&variant), variant, Some(generations));
+                    let found = self.looks.join(flight.finish(), find).await?;
+                    (looked.filling, looked.fills) = (found.filling, variant);
+                    found.kept.first().cloned().flatten()
+                }
+                _ => kept.clone(),
+            };
+            looked.kept = better(looked.kept, kept, self.clock.micros());
+        }
+        Ok(looked)
+    }
+
+    /// What stands under these keys, and the lock of `fills`. The numbers are asked for, unless they are given.
+    async fn find(
+        &self,
+        keys: &RequestKeys,
+        candidates: &[Digest],
+        fills: Digest,
+        generations: Option<[u64; 2]>,
+    ) -> Outcome<Arc<Found>> {
+        let mut asked = vec![self.lock_key(&fills)];
         for key in candidates {
             asked.extend([self.entry_key(key), self.mark_key(key)]);
         }
+        if generations.is_none() {
+            asked.extend(self.generation_keys(&keys.subject));
+        }
         let mut found = self.storage.get(&asked).await?.into_iter();
         let mut next = || found.next().flatten();
-        let generations = [number(next()), number(next())];
-        let filling = match next() {
-            None => Filling::Nobody,
-            Some(mark) if mark == PASS_MARK => Filling::Useless,
-            Some(_) => Filling::Somebody,
-        };
-        let mut looked = Looked { kept: None, varies: None, generations, filling };
-        for key in candidates {
-            let (entry, mark) = (next(), next());
-            match self.open(key, entry, mark, keys, generations) {
-                Some(Kept::Varies(varies)) => {
-                    if let Some(request) = request {
-                        let key = varies.key(key, request);
-                        let found = self.storage.get(&[self.entry_key(&key), self.mark_key(&key)]).await?;
-                        let [entry, mark] = <[_; 2]>::try_from(found).unwrap_or_default();
-                        let kept = self.open(&key, entry, mark, keys, generations);
-                        looked.kept = kept.filter(|kept| matches!(kept, Kept::Response(_))).map(Arc::new);
-                    }
-                    looked.varies.get_or_insert(varies);
-                }
-                Some(kept) => looked.kept = Some(Arc::new(kept)),
-                None => {}
+        let filling = Filling::of(next());
+        let values: Vec<_> = candidates.iter().map(|key| (key, next(), next())).collect();
+        let generations = generations.unwrap_or_else(|| [number(next()), number(next())]);
+        let open = |(key, entry, mark)| self.open(key, entry, mark, keys, generations).map(Arc::new);
+        Ok(Arc::new(Found { generations, filling, kept: values.into_iter().map(open).collect() }))
+    }
+
+    /// Whether somebody is filling an entry.
+    ///
+    /// # Errors
+    /// As of the storage.
+    pub async fn filling(&self, fills: Digest) -> Outcome<Filling> {
+        let ask =
+            async { Ok(Filling::of(self.storage.get(&[self.lock_key(&fills)]).await?.pop().flatten())) };
+        self.locks.join(fills, ask).await
+    }
+
+    /// What an entry is stored with for which a request begins: the numbers that a look has found, and new ones in place
+    /// of those that are not there.
+    ///
+    /// # Errors
+    /// As of the storage.
+    pub async fn begin(&self, keys: &RequestKeys, mut generations: [u64; 2]) -> Outcome<[u64; 2]> {
+        for (key, generation) in self.generation_keys(&keys.subject).iter().zip(&mut generations) {
+            if *generation != 0 {
+                continue;
             }
-            if looked.kept.is_some() {
-                break;
-            }
+            // Any but 0, in the range of Redis' numbers.
+            let new = fastrand::u64(1..1 << 63);
+            *generation = match self.storage.set_if_absent(key, new.to_string().as_bytes(), NUMBER).await? {
+                true => new,
+                false => number(self.storage.get(std::slice::from_ref(key)).await?.pop().flatten()),
+            };
         }
-        Ok(looked)
+        Ok(generations)
     }
 
     fn open(
@@ -198,35 +244,17 @@ impl Shared {
             None => entry,
         };
         let (mut kept, stamp) = decode(&Bytes::from(plain), self.clock.micros(), self.clock.wall())?;
-        if stamp.generations != generations || stamp.subject != keys.subject {
+        let counts = stamp.generations == generations && !generations.contains(&0);
+        if !counts || stamp.subject != keys.subject || kept.timing().kept_for(self.clock.micros()).is_none() {
             return None;
         }
-        if let Kept::Response(entry) = &mut kept
-            && self.keeps_stale
-            && mark.as_deref() != Some(&stamp.number.to_be_bytes())
-        {
-            entry.timing.fresh_for = entry.timing.fresh_for.min(0);
+        if let Kept::Response(entry) = &mut kept {
+            if self.keeps_stale && mark.as_deref() != Some(&stamp.number.to_be_bytes()) {
+                entry.timing.fresh_for = entry.timing.fresh_for.min(0);
+            }
+            entry.body = self.bodies.hold(stamp.number, std::mem::take(&mut entry.body))?;
         }
-        kept.timing().kept_for(self.clock.micros()).map(|_| kept)
-    }
-
-    /// Takes the lock under which an entry is filled; tells whether it did.
-    ///
-    /// # Errors
-    /// As of the storage.
-    async fn lock(&self, lock: &Key, token: &[u8]) -> Outcome<bool> {
-        self.storage.set_if_absent(lock, token, LOCK).await
-    }
-
-    /// Gives the lock back, or says that it is no use to wait for one.
-    ///
-    /// # Errors
-    /// As of the storage.
-    async fn unlock(&self, lock: &Key, token: &[u8], useless: bool) -> Outcome<()> {
-        if useless {
-            return self.storage.set(lock, PASS_MARK, PASS).await;
-        }
-        self.storage.remove_if(lock, token).await.map(drop)
+        Some(kept)
     }
 
     /// Stores entries; whether there was a place for them. What falls out of the list is removed.
@@ -236,6 +264,9 @@ impl Shared {
     pub async fn store(&self, orders: Vec<Order>) -> Outcome<()> {
         let list = self.key("cache-list", b"");
         for Order { key, stamp, kept } in orders {
+            if stamp.generations.contains(&0) {
+                continue;
+            }
             let now = self.clock.micros();
             let Some(life) = kept.timing().kept_for(now) else { continue };
             let (name, member) = (self.entry_key(&key), key.to_string());
@@ -252,6 +283,9 @@ impl Shared {
             if self.keeps_stale && matches!(kept, Kept::Response(_)) && fresh_for > 0 {
                 let fresh_for = Duration::from_micros(fresh_for);
                 self.storage.set(&self.mark_key(&key), &stamp.number.to_be_bytes(), fresh_for).await?;
+            }
+            for number in &self.generation_keys(&stamp.subject) {
+                self.storage.prolong(number, self.life + NUMBER).await?;
             }
             // To the end of the list: it counts from when it was stored last.
             self.storage.delist(&list, &member).await?;
@@ -272,9 +306,8 @@ impl Shared {
     /// As of the storage; it may be found.
     pub async fn invalidate(&self, subject: &Digest, keys: &[Digest]) -> Outcome<()> {
         let [_, number] = self.generation_keys(subject);
-        self.storage.increment(&number, self.life + NUMBERS_BEYOND).await?;
-        let keys: Vec<Key> = keys.iter().map(|key| self.entry_key(key)).collect();
-        if keys.is_empty() { Ok(()) } else { self.storage.remove(&keys).await }
+        let entries = keys.iter().map(|key| self.entry_key(key));
+        self.storage.remove(&std::iter::once(number).chain(entries).collect::<Vec<_>>()).await
     }
 
     /// Nothing is found any more, by any replica.
@@ -283,7 +316,7 @@ impl Shared {
     /// As of the storage; it may be found.
     pub async fn invalidate_all(&self) -> Outcome<()> {
         let [number, _] = self.generation_keys(&self.namespace);
-        self.storage.increment(&number, self.life + NUMBERS_BEYOND).await.map(drop)
+        self.storage.remove(&[number]).await
     }
 
     /// Whether what is in the storage may have been invalidated without the storage knowing.
@@ -327,76 +360,13 @@ impl Shared {
     }
 }
 
-/// Work for the storage that nobody waits for.
-pub fn beside(work: impl Future<Output = ()> + Send + 'static) {
-    // Outside of a runtime, as at the end of the process, there is nobody to do it.
-    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        runtime.spawn(work);
-    }
-}
-
-/// The right, and the duty, to fill an entry. Dropped, it lets another one try.
-pub struct Fill {
-    shared: Arc<Shared>,
-    lock: Key,
-    token: Vec<u8>,
-    held: bool,
-    useless: bool,
-}
-
-impl Fill {
-    /// Takes the right, if nobody has it.
-    ///
-    /// # Errors
-    /// As of the storage.
-    pub async fn take(shared: &Arc<Shared>, keys: &RequestKeys) -> Outcome<Option<Self>> {
-        let token = fastrand::u128(..).to_be_bytes().to_vec();
-        let lock = shared.lock_key(keys);
-        // From here on it is given back, also where the answer never comes.
-        let mut fill = Self { shared: Arc::clone(shared), lock, token, held: true, useless: false };
-        fill.held = shared.lock(&fill.lock, &fill.token).await?;
-        Ok(Some(fill).filter(|fill| fill.held))
-    }
-
-    /// The response cannot be stored: nobody needs to wait for the next one.
-    pub fn useless(mut self) {
-        self.useless = true;
-    }
-}
-
-impl Drop for Fill {
-    fn drop(&mut self) {
-        if !self.held {
-            return;
-        }
-        let (shared, lock) = (Arc::clone(&self.shared), self.lock.clone());
-        let (token, useless) = (std::mem::take(&mut self.token), self.useless);
-        beside(async move {
-            let _ = shared.unlock(&lock, &token, useless).await;
-        });
-    }
-}
-
-/// Stores beside the request, then gives the right to fill back.
-pub fn store_beside(
-    shared: &Arc<Shared>,
-    orders: Vec<Order>,
-    fill: Option<Fill>,
-    failed: impl FnOnce(&crate::storage::Unavailable) + Send + 'static,
-) {
-    if shared.storing.fetch_add(1, Ordering::Relaxed) >= STORING_MAX {
-        shared.storing.fetch_sub(1, Ordering::Relaxed);
-        return;
-    }
-    let shared = Arc::clone(shared);
-    beside(async move {
-        let outcome = shared.store(orders).await;
-        shared.storing.fetch_sub(1, Ordering::Relaxed);
-        if let Err(unavailable) = outcome {
-            failed(&unavailable);
-        }
-        drop(fill);
-    });
+/// Of two for one request the fresh one, else the younger (RFC 9111 section 4).
+pub fn better(one: Option<Arc<Kept>>, other: Option<Arc<Kept>>, now: u64) -> Option<Arc<Kept>> {
+    let worth = |kept: &Arc<Kept>| {
+        let timing = kept.timing();
+        (timing.fresh_for(now) > 0, std::cmp::Reverse(timing.age(now)))
+    };
+    one.into_iter().chain(other).filter(|kept| matches!(**kept, Kept::Response(_))).max_by_key(worth)
 }
 
 /// A number as the storage has it. One that cannot be is like no other: nothing is found.

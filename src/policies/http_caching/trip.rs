@@ -11,15 +11,16 @@ use super::{
     Cache,
     collect::Collector,
     entry::{BODY_BYTES_MAX, Entry, Kept, Stamp, Varies, is_storable},
+    fill::{Fill, store_beside},
     freshness::Arrival,
     keys::{RequestKeys, Vary},
-    shared::{Fill, Order, store_beside},
+    shared::Order,
     storing::{Asked, Storable},
     validators,
 };
 use crate::{
     expression::Value,
-    http::{Body, Length, Method, Origin, Request, Response, date},
+    http::{Body, Headers, Length, Method, Origin, Request, Response, date},
     policy::{
         Exchange, Next, Rejection, RequestView, ResponseScope,
         chain::Outcome,
@@ -146,7 +147,9 @@ impl Cache {
                 let bytes = Bytes::clone(bytes);
                 self.store(trip, storable, &response, bytes);
             }
-            body if matches!(body.length(), Length::Known(length) if length > BODY_BYTES_MAX as u64) => {
+            body if matches!(body.length(), Length::Known(length) if length > BODY_BYTES_MAX as u64)
+                || is_endless(&response.headers) =>
+            {
                 trip.useless();
             }
             _ => {
@@ -157,8 +160,9 @@ impl Cache {
                     ..Response::empty(response.status)
                 };
                 let cache = Arc::clone(self);
-                response.body = Collector::body(body, Arc::clone(&self.budget), move |body| {
-                    cache.store(trip, storable, &head, body);
+                response.body = Collector::body(body, Arc::clone(&self.budget), move |body| match body {
+                    Some(body) => cache.store(trip, storable, &head, body),
+                    None => trip.useless(),
                 });
             }
         }
@@ -218,7 +222,7 @@ impl Cache {
         });
         let to_head = trip.asked.method == Method::Head;
         let (declared_length, status) = (head.declared_length.filter(|_| to_head), head.status);
-        let kept = Kept::Response(Entry { status, headers, body, declared_length, said, timing });
+        let kept = Kept::Response(Entry { status, headers, body, to_head, declared_length, said, timing });
         let (base, subject) = (if to_head { trip.keys.head } else { trip.keys.full }, trip.keys.subject);
         let names = match vary {
             Vary::By(names) => Some(names),
@@ -242,9 +246,7 @@ impl Cache {
                 let mut orders = Vec::with_capacity(2);
                 let key = match names.zip(request) {
                     Some((names, request)) => {
-                        let known = varies.filter(|known| known.names == names).map(|known| known.family);
-                        let family = known.unwrap_or_else(|| fastrand::u64(..));
-                        let varies = Varies { names, family, timing };
+                        let varies = Varies::with(varies, names, timing);
                         let key = varies.key(&base, &request);
                         orders.push(Order { key: base, stamp: stamp(), kept: Kept::Varies(varies) });
                         key
@@ -257,4 +259,13 @@ impl Cache {
             }
         }
     }
+}
+
+/// Events come until somebody has enough: their end is that of the connection, not of a response.
+fn is_endless(headers: &Headers) -> bool {
+    let value = headers.get("content-type").unwrap_or_default();
+    value
+        .split(|byte| *byte == b';')
+        .next()
+        .is_some_and(|it| it.trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
 }

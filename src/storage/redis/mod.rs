@@ -12,8 +12,8 @@
 //! | `listener` | messages |
 //! | `marker` | whether a node is still the process that it was |
 //!
-//! A call waits for its answer and for nothing else: not for a connection, not for a place. Connections live on one
-//! runtime, calls come from any.
+//! A small call waits for its answer and for nothing else: not for a connection, not for a place. Lookups and calls with
+//! large values may wait for a place, within their deadline. Connections live on one runtime, calls come from any.
 
 mod cluster;
 pub mod frames;
@@ -39,7 +39,7 @@ use std::{
 
 use futures_util::future::join_all;
 use redis::{Cmd, ServerErrorKind, Value, cmd};
-use tokio::{runtime::Handle, task::AbortHandle, time::timeout};
+use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle, time::timeout};
 
 pub use self::{link::Server, node::NodeStatus, plan::Plan};
 use self::{
@@ -63,6 +63,8 @@ pub const ACL: &str = "resetkeys resetchannels ~gw:ID:* &gw:ID:* -@all +ping +se
 
 /// A value up to this size goes with all other small things; a larger one takes a connection for itself.
 const SMALL_BYTES: usize = 16 << 10;
+/// Lookups that are under way at a time. More wait, within their deadline: they take no place from calls that cannot.
+const LOOKUPS_MAX: usize = 256;
 /// The longest life, about a hundred years: Redis refuses what it cannot add to its clock.
 const LIFE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
@@ -74,6 +76,7 @@ pub(super) struct Redis {
     routes: Arc<Routes>,
     losses: Arc<Losses>,
     listener: AbortHandle,
+    lookups: Semaphore,
     calls: Calls,
 }
 
@@ -102,6 +105,7 @@ impl Redis {
             routes,
             losses,
             listener: runtime.spawn(listening).abort_handle(),
+            lookups: Semaphore::new(LOOKUPS_MAX),
             calls: Calls::default(),
         })
     }
@@ -163,8 +167,12 @@ impl Redis {
 /// Values.
 impl Redis {
     pub async fn get(&self, keys: &[Key]) -> Outcome<Vec<Option<Vec<u8>>>> {
-        self.within(async { join_all(keys.iter().map(|key| self.get_one(key))).await.into_iter().collect() })
-            .await
+        self.within(async {
+            // It is never closed.
+            let _place = self.lookups.acquire().await;
+            join_all(keys.iter().map(|key| self.get_one(key))).await.into_iter().collect()
+        })
+        .await
     }
 
     async fn get_one(&self, key: &Key) -> Outcome<Option<Vec<u8>>> {
@@ -178,13 +186,13 @@ impl Redis {
         key: &Key,
         read: impl Fn(Value) -> Result<Fetched<T>, reply::Malformed>,
     ) -> Outcome<Option<T>> {
-        let mut lane = Lane::Quick;
+        let mut lane = Lane::Lookup;
         loop {
-            let max = if lane == Lane::Quick { SMALL_BYTES } else { VALUE_BYTES_MAX };
+            let max = if lane == Lane::Lookup { SMALL_BYTES } else { VALUE_BYTES_MAX };
             let answer = self.run(script, key, lane, &[max.to_string().as_bytes()]).await?;
             match read(answer)? {
                 Fetched::Value(value) => return Ok(Some(value)),
-                Fetched::Large(bytes) if lane == Lane::Quick && bytes <= VALUE_BYTES_MAX as u64 => {
+                Fetched::Large(bytes) if lane == Lane::Lookup && bytes <= VALUE_BYTES_MAX as u64 => {
                     lane = Lane::Bulk;
                 }
                 Fetched::Nothing | Fetched::Large(_) => return Ok(None),
@@ -224,6 +232,12 @@ impl Redis {
             join_all(keys.iter().map(remove)).await.into_iter().collect::<Outcome<Vec<bool>>>().map(drop)
         })
         .await
+    }
+
+    pub async fn prolong(&self, key: &Key, ttl: Duration) -> Outcome<bool> {
+        let mut expire = cmd("PEXPIRE");
+        expire.arg(key.as_str()).arg(millis(ttl));
+        self.within(async { Ok(reply::flag(self.command(key, Lane::Quick, &expire).await?)?) }).await
     }
 
     pub async fn increment(&self, key: &Key, ttl: Duration) -> Outcome<u64> {

@@ -27,10 +27,8 @@ use crate::storage::{Outcome, Unavailable};
 
 /// Small calls that may be under way at a time; more fail at once.
 const QUICK_MAX: usize = 1024;
-/// Connections for large values.
+/// Connections for large values; calls wait for one.
 const BULK_CONNECTIONS_MAX: usize = 16;
-/// Calls with large values that may be under way or wait for one of these; more fail at once.
-const BULK_MAX: usize = 64;
 /// A connection on which nothing is heard for so long after a question is given up.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// For one answer of a sentinel.
@@ -48,6 +46,8 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 pub(super) enum Lane {
     /// What is asked and answered is small.
     Quick,
+    /// The same, for calls whose number the caller limits.
+    Lookup,
     /// One call at a time on a connection, so that a large value delays nobody.
     Bulk,
 }
@@ -71,7 +71,6 @@ struct Inner {
     link: ArcSwapOption<Link>,
     quick: Semaphore,
     bulk: Pool<Bulk>,
-    bulk_places: Semaphore,
     state: Mutex<State>,
     leave: Notify,
     losses: Arc<Losses>,
@@ -118,7 +117,6 @@ impl Node {
             link: ArcSwapOption::empty(),
             quick: Semaphore::new(QUICK_MAX),
             bulk,
-            bulk_places: Semaphore::new(BULK_MAX),
             state: Mutex::default(),
             leave: Notify::new(),
             losses,
@@ -127,19 +125,20 @@ impl Node {
         Ok(Self { inner, task })
     }
 
-    /// Asks; errors of the server are answers. Waits for nothing but the answer. The deadline is the caller's.
+    /// Asks; errors of the server are answers. Waits for nothing but the answer, with a large value also for a connection.
+    /// The deadline is the caller's.
     ///
     /// # Errors
     /// [`Unavailable`]: there is no connection, too much is under way, or the connection was lost.
     pub async fn ask(&self, lane: Lane, command: &Cmd, redirected: bool) -> Outcome<Value> {
         let inner = &*self.inner;
         let Some(link) = inner.link.load_full() else { return Err(inner.not_connected()) };
-        let places = if lane == Lane::Quick { &inner.quick } else { &inner.bulk_places };
-        let Ok(_place) = places.try_acquire() else {
+        let place = (lane == Lane::Quick).then(|| inner.quick.try_acquire());
+        if matches!(place, Some(Err(_))) {
             return Err(Unavailable(format!("too many calls to {} are under way", link.address)));
-        };
+        }
         let answer = match lane {
-            Lane::Quick => ask(&link, command, redirected).await,
+            Lane::Quick | Lane::Lookup => ask(&link, command, redirected).await,
             Lane::Bulk => inner.ask_bulk(command, redirected).await,
         };
         answer.map_err(Unavailable)

@@ -16,7 +16,7 @@ fn response(value: &str) -> ResponseDirectives {
 }
 
 fn request(value: &str) -> RequestDirectives {
-    RequestDirectives::of(&headers(&[("Cache-Control", value)]))
+    RequestDirectives::of(&headers(&[("Cache-Control", value)]), true)
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn several_lines_are_one_list_and_commas_in_quotes_separate_nothing() {
     ]));
     assert_eq!(said, ResponseDirectives { private: true, max_age: Some(1), ..Default::default() });
     assert_eq!(split_list(" a ,\"b, \\\", c\" ,, d").collect::<Vec<_>>(), ["a", "\"b, \\\", c\"", "d"]);
-    assert_eq!(split_list("\"open, a").collect::<Vec<_>>(), ["\"open, a"]);
+    assert_eq!(split_list("\"open, a").collect::<Vec<_>>(), ["\"open", "a"]);
     assert_eq!(members("").count(), 0);
 }
 
@@ -80,8 +80,17 @@ fn what_a_client_says_unclearly_asks_for_the_most() {
 
 #[test]
 fn pragma_counts_where_there_is_no_cache_control_section_5_4() {
-    assert!(RequestDirectives::of(&headers(&[("pragma", "x, no-cache")])).no_cache);
-    assert!(!RequestDirectives::of(&headers(&[("pragma", "x")])).no_cache);
+    assert!(RequestDirectives::of(&headers(&[("pragma", "x, no-cache")]), true).no_cache);
+    assert!(!RequestDirectives::of(&headers(&[("pragma", "no-cache")]), false).no_cache, "not the vendor's");
+    assert!(!RequestDirectives::of(&headers(&[("pragma", "x")]), true).no_cache);
     let both = headers(&[("pragma", "no-cache"), ("cache-control", "max-age=5")]);
-    assert!(!RequestDirectives::of(&both).no_cache);
+    assert!(!RequestDirectives::of(&both, true).no_cache);
+}
+
+#[test]
+fn what_stands_behind_a_quote_that_does_not_end_is_heard() {
+    let said =
+        ResponseDirectives::of(&headers(&[("cache-control", "max-age=60, ext=\"a, private, no-store")]));
+    assert!(said.private && said.no_store);
+    assert_eq!(said.max_age, Some(60));
 }

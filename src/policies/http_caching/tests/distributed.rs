@@ -2,7 +2,10 @@
 
 use std::future::Future;
 
-use super::*;
+use super::{
+    bodies::{LARGE, pieces, receive},
+    *,
+};
 use crate::{
     base::seal::KeyRing,
     storage::{Keys, Storage},
@@ -179,6 +182,56 @@ async fn nobody_waits_for_a_response_that_is_not_stored() {
     let _second = begun(&next, &[]).await;
     let _third = begun(&next, &[]).await;
     assert_eq!(gate.arrived(), 2);
+}
+
+#[actix_rt::test]
+async fn nobody_waits_for_what_turns_out_not_to_be_stored_while_it_is_sent() {
+    const EVENT: &[u8] = b"data: x";
+    for (what, piece, trailers, kind) in [
+        ("large", &LARGE[..], false, "text/plain"),
+        ("with trailers", EVENT, true, "text/plain"),
+        ("events", EVENT, false, "text/event-stream; x=y"),
+    ] {
+        let (services, clock) = (services(), Clock::manual());
+        let a = Cached::with(SHARED, &services, &clock, move |_| {
+            let mut response = pieces(&[Ok(piece)], None, trailers);
+            response.headers.append("content-type", kind).expect("valid");
+            response
+        });
+        assert_eq!(receive(send(&a, "GET", "/", &[]).await), piece.len(), "{what}");
+        settle().await;
+        let shared = a.cache.place.shared().expect("shared");
+        let fills = super::super::keys::RequestKeys::of_expression("/").full;
+        assert_eq!(shared.filling(fills).await, Ok(super::super::fill::Filling::Useless), "{what}");
+    }
+}
+
+#[actix_rt::test]
+async fn variants_of_one_response_do_not_wait_for_each_other() {
+    let (services, clock) = (services(), Clock::manual());
+    let config = "{distributed: true, honorVary: true}";
+    let gate = Arc::new(Gate::default());
+    let cache: Arc<dyn Policy> = Arc::new(policy(config, &services, &clock));
+    let fields = [("cache-control", "max-age=60"), ("vary", "accept")];
+    let bench = Bench::chain(vec![cache, Arc::clone(&gate) as _]);
+    let bench = bench.answering(move |_| upstream(200, &fields, "gated"));
+    let known = Cached::with(config, &services, &clock, move |_| upstream(200, &fields, "known"));
+    get(&known, "/", &[("accept", "0")]).await;
+    let _one = begun(&bench, &[("accept", "1")]).await;
+    let _two = begun(&bench, &[("accept", "2")]).await;
+    assert_eq!(gate.arrived(), 2);
+}
+
+#[actix_rt::test]
+async fn what_was_stored_with_a_number_that_the_storage_has_lost_is_not_found() {
+    let (a, b, _) = pair(SHARED);
+    get(&a, "/", &[]).await;
+    assert_eq!(get(&b, "/", &[]).await, "a");
+    let shared = a.cache.place.shared().expect("shared");
+    let keys = super::super::keys::RequestKeys::of_expression("/");
+    shared.invalidate(&keys.subject, &[]).await.expect("it answers");
+    assert_eq!(get(&b, "/", &[]).await, "b", "the entry is there, its number is not");
+    assert_eq!(get(&a, "/", &[]).await, "b");
 }
 
 #[actix_rt::test]

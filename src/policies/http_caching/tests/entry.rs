@@ -25,6 +25,7 @@ pub fn response(body: &'static str) -> Kept {
         said: ResponseDirectives::of(&headers),
         headers,
         body: Bytes::from_static(body.as_bytes()),
+        to_head: false,
         declared_length: None,
         timing: Timing { at: 0, age: SECOND, fresh_for: 60 * SECOND as i64, kept_for: 90 * SECOND },
     })

@@ -138,6 +138,7 @@ fn only_if_cached_is_a_stored_response_or_504_section_5_2_1_7() {
     cached.pass(60);
     assert_eq!(cached.send("GET", "/", &only).status, 504);
     assert_eq!(cached.send("GET", "/", &[("cache-control", "only-if-cached, max-stale")]).status, 200);
+    assert_eq!(cached.send("GET", "/", &[only[0], ("range", "bytes=0-0")]).status, 504, "of none a part");
     assert_eq!(cached.calls(), 1);
 }
 

@@ -150,3 +150,27 @@ fn a_request_for_a_range_goes_to_the_origin_section_3_3() {
     cached.get("/", &[]);
     assert_eq!(cached.get("/", &[("range", "bytes=0-0")]), "2");
 }
+
+#[test]
+fn the_default_port_is_no_other_target_section_4_4() {
+    let cached = Cached::new(STRICT, &[FRESH]);
+    cached.get("/", &[("host", "api.test")]);
+    assert_eq!(cached.get("/", &[("host", "API.test:80")]), "1");
+    cached.send("PUT", "/", &[("host", "api.test:80")]);
+    assert_eq!(cached.get("/", &[("host", "api.test")]), "3");
+    assert_eq!(cached.get("/", &[("host", "api.test:443")]), "4", "another one of http");
+}
+
+#[test]
+fn of_two_that_answer_head_the_younger_does_section_4() {
+    let etag = Cell::new("\"a\"");
+    let cached = Cached::answering(STRICT, move |request| {
+        let now = etag.replace("\"b\"");
+        upstream(200, &[FRESH, ("etag", now)], if request.method.as_str() == "GET" { "x" } else { "" })
+    });
+    cached.get("/", &[]);
+    cached.pass(1);
+    cached.send("HEAD", "/", &[("cache-control", "no-cache")]);
+    let head = cached.send("HEAD", "/", &[]);
+    assert_eq!((header(&head, "etag").as_deref(), cached.calls()), (Some("\"b\""), 2));
+}

@@ -21,6 +21,45 @@ fn a_stored_head_never_answers_get_and_a_stored_get_answers_head() {
     assert_eq!(cached.calls(), 2);
 }
 
+/// RFC 9110 section 8.6: a length that the origin did not tell is not made up.
+#[test]
+fn a_stored_head_without_a_length_has_none_when_it_is_served() {
+    let cached = Cached::answering("{}", |_| upstream(200, &[], ""));
+    for _ in 0..2 {
+        assert_eq!(cached.send("HEAD", "/", &[]).declared_length, None);
+    }
+    assert_eq!(cached.calls(), 1);
+}
+
+#[test]
+fn with_honor_vary_a_response_that_is_soon_over_hides_no_other() {
+    let cached = Cached::answering("honorVary: true", |request| {
+        let brief = request.headers.get("accept") == Some(b"brief");
+        upstream(
+            200,
+            &[("vary", "accept"), ("cache-control", if brief { "max-age=1" } else { "max-age=300" })],
+            "x",
+        )
+    });
+    cached.get("/", &[("accept", "long")]);
+    cached.get("/", &[("accept", "brief")]);
+    cached.clock.advance(Duration::from_secs(2));
+    cached.get("/", &[("accept", "long")]);
+    assert_eq!(cached.calls(), 2);
+}
+
+#[test]
+fn many_invalidations_of_one_key_leave_the_others_alone() {
+    let cached = Cached::new("{invalidationHeader: x-purge}", &[]);
+    cached.get("/kept", &[]);
+    for _ in 0..5000 {
+        cached.get("/other", &[("x-purge", "invalidate")]);
+    }
+    let calls = cached.calls();
+    cached.get("/kept", &[]);
+    assert_eq!(cached.calls(), calls);
+}
+
 #[test]
 fn vary_is_not_honoured_but_an_asterisk_is_not_stored() {
     let cached = Cached::new("{}", &[("vary", "accept")]);
