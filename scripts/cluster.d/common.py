@@ -14,8 +14,6 @@ ROOT = Path(__file__).resolve().parents[2]
 # What is made and not kept in git: credentials, resources of one's own, and the state of local processes.
 STATE = ROOT / (os.environ.get("PORTCULLIS_CLUSTER_DIR") or "target/cluster")
 CONFIG = ROOT / "config" / "cluster"
-ENTRY_PORT = int(os.environ.get("PORTCULLIS_ENTRY_PORT") or 8080)
-STATE_PORT = int(os.environ.get("PORTCULLIS_STATE_PORT") or 8404)
 # As many as config/cluster/gateways.cfg and the range of admin ports in docker-compose.yml have places for.
 REPLICAS_MAX = 10
 # Above everything that is waited for on a busy machine, a drain among it.
@@ -26,6 +24,18 @@ def fail(code, message):
     """Ends the script with an exit code of sysexits.h."""
     print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+def port(variable, default):
+    """The port that a variable of the environment gives."""
+    text = os.environ.get(variable) or str(default)
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 1 << 16):
+        fail(64, f"{variable} is `{text}`: expected a port from 1 to 65535")
+    return int(text)
+
+
+ENTRY_PORT = port("PORTCULLIS_ENTRY_PORT", 8080)
+STATE_PORT = port("PORTCULLIS_STATE_PORT", 8404)
 
 
 def tool(name, package=None):
@@ -83,6 +93,6 @@ def ask_json(address, path, method="GET"):
 
 def count(text):
     """How many replicas an argument asks for."""
-    if not text.isdigit() or not 1 <= int(text) <= REPLICAS_MAX:
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= REPLICAS_MAX:
         fail(64, f"`{text}` is no number of replicas from 1 to {REPLICAS_MAX}")
     return int(text)

@@ -11,6 +11,8 @@ from common import ROOT, STATE, fail, run
 
 # More than the drain of a gateway.
 STOP_S = 40
+# What a fault writes among the resources of the cluster's owner.
+OWN_API = "portcullis-chaos.yaml"
 
 
 @functools.cache
@@ -51,8 +53,8 @@ class Compose:
 
     def down(self):
         compose("--profile", "prometheus", "down", "--volumes", "--timeout", "10")
-        for file in (STATE / "apis").glob("*"):
-            file.unlink()
+        # The rest of the folder is its owner's.
+        self.remove_api(None)
 
     def notes(self):
         return [f"logs     {' '.join(program())} logs -f gateway"]
@@ -136,10 +138,11 @@ class Compose:
         """Every replica reads the same folder: what one is given, all see."""
         beside = STATE / "apis" / ".next"
         beside.write_text(text)
-        beside.rename(STATE / "apis" / "more.yaml")
+        beside.rename(STATE / "apis" / OWN_API)
 
     def remove_api(self, _replica):
-        (STATE / "apis" / "more.yaml").unlink(missing_ok=True)
+        for name in (OWN_API, ".next"):
+            (STATE / "apis" / name).unlink(missing_ok=True)
 
     def wall_clock(self, _name):
         return None, "containers share the clock of their host"
