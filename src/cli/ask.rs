@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _},
     path::PathBuf,
     time::Duration,
 };
@@ -10,7 +10,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::{exit::Exit, refuse_settings};
+use super::{exit::Exit, print, refuse_settings};
 use crate::settings::Sources;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,7 +21,7 @@ const ANSWER_BYTES_MAX: u64 = 256 << 20;
 pub struct AdminAddress {
     /// Address of the admin API; without it that of the gateway's settings
     #[arg(long, value_name = "HOST:PORT")]
-    admin: Option<SocketAddr>,
+    admin: Option<String>,
     /// Settings file (YAML) of the gateway
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
@@ -30,8 +30,12 @@ pub struct AdminAddress {
 impl AdminAddress {
     /// Where the gateway that has the same settings as this command is to be asked.
     pub(super) fn find(&self) -> Result<SocketAddr, Exit> {
-        if let Some(address) = self.admin {
-            return Ok(address);
+        if let Some(named) = &self.admin {
+            let found = named.to_socket_addrs().map(|mut addresses| addresses.next());
+            return found.ok().flatten().ok_or_else(|| {
+                eprintln!("error: `{named}` is no address: expected HOST:PORT, such as 127.0.0.1:9902");
+                Exit::Usage
+            });
         }
         let loaded = Sources::of_process(self.settings.clone(), Vec::new()).load();
         let loaded = loaded.map_err(|error| refuse_settings(&error))?;
@@ -55,8 +59,8 @@ impl AdminAddress {
 pub struct DumpArgs {
     #[command(flatten)]
     address: AdminAddress,
-    /// Write one file per kind into this folder instead of printing
-    #[arg(long, value_name = "DIR")]
+    /// Write one JSON file per kind into this folder instead of printing
+    #[arg(long, value_name = "DIR", conflicts_with = "format")]
     output_directory: Option<PathBuf>,
     /// How the state is printed
     #[arg(long, value_enum, default_value = "yaml")]
@@ -107,23 +111,21 @@ pub fn dump(args: &DumpArgs) -> Exit {
     let Ok(state) = serde_json::from_str::<Value>(&body) else {
         return unavailable(address, "its answer is no JSON");
     };
-    let outcome = match &args.output_directory {
-        Some(folder) => write_files(&state, folder),
-        None => {
-            let text = match args.format {
-                DumpFormat::Yaml => serde_norway::to_string(&state).map_err(io::Error::other),
-                DumpFormat::Json => serde_json::to_string_pretty(&state).map_err(io::Error::other),
-            };
-            text.and_then(|text| writeln!(io::stdout(), "{text}"))
-        }
+    let outcome = match (&args.output_directory, args.format) {
+        (Some(folder), _) => write_files(&state, folder)
+            .map(|()| Exit::Ok)
+            .map_err(|error| format!("the dump cannot be written to {}: {error}", folder.display())),
+        (None, DumpFormat::Yaml) => serde_norway::to_string(&state)
+            .map(|text| print(&format!("{text}\n")))
+            .map_err(|error| error.to_string()),
+        (None, DumpFormat::Json) => serde_json::to_string_pretty(&state)
+            .map(|text| print(&format!("{text}\n")))
+            .map_err(|error| error.to_string()),
     };
-    match outcome {
-        Ok(()) => Exit::Ok,
-        Err(error) => {
-            eprintln!("error: the dump cannot be written: {error}");
-            Exit::Failure
-        }
-    }
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        Exit::Failure
+    })
 }
 
 /// The files of the original (configuration reference 14).
@@ -163,7 +165,11 @@ pub fn probe(args: &ProbeArgs) -> Exit {
     };
     match get(address, &path) {
         Ok((200, _)) => Exit::Ok,
-        Ok(_) => Exit::Failure,
+        Ok((status, body)) => {
+            let shown: String = body.trim().chars().take(1000).collect();
+            eprintln!("no: {address} answered {status}: {shown}");
+            Exit::Failure
+        }
         Err(error) => {
             eprintln!("error: no gateway answers on {address}: {error}");
             Exit::Failure

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::exit::Exit;
+use super::{exit::Exit, print};
 use crate::base::seal::KeyRing;
 
 #[derive(Args)]
@@ -18,10 +18,7 @@ pub fn run(args: &ClusterKeyArgs) -> Exit {
     let id = args.id.clone().unwrap_or_else(|| format!("{}-{:04x}", today(), fastrand::u16(..)));
     let line = KeyRing::new_line(&id);
     match KeyRing::parse("--id", &line) {
-        Ok(_) => {
-            println!("{line}");
-            Exit::Ok
-        }
+        Ok(_) => print(&format!("{line}\n")),
         Err(problems) => {
             problems.iter().for_each(|problem| eprintln!("{problem}"));
             Exit::Usage

@@ -1,11 +1,11 @@
 //! `portcullis demo`: the gateway on embedded resources, in front of an upstream of its own.
 
-use std::io;
+use std::{fs, io, net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::Path};
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::{Map, Value, json};
 
-use super::{exit::Exit, refuse_settings, run};
+use super::{exit::Exit, print, refuse_settings, run};
 use crate::{
     actors::gateway::Gateway,
     settings::{Override, Sources},
@@ -18,7 +18,7 @@ const RESOURCES: [(&str, &str); 3] = [
     ("limited.yaml", include_str!("../../config/demo/limited.yaml")),
 ];
 
-const UPSTREAM: (&str, u16) = ("127.0.0.1", 9080);
+const UPSTREAM: &str = "127.0.0.1:9080";
 
 const GREETING: &str = "
 The demo gateway serves http://127.0.0.1:8080. In another terminal:
@@ -28,23 +28,22 @@ The demo gateway serves http://127.0.0.1:8080. In another terminal:
   curl -u demo:demo http://127.0.0.1:8080/private/notes            protected: 200
   for i in 1 2 3 4 5 6; do curl -i http://127.0.0.1:8080/limited/; done   limited: the sixth gets 429
 
-Admin API: http://127.0.0.1:9902/status and /metrics. Ctrl-C ends it.
 ";
 
 pub fn run() -> Exit {
-    let folder = match unpack() {
-        Ok(folder) => folder,
-        Err(error) => {
-            eprintln!("error: the demo's resources cannot be written: {error}");
-            return Exit::Failure;
-        }
-    };
+    // Where nobody else can have put anything before.
+    let folder = std::env::temp_dir().join(format!("portcullis-demo-{:016x}", fastrand::u64(..)));
     let paths = Override::new("config.paths", folder.to_string_lossy(), "demo");
     let drain = Override::new("shutdown.drain", "1s", "demo");
     let loaded = match Sources::of_process(None, vec![paths, drain]).load() {
         Ok(loaded) => loaded,
         Err(error) => return refuse_settings(&error),
     };
+    if let Err(error) = unpack(&folder) {
+        eprintln!("error: the demo's resources cannot be written to {}: {error}", folder.display());
+        return Exit::Failure;
+    }
+    let admin = loaded.settings.admin.address;
     let exit = actix::System::new().block_on(async {
         let upstream = match HttpServer::new(|| App::new().default_service(web::to(echo)))
             .workers(1)
@@ -53,37 +52,40 @@ pub fn run() -> Exit {
         {
             Ok(server) => server.run(),
             Err(error) => {
-                eprintln!("error: the demo's upstream cannot listen on {UPSTREAM:?}: {error}");
+                eprintln!(
+                    "error: the demo's upstream cannot listen on {UPSTREAM}: {error}\n  = help: free the port: the demo \
+                     has no other"
+                );
                 return Exit::Unavailable;
             }
         };
         actix_rt::spawn(upstream);
-        run::serve(loaded.settings, greet).await
+        run::serve(loaded.settings, |gateway| greet(gateway, admin)).await
     });
-    if let Err(error) = std::fs::remove_dir_all(&folder) {
+    if let Err(error) = fs::remove_dir_all(&folder) {
         eprintln!("warning: {} cannot be removed: {error}", folder.display());
     }
     exit
 }
 
 /// Says what to try, if there is something to be tried.
-fn greet(gateway: &Gateway) -> Result<(), Exit> {
+fn greet(gateway: &Gateway, admin: Option<SocketAddr>) -> Result<(), Exit> {
     if gateway.health.last().envoy_errors > 0 {
         eprintln!("error: the demo's port 8080 is taken\n  = help: free it: the demo serves nowhere else");
         return Err(Exit::Unavailable);
     }
-    println!("{GREETING}");
-    Ok(())
+    let admin =
+        admin.map(|address| format!("Admin API: http://{address}/status and /metrics. ")).unwrap_or_default();
+    match print(&format!("{GREETING}{admin}Ctrl-C ends it.\n\n")) {
+        Exit::Ok => Ok(()),
+        failed => Err(failed),
+    }
 }
 
-/// Writes the embedded resources to a folder of this process.
-fn unpack() -> io::Result<std::path::PathBuf> {
-    let folder = std::env::temp_dir().join(format!("portcullis-demo-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    for (name, text) in RESOURCES {
-        std::fs::write(folder.join(name), text)?;
-    }
-    Ok(folder)
+/// Writes the embedded resources to a new folder that is nobody else's.
+fn unpack(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(folder)?;
+    RESOURCES.iter().try_for_each(|(name, text)| fs::write(folder.join(name), text))
 }
 
 /// Tells what reached the upstream.

@@ -11,7 +11,10 @@ mod run;
 mod tls;
 mod validate;
 
-use std::path::PathBuf;
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -63,7 +66,7 @@ struct RunArgs {
     #[arg(long = "config", value_name = "PATH")]
     config: Vec<PathBuf>,
     /// Address of the admin API, or `off`
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT")]
     admin: Option<String>,
     /// Worker threads
     #[arg(long, value_name = "N")]
@@ -72,7 +75,7 @@ struct RunArgs {
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
     /// Any other setting, such as `--set timeouts.connect=2s`
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     set: Vec<String>,
 }
 
@@ -101,6 +104,10 @@ enum Format {
     Json,
 }
 
+fn pair(text: &str) -> Result<String, &'static str> {
+    if text.contains('=') { Ok(text.to_owned()) } else { Err("expected a setting and its value: KEY=VALUE") }
+}
+
 /// Runs the command line of the process.
 pub fn main() -> Exit {
     let cli = match Cli::try_parse() {
@@ -122,22 +129,19 @@ pub fn main() -> Exit {
         Command::ClusterKey(args) => cluster_key::run(&args),
         Command::Policies { command } => policies_command(&command),
         Command::Tls { command: TlsCommand::Explain(args) } => tls::explain(&args),
-        Command::Version => {
-            println!("portcullis {}", env!("CARGO_PKG_VERSION"));
-            Exit::Ok
-        }
+        Command::Version => print(concat!("portcullis ", env!("CARGO_PKG_VERSION"), "\n")),
     }
 }
 
 fn policies_command(command: &PoliciesCommand) -> Exit {
-    let out = &mut std::io::stdout().lock();
+    let mut out = Vec::new();
     let outcome = match command {
-        PoliciesCommand::List => policies::list(out).map_err(Into::into),
-        PoliciesCommand::Show { name } => policies::show(name, out),
-        PoliciesCommand::Schema { name } => policies::schema(name, out),
+        PoliciesCommand::List => policies::list(&mut out).map_err(Into::into),
+        PoliciesCommand::Show { name } => policies::show(name, &mut out),
+        PoliciesCommand::Schema { name } => policies::schema(name, &mut out),
     };
     match outcome {
-        Ok(()) => Exit::Ok,
+        Ok(()) => print(&String::from_utf8_lossy(&out)),
         Err(error) => {
             eprintln!("error: {error}");
             Exit::Usage
@@ -163,17 +167,27 @@ impl RunArgs {
     }
 }
 
+/// Prints text. A reader that has seen enough and gone is no failure.
+fn print(text: &str) -> Exit {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("error: the standard output cannot be written: {error}");
+            Exit::Failure
+        }
+        _ => Exit::Ok,
+    }
+}
+
 /// Prints a value, for programs.
-///
-/// # Errors
-/// The exit code; why has been printed.
-fn print_json(value: &impl serde::Serialize) -> Result<(), Exit> {
-    let json = serde_json::to_string_pretty(value).map_err(|error| {
-        eprintln!("error: {error}");
-        Exit::Failure
-    })?;
-    println!("{json}");
-    Ok(())
+fn print_json(value: &impl serde::Serialize) -> Exit {
+    match serde_json::to_string_pretty(value) {
+        Ok(json) => print(&format!("{json}\n")),
+        Err(error) => {
+            eprintln!("error: {error}");
+            Exit::Failure
+        }
+    }
 }
 
 /// Prints what is wrong with the settings.

@@ -8,7 +8,7 @@ use super::{
     Format,
     ask::{AdminAddress, get, unavailable},
     exit::Exit,
-    print_json,
+    print, print_json,
 };
 use crate::cluster::{
     membership::{Share, State},
@@ -24,7 +24,7 @@ pub struct ReplicasArgs {
     format: Format,
 }
 
-/// Exit code 0 when all replicas run the same configuration, 1 when they do not.
+/// Exit code 0 when all replicas run the same configuration, 1 when they do not, 69 when that cannot be known.
 pub fn run(args: &ReplicasArgs) -> Exit {
     let address = match args.address.find() {
         Ok(address) => address,
@@ -39,18 +39,22 @@ pub fn run(args: &ReplicasArgs) -> Exit {
     let Ok(view) = ClusterView::deserialize(&status["cluster"]) else {
         return unavailable(address, "it does not tell of replicas");
     };
-    match args.format {
-        Format::Text => print!("{}", table(&view.replicas, view.same_digest)),
-        Format::Json => {
-            if let Err(exit) = print_json(&view) {
-                return exit;
-            }
+    let printed = match args.format {
+        Format::Text => print(&table(&view.replicas, view.same_digest)),
+        Format::Json => print_json(&view),
+    };
+    match &view.storage_error {
+        Some(error) if view.shared => {
+            eprintln!(
+                "error: this is what was seen last: the shared storage does not answer: {error}\n  = help: see \
+                 `sharedStorage` in /status"
+            );
+            return Exit::Unavailable;
         }
+        Some(error) => eprintln!("warning: {error}: this one knows of no other"),
+        None => {}
     }
-    if let Some(error) = &view.storage_error {
-        eprintln!("warning: this is what was seen last: {error}");
-    }
-    if view.same_digest { Exit::Ok } else { Exit::Failure }
+    if view.same_digest { printed } else { Exit::Failure }
 }
 
 const HEAD: [&str; 8] = ["id", "name", "version", "shares", "digest", "shared version", "state", "age"];

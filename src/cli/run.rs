@@ -37,7 +37,7 @@ pub fn run(sources: &Sources) -> Exit {
 }
 
 /// The keys that replicas share; what is wrong or odd about them is printed.
-fn read_keys(settings: &Settings) -> Result<Option<Arc<KeyRing>>, Exit> {
+pub(super) fn read_keys(settings: &Settings) -> Result<Option<Arc<KeyRing>>, Exit> {
     let (found, keys) = match settings.cluster.key_ring() {
         Ok((keys, warnings)) => (warnings, Ok(keys.map(Arc::new))),
         Err(problems) => (problems, Err(Exit::Settings)),
@@ -117,7 +117,7 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Gateway) -> Result<()
             Err(error) => {
                 eprintln!(
                     "error: the admin API cannot listen on {address}: {error}\n  = help: free the port, or choose \
-                     another: --admin HOST:PORT (or --admin off)"
+                     another, or `off`: the setting `admin.address` (`run --admin`, PORTCULLIS_ADMIN__ADDRESS)"
                 );
                 return Exit::Unavailable;
             }

@@ -6,7 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Format, exit::Exit, print_json, validate};
+use super::{Format, exit::Exit, print, print_json, validate};
 use crate::{
     base::{Diagnostic, Diagnostics, Severity},
     policies::tls_outbound::TlsOutbound,
@@ -76,16 +76,12 @@ pub fn explain(args: &ExplainArgs) -> Exit {
     };
     let Some(generation) = generation else { return Exit::Ok };
     let explained = contexts(&generation);
-    match args.format {
-        Format::Text => print!("{}", text(&explained)),
-        Format::Json => {
-            if let Err(exit) = print_json(&explained) {
-                return exit;
-            }
-        }
-    }
+    let printed = match args.format {
+        Format::Text => print(&text(&explained)),
+        Format::Json => print_json(&explained),
+    };
     if !generation.diagnostics.has_errors() {
-        return Exit::Ok;
+        return printed;
     }
     for error in generation.diagnostics.iter().filter(|found| found.severity == Severity::Error) {
         eprintln!("{error}\n");

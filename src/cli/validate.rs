@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use clap::Args;
 
-use super::{Format, exit::Exit, print_json, refuse_settings};
+use super::{Format, exit::Exit, print, print_json, refuse_settings, run::read_keys};
 use crate::{
     base::{Diagnostics, Severity},
     settings::{Override, Sources},
@@ -40,7 +40,7 @@ pub(super) fn read(
     let missing: Vec<_> = paths.iter().filter(|path| !path.exists()).collect();
     if !missing.is_empty() {
         for path in missing {
-            eprintln!("error: {} does not exist", path.display());
+            eprintln!("error: {} does not exist\n  = help: name an existing folder or file", path.display());
         }
         return Err(Exit::Usage);
     }
@@ -49,7 +49,7 @@ pub(super) fn read(
     let loaded = Sources::of_process(settings, overrides).load().map_err(|error| refuse_settings(&error))?;
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
     let registry = Arc::new(Registry::new(1));
-    let keys = loaded.settings.cluster.key_ring().ok().and_then(|(keys, _)| keys).map(Arc::new);
+    let keys = read_keys(&loaded.settings)?;
     let mut wanted = Reconciliation::new(Arc::new(loaded.settings), environment, registry, keys);
     match wanted.look(Instant::now()) {
         (Look::Changed(generation), _) => Ok((Some(generation), loaded.warnings)),
@@ -65,23 +65,17 @@ pub fn run(args: &ValidateArgs) -> Exit {
         Err(exit) => return exit,
     };
     found.extend(generation.diagnostics);
-    match args.format {
-        Format::Text => print_text(&found),
-        Format::Json => {
-            if let Err(exit) = print_json(&found.iter().collect::<Vec<_>>()) {
-                return exit;
-            }
-        }
-    }
+    let printed = match args.format {
+        Format::Text => print(&text(&found)),
+        Format::Json => print_json(&found.iter().collect::<Vec<_>>()),
+    };
     let bad = found.has_errors() || (args.strict && !found.is_empty());
-    if bad { Exit::Resources } else { Exit::Ok }
+    if bad { Exit::Resources } else { printed }
 }
 
-fn print_text(found: &Diagnostics) {
-    for diagnostic in found.iter() {
-        println!("{diagnostic}\n");
-    }
+fn text(found: &Diagnostics) -> String {
+    let all: String = found.iter().map(|diagnostic| format!("{diagnostic}\n\n")).collect();
     let (errors, warnings) = (found.count(Severity::Error), found.count(Severity::Warning));
     let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    println!("{}, {}", plural(errors, "error"), plural(warnings, "warning"));
+    format!("{all}{}, {}\n", plural(errors, "error"), plural(warnings, "warning"))
 }

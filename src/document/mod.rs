@@ -6,6 +6,7 @@
 
 pub mod deserialize;
 pub mod environment;
+pub mod files;
 pub mod node;
 pub mod parse;
 pub mod problem;
@@ -13,6 +14,7 @@ pub mod source;
 
 pub use deserialize::{Deserialized, OneOrMany, RawNode, Spanned, deserialize};
 pub use environment::{is_unset, substitute_environment};
+pub use files::read_up_to;
 pub use node::{Key, Node, NodeValue};
 pub use parse::{Document, Limits, Parsed, parse};
 pub use problem::Problem;

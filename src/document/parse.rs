@@ -44,11 +44,7 @@ pub struct Parsed {
 /// zero-width characters, are skipped (configuration reference 2.2).
 pub fn parse(file: &Arc<SourceFile>, limits: Limits) -> Parsed {
     if file.text.len() > limits.file_bytes_max {
-        let message = format!(
-            "the file is too large: {} bytes, at most {} are read",
-            file.text.len(),
-            limits.file_bytes_max
-        );
+        let message = format!("the file is too large: at most {} bytes are read", limits.file_bytes_max);
         let place = Place::new(file.clone(), 1, 1);
         return Parsed { documents: Vec::new(), error: Some(Problem::error(&place, "", message)) };
     }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     base::Diagnostic,
-    document::{Limits, SourceFile, parse},
+    document::{Limits, SourceFile, parse, read_up_to},
 };
 
 /// The value of an environment variable.
@@ -174,9 +174,19 @@ pub(super) struct Content {
     pub empty: bool,
 }
 
-/// Reads the bytes of a file.
+/// Reads the bytes of a file, or so many that it is seen to be too large.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, Box<Diagnostic>> {
-    fs::read(path).map_err(|error| Box::new(unreadable(path, &error)))
+    // A character that is cut is none of the file's mistakes.
+    const WHOLE_CHARACTER: u64 = 3;
+    let bytes_max = Limits::default().file_bytes_max as u64 + WHOLE_CHARACTER;
+    let mut bytes = read_up_to(path, bytes_max).map_err(|error| Box::new(unreadable(path, &error)))?;
+    if bytes.len() as u64 > bytes_max
+        && let Err(cut) = std::str::from_utf8(&bytes)
+        && cut.error_len().is_none()
+    {
+        bytes.truncate(cut.valid_up_to());
+    }
+    Ok(bytes)
 }
 
 /// Parses a file that was read.

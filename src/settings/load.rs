@@ -1,17 +1,23 @@
 //! Layers the sources with the `config` crate and checks every name and value.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, io};
 
 use config::{Map, Source, Value as Node, ValueKind};
 
-use crate::base::{Diagnostic, Diagnostics, suggest::closest};
+use crate::{
+    base::{Diagnostic, Diagnostics, suggest::closest},
+    document::read_up_to,
+};
 
 use super::{
     Kind, Settings,
     read::Reader,
     source::Sources,
-    table::{FILE_VARIABLE, NOT_SUPPORTED_YET, PREFIX, SETTINGS, Setting, TEST_VARIABLES},
+    table::{FILE_VARIABLE, NOT_SUPPORTED_YET, OTHER_VARIABLES, PREFIX, SETTINGS, Setting},
 };
+
+/// Far above any settings.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Settings, and what the user should know about how they were given.
 #[derive(Clone, Debug)]
@@ -95,7 +101,13 @@ impl Layer {
         let Some(path) = sources.settings_file() else { return layer };
         let named = if sources.file.is_some() { "--settings" } else { FILE_VARIABLE };
         let shown = path.display().to_string();
-        let text = match std::fs::read_to_string(&path) {
+        let read = read_up_to(&path, FILE_BYTES_MAX).and_then(|bytes| match bytes.len() as u64 {
+            ..=FILE_BYTES_MAX => {
+                String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
+            }
+            _ => Err(io::Error::other("it is larger than 1 MiB")),
+        });
+        let text = match read {
             Ok(text) => text,
             Err(error) => {
                 problems.push(
@@ -167,7 +179,8 @@ impl Layer {
     fn variables(sources: &Sources, problems: &mut Diagnostics) -> Self {
         let mut layer = Self::default();
         for (name, value) in &sources.environment {
-            if !name.starts_with(PREFIX) || name == FILE_VARIABLE || TEST_VARIABLES.contains(&name.as_str()) {
+            if !name.starts_with(PREFIX) || name == FILE_VARIABLE || OTHER_VARIABLES.contains(&name.as_str())
+            {
                 continue;
             }
             if let Some(setting) = SETTINGS.iter().find(|setting| setting.variable() == *name) {

@@ -39,8 +39,19 @@ impl Setting {
 
 /// What our variables begin with.
 pub const PREFIX: &str = "PORTCULLIS_";
-/// Of the test suite, whose processes may start a gateway.
-pub const TEST_VARIABLES: &[&str] = &["PORTCULLIS_BIN", "PORTCULLIS_TEST_SEED"];
+/// Of the scripts, the compose file and the test suite, in whose environment a gateway may be started.
+pub const OTHER_VARIABLES: &[&str] = &[
+    "PORTCULLIS_ADMIN_PORTS",
+    "PORTCULLIS_BIN",
+    "PORTCULLIS_CHAOS",
+    "PORTCULLIS_CLUSTER_DIR",
+    "PORTCULLIS_ENTRY_PORT",
+    "PORTCULLIS_FUZZ",
+    "PORTCULLIS_IMAGES",
+    "PORTCULLIS_PROMETHEUS_PORT",
+    "PORTCULLIS_STATE_PORT",
+    "PORTCULLIS_TEST_SEED",
+];
 /// Names the settings file; not a setting itself.
 pub const FILE_VARIABLE: &str = "PORTCULLIS_SETTINGS";
 

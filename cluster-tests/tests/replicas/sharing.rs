@@ -206,6 +206,7 @@ fn a_new_replica_starts_without_files_and_with_redis_away_from_what_it_knew_last
     redis.kill();
     replicas.start_again(1);
     await_upstream(&replicas, &[1], "one");
+    assert_eq!(ask(&replicas[1], &[]).0, Some(69), "whether all run the same nobody knows");
     // Without it, there is nothing to serve, and the replica waits.
     replicas.kill(1);
     fs::write(kept.path(), &bytes[..bytes.len() - 1]).unwrap();

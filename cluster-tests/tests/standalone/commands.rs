@@ -211,7 +211,11 @@ fn probe_asks_a_running_gateway_and_tells_by_its_exit_code() {
     let probe = |admin: &str, check: &str| portcullis(&["probe", check, "--admin", admin], &[]);
     assert_exit(&probe(&ready.admin_address().to_string(), "--check=readiness"), 0);
     assert_exit(&probe(&ready.admin_address().to_string(), "--check=liveness"), 0);
-    assert_exit(&probe(&empty.admin_address().to_string(), "--check=readiness"), 1);
+    let no = probe(&empty.admin_address().to_string(), "--check=readiness");
+    assert_exit(&no, 1);
+    assert!(said(&no).contains("answered 503"), "it says why: {}", said(&no));
+    let named = format!("localhost:{}", ready.admin_address().port());
+    assert_exit(&probe(&named, "--check=liveness"), 0);
     assert_exit(&probe(&empty.admin_address().to_string(), "--check=liveness"), 0);
     let nobody = format!("127.0.0.1:{}", ports::free());
     assert!([1, 69].contains(&probe(&nobody, "--check=liveness").status.code().unwrap_or(0)));
@@ -383,4 +387,49 @@ fn a_path_may_have_a_comma() {
     let output = portcullis(&["validate", &path.display().to_string()], &[]);
     assert_exit(&output, 65);
     assert!(said(&output).contains("a,b.yaml:1"), "{}", said(&output));
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_failure_and_a_full_disk_is_one() {
+    for words in [&["version"][..], &["policies", "list"], &["policies", "schema"], &["cluster-key"]] {
+        let mut command = Command::new(binary::portcullis());
+        let mut child = command.args(words).stdout(Stdio::piped()).spawn().expect("the binary starts");
+        drop(child.stdout.take());
+        assert_eq!(child.wait().expect("it ends").code(), Some(0), "{words:?}");
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has one");
+        let output = Command::new(binary::portcullis()).args(words).stdout(full).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        assert!(said(&output).contains("standard output"), "{}", said(&output));
+    }
+}
+
+#[test]
+fn validate_reads_no_file_without_end_and_no_key_that_run_would_refuse() {
+    let (folder, path) = file("");
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(1 << 40).expect("a sparse file");
+    let output = portcullis(&["validate", &path], &[]);
+    assert_exit(&output, 65);
+    assert!(said(&output).contains("the file is too large"), "{}", said(&output));
+    let output = portcullis(&["validate", "/dev/zero"], &[]);
+    assert!(said(&output).contains("it is not a file"), "{}", said(&output));
+    std::fs::write(&path, "").expect("a writable folder");
+    for (variable, value) in
+        [("PORTCULLIS_CLUSTER__KEY_FILE", "/nowhere"), ("PORTCULLIS_SETTINGS", "/dev/zero")]
+    {
+        let output = portcullis(&["validate", folder.path().to_str().unwrap()], &[(variable, value)]);
+        assert_exit(&output, 78);
+        assert!(said(&output).contains(value), "{}", said(&output));
+    }
+}
+
+#[test]
+fn variables_of_the_scripts_are_no_settings() {
+    for variable in ["PORTCULLIS_IMAGES", "PORTCULLIS_CLUSTER_DIR", "PORTCULLIS_ENTRY_PORT"] {
+        let (folder, _) = file("");
+        let output = portcullis(&["validate", folder.path().to_str().unwrap()], &[(variable, "x")]);
+        assert_exit(&output, 0);
+    }
+    let output = portcullis(&["run", "--set", "workers"], &[]);
+    assert_exit(&output, 64);
+    assert!(said(&output).contains("KEY=VALUE"), "{}", said(&output));
 }

@@ -14,7 +14,7 @@ use crate::http::{
     headers::{is_field_value, is_token},
 };
 
-/// Most fields that a parser can be asked to accept; the configured limit is below it.
+/// Most fields of an upstream's head; those of a request have a setting.
 pub const FIELDS_MAX: usize = 256;
 
 /// How the body of a message is framed (RFC 9112 section 6.3).

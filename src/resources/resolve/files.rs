@@ -2,15 +2,14 @@
 //! in the configuration as if it had been written there, and so a changed file is a changed configuration.
 
 use std::{
-    fs,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use crate::{
     base::Digest,
-    document::{Key, Node, NodeValue, Problem},
+    document::{Key, Node, NodeValue, Problem, read_up_to},
     resources::SharedFiles,
 };
 
@@ -105,14 +104,9 @@ fn content(node: &Node, field: &str, files: &mut Vec<NamedFile>, problems: &mut 
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let mut text = String::new();
-    fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
+    let bytes = read_up_to(path, FILE_BYTES_MAX)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(io::Error::other("it is larger than 1 MiB"));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
 }
