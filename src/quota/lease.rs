@@ -32,8 +32,8 @@ pub struct View {
     /// Replicas last seen, at least 1, and how many of them come before this one.
     pub replicas: u64,
     pub rank: u64,
-    /// How often the storage has been seen to lose its memory.
-    pub losses: u64,
+    /// When the storage was last seen to have lost its memory, if it ever was.
+    pub lost_at: Option<u64>,
 }
 
 /// What a request finds.
@@ -92,8 +92,6 @@ pub struct Lease {
     /// With so few tokens more are asked for.
     low: u64,
     cap: Cap,
-    losses: u64,
-    lost_until: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -283,24 +281,23 @@ impl Lease {
         Some(self.call(quota, view, claimant, 0))
     }
 
-    /// The call that tells what this replica has, and gives back the rest: the policy ends, or the storage has lost
-    /// its memory.
+    /// The call that tells what this replica has, where the storage has lost its memory (`keep`), or gives it back, where
+    /// the policy ends. What it has used the storage knows, as long as that came from it.
     pub fn tell(&mut self, quota: &Quota, view: &View, claimant: &str, keep: bool) -> Option<Call> {
         let known = self.is_live(view.now) && (self.admitted > 0 || self.tokens > 0);
         if !known || keep && self.sent.is_some() {
             return None;
         }
         if !keep {
+            if self.tokens == 0 && self.admitted <= self.granted {
+                return None;
+            }
             self.tokens = 0;
         }
         Some(self.call(quota, view, claimant, 0))
     }
 
     fn call(&mut self, quota: &Quota, view: &View, claimant: &str, want: u64) -> Call {
-        if self.losses != view.losses {
-            self.losses = view.losses;
-            self.lost_until = view.now.saturating_add(quota.period);
-        }
         // A window that only this replica knew is over when its own clock says so.
         if self.open.is_some_and(|open| open.window.is_none() && view.now >= open.ends) {
             self.open = None;
@@ -318,7 +315,8 @@ impl Lease {
             limit: quota.requests_max.min(NUMBER_MAX),
             period: quota.period.min(NUMBER_MAX),
             replicas: view.replicas,
-            lost: view.now < self.lost_until,
+            // Whatever was open then has ended a period later.
+            lost: view.lost_at.is_some_and(|at| view.now < at.saturating_add(quota.period)),
         }
     }
 

@@ -23,8 +23,8 @@ use crate::storage::{
 
 /// A request waits so long for an answer; from then on the storage counts as away until it answers.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// A request whose tokens go to others asks so often before it is refused.
-const ATTEMPTS: usize = 8;
+/// A request whose tokens go to others asks again for so long before it is refused.
+const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Windows whose account is kept, for `/status`.
 const ACCOUNTS: usize = 256;
 
@@ -259,17 +259,21 @@ impl Ledger {
         pending
     }
 
-    /// Calls that tell the storage what this replica has: all of it, or, at the end, what it used.
-    pub(super) fn tell(&self, keep: bool) -> Vec<Pending> {
-        let view = self.view();
+    pub(super) fn keys(&self) -> Vec<Arc<str>> {
         let mut keys = Vec::new();
         self.counters.for_each(|key, _| keys.push(Arc::clone(key)));
+        keys
+    }
+
+    /// Calls that tell the storage what this replica has of these keys: all of it, or, at the end, what it used.
+    pub(super) fn tell(&self, keys: &[Arc<str>], keep: bool) -> Vec<Pending> {
+        let view = self.view();
         let mut pending = Vec::new();
         for key in keys {
-            self.counters.with_known(&key, |entry| {
+            self.counters.with_known(key, |entry| {
                 for (limit, (lease, quota)) in entry.leases.iter_mut().zip(&self.quotas).enumerate() {
                     if let Some(call) = lease.tell(quota, &view, &entry.claimant, keep) {
-                        pending.push(self.pending(&key, limit, call));
+                        pending.push(self.pending(key, limit, call));
                     }
                 }
             });
@@ -318,7 +322,8 @@ impl Waiting {
     /// Waits for one answer of the storage, which all share who wait for the key, and not for ever.
     pub async fn settle(self) -> Charge {
         let Self { ledger, key, mut answered } = self;
-        for _ in 0..ATTEMPTS {
+        let came = tokio::time::Instant::now();
+        while came.elapsed() < WAIT_MAX {
             if tokio::time::timeout(PATIENCE, answered).await.is_err() {
                 ledger.service.suspect();
             }
@@ -334,7 +339,7 @@ impl Waiting {
 impl Drop for Ledger {
     /// What is not used is given back, as far as the storage can be reached.
     fn drop(&mut self) {
-        let calls: Vec<_> = self.tell(false).into_iter().map(Pending::into_call).collect();
+        let calls: Vec<_> = self.tell(&self.keys(), false).into_iter().map(Pending::into_call).collect();
         if !calls.is_empty() {
             self.service.ask(Ask::Tell(calls));
         }

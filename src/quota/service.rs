@@ -23,6 +23,10 @@ use crate::{
 
 /// Calls that are sent in one go.
 const BATCH: usize = 256;
+/// Those that nobody waits for: they leave room for others.
+const BATCH_BESIDE: usize = 64;
+/// Between two attempts to reach a storage that is away.
+const TRY_AGAIN: Duration = Duration::from_millis(500);
 /// Calls under way; more wait. Half of what the storage lets in: others use it too.
 const CALLS: usize = 512;
 /// How often it is looked whether tokens are used.
@@ -43,8 +47,11 @@ pub(super) struct Service {
     entries: AtomicU64,
     /// The last call failed, or a request waited too long for one.
     down: AtomicBool,
-    /// How often the storage has lost its memory, as last seen.
+    /// How often the storage has lost its memory, as last seen; when the last was, 0 for never.
     losses: AtomicU64,
+    lost_at: AtomicU64,
+    /// What was asked for when a call failed last: where it is answered again, so are calls.
+    failed_at: Mutex<Option<Key>>,
     calls: AtomicU64,
     failures: AtomicU64,
     asks: mpsc::UnboundedSender<Ask>,
@@ -84,6 +91,8 @@ impl Quotas {
             entries: AtomicU64::new(0),
             down: AtomicBool::new(false),
             losses: AtomicU64::new(storage.losses() + storage.fleet().losses()),
+            lost_at: AtomicU64::new(0),
+            failed_at: Mutex::default(),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             storage,
@@ -91,6 +100,18 @@ impl Quotas {
             ledgers: Mutex::default(),
         });
         (Self(Arc::clone(&service)), Asker { service, asks })
+    }
+
+    /// The replicas that share the storage.
+    #[cfg(test)]
+    pub fn fleet(&self) -> &crate::storage::Fleet {
+        self.0.storage.fleet()
+    }
+
+    /// As if a request had waited too long.
+    #[cfg(test)]
+    pub fn suspect(&self) {
+        self.0.suspect();
     }
 
     /// For a process that serves nothing: nobody makes its calls.
@@ -116,7 +137,7 @@ impl Quotas {
 
     /// Gives back what this process has and does not need: it ends.
     pub async fn give_back(&self) {
-        let told = self.0.live().into_iter().flat_map(|ledger| ledger.tell(false));
+        let told = self.0.live().into_iter().flat_map(|ledger| ledger.tell(&ledger.keys(), false));
         let calls: Vec<_> = told.map(Pending::into_call).collect();
         for batch in calls.chunks(BATCH) {
             self.0.storage.lease(batch).await;
@@ -173,7 +194,7 @@ impl Service {
             fallback,
             replicas: self.storage.fleet().replicas() as u64,
             rank: self.storage.fleet().rank() as u64,
-            losses: self.losses.load(Relaxed),
+            lost_at: Some(self.lost_at.load(Relaxed)).filter(|at| *at > 0),
         }
     }
 
@@ -189,12 +210,46 @@ impl Service {
         }
     }
 
-    /// When the storage has lost its memory: each replica tells what it has, before others are given it once more.
-    fn tell_after_loss(&self) -> Vec<Pending> {
+    /// Whether the storage has lost its memory since it was last looked.
+    fn notices_loss(&self) -> bool {
         let losses = self.storage.losses() + self.storage.fleet().losses();
-        match self.losses.swap(losses, Relaxed) == losses {
-            true => Vec::new(),
-            false => self.live().iter().flat_map(|ledger| ledger.tell(true)).collect(),
+        let is_new = self.losses.swap(losses, Relaxed) != losses;
+        if is_new {
+            self.lost_at.store(self.clock.micros().max(1), Relaxed);
+        }
+        is_new
+    }
+
+    /// Tells the storage what this replica has, beside the calls that requests wait for, which tell it too. Another loss
+    /// begins anew.
+    async fn tell_after_loss(self: Arc<Self>, places: Arc<Semaphore>) {
+        let losses = self.losses.load(Relaxed);
+        let ledgers = self.ledgers().clone();
+        for ledger in ledgers {
+            let keys = ledger.upgrade().map(|ledger| ledger.keys()).unwrap_or_default();
+            for keys in keys.chunks(BATCH_BESIDE) {
+                let Ok(_place) = places.acquire_many(BATCH_BESIDE as u32).await else { return };
+                if self.losses.load(Relaxed) != losses {
+                    return;
+                }
+                let told = ledger.upgrade().map(|ledger| ledger.tell(keys, true)).unwrap_or_default();
+                self.make(told).await;
+            }
+        }
+    }
+
+    /// While the storage is away nobody may ask it: whether it is there again is seen here.
+    async fn try_again(&self) {
+        let failed = lock(&self.failed_at).clone();
+        let key = failed.unwrap_or_else(|| self.keys.digested("quota", &[b"try again"]));
+        if self.storage.get(&[key]).await.is_ok() {
+            self.is_back();
+        }
+    }
+
+    fn is_back(&self) {
+        if self.down.swap(false, Relaxed) {
+            tracing::info!("the shared storage answers again: limits are counted together");
         }
     }
 
@@ -204,19 +259,17 @@ impl Service {
             .into_iter()
             .map(|Pending { ledger, key, limit, name, call }| {
                 let number = call.number;
-                ((name, call), (ledger, key, limit, number))
+                ((name.clone(), call), (ledger, key, limit, number, name))
             })
             .unzip();
         let outcomes = self.storage.lease(&calls).await;
-        for ((ledger, key, limit, number), outcome) in concerned.into_iter().zip(outcomes) {
+        for ((ledger, key, limit, number, name), outcome) in concerned.into_iter().zip(outcomes) {
             self.calls.fetch_add(1, Relaxed);
             match &outcome {
-                Ok(_) if self.down.swap(false, Relaxed) => {
-                    tracing::info!("the shared storage answers again: limits are counted together");
-                }
-                Ok(_) => {}
+                Ok(_) => self.is_back(),
                 Err(error) => {
                     self.failures.fetch_add(1, Relaxed);
+                    *lock(&self.failed_at) = Some(name);
                     if !self.down.swap(true, Relaxed) {
                         tracing::warn!(
                             "the shared storage is away ({error}): limits fall back until it answers"
@@ -246,15 +299,19 @@ impl Asker {
     pub async fn run(mut self) {
         let places = Arc::new(Semaphore::new(CALLS));
         let mut sweep = tokio::time::interval(SWEEP);
+        let mut retry = tokio::time::interval(TRY_AGAIN);
+        retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut asks = Vec::new();
         loop {
             let mut pending = Vec::new();
+            if self.service.notices_loss() {
+                tokio::spawn(Arc::clone(&self.service).tell_after_loss(Arc::clone(&places)));
+            }
             tokio::select! {
                 count = self.asks.recv_many(&mut asks, BATCH) => {
                     if count == 0 {
                         return;
                     }
-                    pending.extend(self.service.tell_after_loss());
                     for ask in asks.drain(..) {
                         match ask {
                             Ask::Lease { ledger, key, limit } => {
@@ -267,14 +324,24 @@ impl Asker {
                                 }
                             }
                             Ask::Tell(calls) => {
-                                let storage = self.service.storage.clone();
-                                tokio::spawn(async move { storage.lease(&calls).await });
+                                let (storage, places) = (self.service.storage.clone(), Arc::clone(&places));
+                                tokio::spawn(async move {
+                                    for calls in calls.chunks(BATCH_BESIDE) {
+                                        let Ok(_place) = places.acquire_many(BATCH_BESIDE as u32).await else {
+                                            return;
+                                        };
+                                        storage.lease(calls).await;
+                                    }
+                                });
                             }
                         }
                     }
                 }
+                _ = retry.tick(), if self.service.down.load(Relaxed) => {
+                    let service = Arc::clone(&self.service);
+                    tokio::spawn(async move { service.try_again().await });
+                }
                 _ = sweep.tick() => {
-                    pending.extend(self.service.tell_after_loss());
                     pending.extend(self.service.live().iter().flat_map(|ledger| ledger.sweep()));
                 }
             }

@@ -217,7 +217,7 @@ impl Run {
         assert_eq!(first.window.end - first.window.start, LONG.as_micros() as u64);
         assert!((1..=LONG.as_micros() as u64).contains(&first.left));
         assert_eq!(ask(call("a", 1, 0, 4)).await, Answer::Stale, "a call that was answered");
-        let known = Call { window: Some(first.window), ..call("b", 1, 0, 9) };
+        let known = Call { window: Some(first.window), replicas: 2, ..call("b", 1, 0, 9) };
         let Answer::Leased(second) = ask(known).await else { panic!("a lease") };
         assert_eq!((second.window, second.grant), (first.window, 1), "a share of the rest for the second");
         let Answer::Leased(back) = ask(Call { window: Some(first.window), ..call("a", 2, 1, 0) }).await

@@ -90,7 +90,7 @@ fn a_redis_that_is_silent_costs_a_deadline_and_then_nothing() {
 }
 
 #[test]
-fn more_calls_than_fit_fail_at_once_and_large_ones_take_no_place_of_small_ones() {
+fn more_small_calls_than_fit_fail_at_once_and_large_ones_wait_for_a_connection_and_take_no_place_of_them() {
     let redis = Redis::standalone();
     run(async {
         let plan = Plan { deadline: Duration::from_secs(20), ..Plan::standalone(address(redis.address())) };
@@ -115,7 +115,7 @@ fn more_calls_than_fit_fail_at_once_and_large_ones_take_no_place_of_small_ones()
                 .filter(|outcome| outcome.as_ref().is_err_and(|error| error.0.contains("too many")))
                 .count()
         };
-        assert_eq!(busy(&large_ones), 100 - 64, "{large_ones:?}");
+        assert!(large_ones.iter().all(Result::is_ok), "{large_ones:?}");
         assert_eq!(busy(&small_ones), 3000 - 1024);
         eventually("all is well", async || storage.set(&key("a"), b"1", LIFE).await.ok()).await;
         let outcomes = join_all((0..64).map(|_| storage.set(&large_key, &large, LIFE))).await;

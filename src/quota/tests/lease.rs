@@ -12,7 +12,7 @@ const SECOND: u64 = 1_000_000;
 const QUOTA: Quota = Quota { requests_max: 100, period: 10 * SECOND };
 
 fn view(now: u64) -> View {
-    View { now, down: false, fallback: Fallback::Closed, replicas: 1, rank: 0, losses: 0 }
+    View { now, down: false, fallback: Fallback::Closed, replicas: 1, rank: 0, lost_at: None }
 }
 
 /// Asks whenever it can and takes what it gets; the storage answers at once with what `lie` makes of the call's number.

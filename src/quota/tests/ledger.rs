@@ -125,3 +125,43 @@ async fn an_entry_that_was_forgotten_and_comes_back_does_not_begin_anew() {
     }
     assert_eq!(admitted, 3);
 }
+
+#[actix_rt::test]
+async fn a_period_after_the_storage_forgot_new_keys_are_as_if_it_had_not() {
+    let storage = Storage::in_memory();
+    storage.fleet().saw(3, 0);
+    let (quotas, asker) = Quotas::on(storage.clone(), "test", Clock::system());
+    actix_rt::spawn(asker.run());
+    let ledger = ledger(&quotas, &[(2, SECOND / 2)]);
+    assert!(granted(&ledger, "before").await);
+    storage.fleet().lost();
+    actix_rt::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert!(!granted(&ledger, "at once").await, "others may hold what was forgotten");
+    actix_rt::time::sleep(std::time::Duration::from_millis(600)).await;
+    assert!(granted(&ledger, "later").await && granted(&ledger, "later").await);
+}
+
+#[actix_rt::test]
+async fn a_burst_of_as_many_requests_as_there_are_tokens_is_admitted_by_all_replicas_together() {
+    let quotas = replicas(3);
+    let ledgers: Vec<_> = quotas.iter().map(|quotas| ledger(quotas, &[(300, 3600 * SECOND)])).collect();
+    quotas[0].fleet().saw(3, 0);
+    let all =
+        futures_util::future::join_all((0..300).map(|request| granted(&ledgers[request % 3], "k"))).await;
+    let admitted = all.into_iter().filter(|granted| *granted).count();
+    assert!(
+        (270..=300).contains(&admitted),
+        "{admitted}: what one holds and does not need is given back later"
+    );
+    assert!(!granted(&ledgers[0], "k").await || admitted < 300);
+}
+
+#[actix_rt::test]
+async fn a_storage_that_is_back_is_asked_again_without_a_request_that_pays_for_it() {
+    let quotas = replicas(1);
+    let ledger = ledger(&quotas[0], &[(1, 3600 * SECOND)]);
+    quotas[0].suspect();
+    assert!(matches!(ledger.charge("k"), Ok(Charge::Unknown)));
+    actix_rt::time::sleep(std::time::Duration::from_millis(1200)).await;
+    assert!(granted(&ledger, "another").await);
+}

@@ -58,7 +58,7 @@ struct Replica {
     /// Its clock: so much ahead, and so many millionths too fast.
     ahead: u64,
     fast: i64,
-    losses: u64,
+    lost_at: Option<u64>,
     /// Chance of a request in a step, in 1000.
     demand: u32,
 }
@@ -111,7 +111,7 @@ impl World {
                 under_way: None,
                 ahead: random.u64(0..1 << 50),
                 fast: random.i64(-500..=500),
-                losses: 0,
+                lost_at: None,
                 demand: random.u32(50..1000),
             })
             .collect();
@@ -151,7 +151,7 @@ impl World {
             fallback: self.fallback,
             replicas: self.replicas.len() as u64,
             rank: replica as u64,
-            losses: self.replicas[replica].losses,
+            lost_at: self.replicas[replica].lost_at,
         }
     }
 
@@ -312,7 +312,9 @@ impl World {
         let period = self.replicas.iter().map(|one| one.quota.period).max().unwrap_or_default();
         self.forgotten.push((self.now + period, held.max(remembered)));
         self.record = record;
-        self.replicas.iter_mut().for_each(|one| one.losses += 1);
+        for replica in 0..self.replicas.len() {
+            self.replicas[replica].lost_at = Some(self.clock(replica));
+        }
     }
 
     fn fault(&mut self) {

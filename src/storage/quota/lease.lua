@@ -70,7 +70,7 @@ for name, tokens in pairs(held) do
   count = count + 1
   if name ~= claimant then others = others + tokens end
 end
-replicas = math.max(replicas, count)
+replicas = math.max(replicas, 1)
 
 local rest = math.max(limit - others - claim, 0)
 local share = math.min(math.max(math.floor(rest / (2 * replicas)), 1), rest)

@@ -40,7 +40,7 @@ impl Record {
         // Whoever has tokens of an open window is known, unless memory was lost.
         record.recovering |= lost_record || known.is_none() && open.is_some() && claim > 0;
         let count = count + u64::from(known.is_none());
-        let replicas = call.replicas.max(count).max(1);
+        let replicas = call.replicas.max(1);
 
         let others = record.held() - known.map_or(0, |known| known.held);
         let rest = limit.saturating_sub(others + claim);
