@@ -54,7 +54,7 @@ impl Redis {
 
     /// As [`Redis::start`], with further lines of configuration, and as a node of a cluster with this bus port.
     fn start_with(terms: Terms, more: &[String], bus: Option<u16>) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = folder();
         let local = |wanted: bool| wanted.then(|| SocketAddr::from(([127, 0, 0, 1], ports::free())));
         let plain = local(terms.transport.is_plain());
         let tls = local(terms.transport.is_tls());
@@ -235,4 +235,10 @@ impl Door {
         }
         done.status.success().then(|| String::from_utf8_lossy(&done.stdout).trim_end().to_owned())
     }
+}
+
+/// Where data lies that is synced to its disk with each write: in memory where that can be, since a disk that others use
+/// makes such a write take seconds.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder")
 }

@@ -158,7 +158,7 @@ impl Sentinels {
 
 impl Sentinel {
     fn start(terms: &Terms, master_port: u16, password: Option<&str>) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = super::folder();
         let address = SocketAddr::from(([127, 0, 0, 1], ports::free()));
         let tls = !terms.transport.is_plain();
         let mut lines =
