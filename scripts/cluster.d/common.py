@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # What is made and not kept in git: credentials, resources of one's own, and the state of local processes.
 STATE = ROOT / (os.environ.get("PORTCULLIS_CLUSTER_DIR") or "target/cluster")
 CONFIG = ROOT / "config" / "cluster"
+# The one file that scripts themselves put among the resources of one's own, and what it is called until it is complete.
+GIVEN, GIVEN_NEXT = "portcullis-chaos.yaml", ".portcullis-chaos.next"
 # As many as config/cluster/gateways.cfg and the range of admin ports in docker-compose.yml have places for.
 REPLICAS_MAX = 10
 # Above everything that is waited for on a busy machine, a drain among it.

@@ -7,12 +7,10 @@ import os
 import subprocess
 import threading
 
-from common import ROOT, STATE, fail, run
+from common import GIVEN, GIVEN_NEXT, ROOT, STATE, fail, run
 
 # More than the drain of a gateway.
 STOP_S = 40
-# What a fault writes among the resources of the cluster's owner.
-OWN_API = "portcullis-chaos.yaml"
 
 
 @functools.cache
@@ -136,13 +134,18 @@ class Compose:
 
     def write_api(self, _replica, text):
         """Every replica reads the same folder: what one is given, all see."""
-        beside = STATE / "apis" / ".next"
+        beside = STATE / "apis" / GIVEN_NEXT
         beside.write_text(text)
-        beside.rename(STATE / "apis" / OWN_API)
+        beside.rename(STATE / "apis" / GIVEN)
 
     def remove_api(self, _replica):
-        for name in (OWN_API, ".next"):
-            (STATE / "apis" / name).unlink(missing_ok=True)
+        for file in (STATE / "apis" / GIVEN, STATE / "apis" / GIVEN_NEXT):
+            try:
+                # A folder was not made by `write_api`.
+                if not file.is_dir():
+                    file.unlink(missing_ok=True)
+            except OSError as error:
+                fail(77, f"{file} cannot be removed: {error.strerror}")
 
     def wall_clock(self, _name):
         return None, "containers share the clock of their host"

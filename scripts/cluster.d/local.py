@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from common import CONFIG, ENTRY_PORT, REPLICAS_MAX, ROOT, STATE, STATE_PORT, ask, eventually, fail, is_free, run, tool
+from common import CONFIG, ENTRY_PORT, GIVEN, REPLICAS_MAX, ROOT, STATE, STATE_PORT, ask, eventually, fail, is_free, run, tool
 
 RUN = STATE / "run"
 PLAN = RUN / "plan.json"
@@ -168,10 +168,10 @@ class Local:
         """Gives one replica one more file of resources."""
         beside = RUN / replica / "next"
         beside.write_text(localized(text, plan()["base"], number_of(replica)))
-        beside.rename(RUN / replica / "more" / "more.yaml")
+        beside.rename(RUN / replica / "more" / GIVEN)
 
     def remove_api(self, replica):
-        (RUN / replica / "more" / "more.yaml").unlink(missing_ok=True)
+        (RUN / replica / "more" / GIVEN).unlink(missing_ok=True)
 
     # --- clocks
 
