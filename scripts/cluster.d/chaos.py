@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import json
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -52,11 +51,17 @@ class Trial:
 
     @contextlib.contextmanager
     def healed_by(self, heal):
-        """Heals however the fault ends."""
+        """Heals however the fault ends, also one that was broken off before it began."""
         try:
             yield
         finally:
-            heal()
+            with common.Signals.wait():
+                heal()
+
+    def start_anew(self, replica):
+        """Whatever became of a replica: one that is on its way out is waited for."""
+        self.cluster.stop(replica)
+        self.cluster.start(replica)
 
 
 class Running:
@@ -68,15 +73,16 @@ class Running:
         self.processes = {
             api: subprocess.Popen(
                 [sys.executable, script, *address, f"/{api}/", str(CONNECTIONS[api]), str(RATES[api])],
-                stdout=subprocess.PIPE, text=True,
+                # They end with their input, and so with this process, however it ends; Ctrl-C is for this process alone.
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
             )
             for api in RATES
         }
 
     def reports(self):
         for process in self.processes.values():
-            process.send_signal(signal.SIGTERM)
-        return {api: json.loads(process.communicate()[0]) for api, process in self.processes.items()}
+            process.stdin.close()
+        return {api: json.loads(process.stdout.read()) for api, process in self.processes.items()}
 
     def kill(self):
         for process in self.processes.values():
@@ -108,12 +114,12 @@ def run(usage, fault):
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     options = clusters.parse(parser, usage)
     name = Path(sys.argv[0]).name
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    common.Signals.end_the_script()
 
     cluster = clusters.running(options.local)
     trial = Trial(cluster, options.seed)
     trial.serves_again()
-    loads, windows = Running(), Windows(cluster)
+    windows, loads = Windows(cluster), Running()
     try:
         trial.wait(BEFORE_S)
         done = fault(trial)

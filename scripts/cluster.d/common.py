@@ -1,9 +1,11 @@
 """What the scripts of the cluster share: where things are, programs, ports, waiting, and asking over HTTP."""
 
+import contextlib
 import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -38,6 +40,42 @@ def port(variable, default):
 
 ENTRY_PORT = port("PORTCULLIS_ENTRY_PORT", 8080)
 STATE_PORT = port("PORTCULLIS_STATE_PORT", 8404)
+
+
+class Signals:
+    """Signals that ask for the end of the script raise SystemExit, so that every `finally` is run; the first one only."""
+
+    ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    came, held, ended = None, 0, False
+
+    @classmethod
+    def end_the_script(cls):
+        for number in cls.ENDING:
+            # Who started the script may have wanted one ignored: nohup, or a shell in the background.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, cls._note)
+
+    @classmethod
+    def _note(cls, number, _frame):
+        cls.came = cls.came or number
+        cls._end()
+
+    @classmethod
+    def _end(cls):
+        if cls.came and not cls.held and not cls.ended:
+            cls.ended = True
+            sys.exit(128 + cls.came)
+
+    @classmethod
+    @contextlib.contextmanager
+    def wait(cls):
+        """In here they wait: what heals is not broken off."""
+        cls.held += 1
+        try:
+            yield
+        finally:
+            cls.held -= 1
+        cls._end()
 
 
 def tool(name, package=None):

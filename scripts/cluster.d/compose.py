@@ -7,7 +7,7 @@ import os
 import subprocess
 import threading
 
-from common import GIVEN, GIVEN_NEXT, ROOT, STATE, fail, run
+from common import GIVEN, GIVEN_NEXT, ROOT, STATE, Signals, fail, run
 
 # More than the drain of a gateway.
 STOP_S = 40
@@ -94,7 +94,9 @@ class Compose:
         run("docker", "pause", self._container(service))
 
     def thaw(self, service):
-        run("docker", "unpause", self._container(service))
+        container = self._container(service)
+        if run("docker", "inspect", "--format", "{{.State.Paused}}", container).strip() == "true":
+            run("docker", "unpause", container)
 
     @contextlib.contextmanager
     def pulses(self, service, still_s, flowing_s):
@@ -113,8 +115,10 @@ class Compose:
         try:
             yield f"{service} stood still for {still_s * 1000:.0f} ms again and again"
         finally:
-            ended.set()
-            thread.join()
+            with Signals.wait():
+                ended.set()
+                thread.join()
+                self.thaw(service)
 
     def slow_redis(self):
         return self.pulses("redis", 0.1, 0.1)

@@ -1,4 +1,5 @@
-"""A load of requests over connections that are kept alive, until SIGTERM; then a report in JSON on standard output.
+"""A load of requests over connections that are kept alive, until its input ends, which is a pipe; then a report in
+JSON on standard output.
 
 Usage: load.py HOST PORT PATH CONNECTIONS REQUESTS_PER_SECOND
 
@@ -72,7 +73,8 @@ class Load:
             self.told.append(f"{kind} after {time.time() - began:.2f} s: {error}"[:120])
 
     async def run(self):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.ending.set)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(sys.stdin, lambda: (loop.remove_reader(sys.stdin), self.ending.set()))
         began = time.time()
         clients = [asyncio.create_task(self.client()) for _ in range(self.connections)]
         await self.ending.wait()
@@ -93,4 +95,7 @@ class Load:
 
 if __name__ == "__main__":
     host, port, path, connections, rate = sys.argv[1:]
-    print(json.dumps(asyncio.run(Load(host, int(port), path, int(connections), float(rate)).run())))
+    report = asyncio.run(Load(host, int(port), path, int(connections), float(rate)).run())
+    # Who asked for it may be gone.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    print(json.dumps(report))

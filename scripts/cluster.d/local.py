@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from common import CONFIG, ENTRY_PORT, GIVEN, REPLICAS_MAX, ROOT, STATE, STATE_PORT, ask, eventually, fail, is_free, run, tool
+from common import CONFIG, ENTRY_PORT, GIVEN, REPLICAS_MAX, ROOT, STATE, STATE_PORT, Signals, ask, eventually, fail, is_free, run, tool
 
 RUN = STATE / "run"
 PLAN = RUN / "plan.json"
@@ -88,7 +88,8 @@ class Local:
         end(name, signal.SIGTERM)
 
     def start(self, name, environment=None):
-        """Starts a replica, with further variables, and waits until it serves."""
+        """Starts a replica, with further variables, and waits until it serves. One that is still there ends first."""
+        self.stop(name)
         base, number = plan()["base"], number_of(name)
         self._write_links({name: {"port": base + 50 + number, "delay_ms": 0, "cut": False}})
         eventually(f"the link of {name} listens", lambda: not is_free(base + 50 + number))
@@ -106,6 +107,8 @@ class Local:
         end(service, signal.SIGKILL)
 
     def start_service(self, service):
+        """Starts it; one that is still there ends first."""
+        self.kill_service(service)
         base = plan()["base"]
         if service == "echo":
             launch("echo", plan()["haproxy"], "-db", "-f", CONFIG / "echo.cfg", more={"ECHO_BIND": f"127.0.0.1:{base + 1}"})
@@ -127,14 +130,16 @@ class Local:
     @contextlib.contextmanager
     def pulses(self, service, still_s, flowing_s):
         """Stands still and goes on in turns."""
-        script = "while :; do kill -STOP $0; sleep $1; kill -CONT $0; sleep $2; done"
+        # Not longer than this process, and never still at its end.
+        script = "while kill -0 $PPID 2>/dev/null && kill -STOP $0; do sleep $1; kill -CONT $0; sleep $2; done"
         beat = subprocess.Popen(["bash", "-c", script, str(pid_of(service)), str(still_s), str(flowing_s)])
         try:
             yield f"{service} stood still for {still_s * 1000:.0f} ms again and again"
         finally:
-            beat.kill()
-            beat.wait()
-            self.thaw(service)
+            with Signals.wait():
+                beat.kill()
+                beat.wait()
+                self.thaw(service)
 
     @contextlib.contextmanager
     def slow_redis(self):
@@ -143,7 +148,8 @@ class Local:
         try:
             yield "redis was 50 ms away"
         finally:
-            self._change_links(lambda _, link: link | {"delay_ms": 0})
+            with Signals.wait():
+                self._change_links(lambda _, link: link | {"delay_ms": 0})
 
     def cut(self, name):
         """Lets nothing through between a replica and Redis, and tells neither."""
@@ -261,12 +267,13 @@ def gateway_binary():
 # --- processes: known by their id and the moment of their start, since ids come again
 
 def launch(name, *command, environment=None, more=None):
-    with open(RUN / f"{name}.log", "ab") as log:
+    # None is started that nobody knows of.
+    with Signals.wait(), open(RUN / f"{name}.log", "ab") as log:
         process = subprocess.Popen(
             [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=RUN,
             env=(environment or dict(os.environ)) | (more or {}), start_new_session=True,
         )
-    (RUN / f"{name}.pid").write_text(f"{process.pid} {started(process.pid)}\n")
+        (RUN / f"{name}.pid").write_text(f"{process.pid} {started(process.pid)}\n")
 
 
 def started(pid):
