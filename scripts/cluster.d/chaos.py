@@ -68,7 +68,7 @@ class Running:
     """The loads while a fault is on."""
 
     def __init__(self):
-        address = ["127.0.0.1", str(common.ENTRY_PORT)]
+        address = ["127.0.0.1", str(common.entry_port())]
         script = Path(__file__).with_name("load.py")
         self.processes = {
             api: subprocess.Popen(

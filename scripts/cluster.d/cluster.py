@@ -8,7 +8,7 @@ import csv
 import sys
 
 import common
-from common import STATE_PORT, eventually, fail
+from common import eventually, fail
 from compose import Compose
 from local import Local
 
@@ -23,12 +23,14 @@ def arguments(usage, **positional):
 
 
 def parse(parser, usage):
-    """What was asked for; prints the usage when that was."""
+    """What was asked for; prints the usage when that was. Also looks at what the environment asks for, before anything begins."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(usage.strip())
         sys.exit(0)
     parser.error = lambda message: fail(64, f"{message}\n{parser.format_usage().strip()}")
-    return parser.parse_args()
+    options = parser.parse_args()
+    common.entry_port(), common.state_port()
+    return options
 
 
 def choose(local):
@@ -48,7 +50,7 @@ def running(local=False):
 
 def serving():
     """How many replicas the entry sends requests to."""
-    status, table = common.ask(("127.0.0.1", STATE_PORT), "/;csv")
+    status, table = common.ask(("127.0.0.1", common.state_port()), "/;csv")
     if status != 200:
         return 0
     rows = csv.DictReader(table.removeprefix("# ").splitlines())
@@ -63,8 +65,8 @@ def wait_until_serving(replicas):
 def describe(cluster):
     """Prints what is where."""
     print(f"{cluster.kind}: {len(cluster.names())} replicas")
-    print(f"  entry    http://127.0.0.1:{common.ENTRY_PORT}/limited/ (1,000 in 10 s) and /free/")
-    print(f"  balancer http://127.0.0.1:{STATE_PORT}/")
+    print(f"  entry    http://127.0.0.1:{common.entry_port()}/limited/ (1,000 in 10 s) and /free/")
+    print(f"  balancer http://127.0.0.1:{common.state_port()}/")
     for name in cluster.names():
         address = cluster.admin(name)
         print(f"  {name} admin {'http://%s:%s' % address if address else '(not running)'}")

@@ -30,18 +30,6 @@ def fail(code, message):
     sys.exit(code)
 
 
-def port(variable, default):
-    """The port that a variable of the environment gives."""
-    text = os.environ.get(variable) or str(default)
-    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 1 << 16):
-        fail(64, f"{variable} is `{text}`: expected a port from 1 to 65535")
-    return int(text)
-
-
-ENTRY_PORT = port("PORTCULLIS_ENTRY_PORT", 8080)
-STATE_PORT = port("PORTCULLIS_STATE_PORT", 8404)
-
-
 class Signals:
     """Signals that ask for the end of the script raise SystemExit, so that every `finally` is run; the first one only."""
 
@@ -131,8 +119,26 @@ def ask_json(address, path, method="GET"):
     return json.loads(body) if status == 200 else None
 
 
+def whole_number(text, most):
+    """From 1 on, or None."""
+    # Other alphabets have digits, too, which `int` may or may not read.
+    plain = text.isascii() and text.isdigit() and len(text) <= 9
+    return int(text) if plain and 1 <= int(text) <= most else None
+
+
 def count(text):
     """How many replicas an argument asks for."""
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= REPLICAS_MAX:
-        fail(64, f"`{text}` is no number of replicas from 1 to {REPLICAS_MAX}")
-    return int(text)
+    return whole_number(text, REPLICAS_MAX) or fail(64, f"`{text}` is no number of replicas from 1 to {REPLICAS_MAX}")
+
+
+def entry_port():
+    return port("PORTCULLIS_ENTRY_PORT", "8080")
+
+
+def state_port():
+    return port("PORTCULLIS_STATE_PORT", "8404")
+
+
+def port(variable, default):
+    text = os.environ.get(variable) or default
+    return whole_number(text, 65535) or fail(64, f"{variable} is `{text}`: expected a port from 1 to 65535")

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from common import CONFIG, ENTRY_PORT, GIVEN, REPLICAS_MAX, ROOT, STATE, STATE_PORT, Signals, ask, eventually, fail, is_free, run, tool
+from common import CONFIG, GIVEN, REPLICAS_MAX, ROOT, STATE, Signals, ask, entry_port, eventually, fail, is_free, run, state_port, tool
 
 RUN = STATE / "run"
 PLAN = RUN / "plan.json"
@@ -36,7 +36,7 @@ class Local:
             return self.scale(replicas)
         binary = gateway_binary()
         redis, haproxy = tool("redis-server"), tool("haproxy")
-        for port in (ENTRY_PORT, STATE_PORT):
+        for port in (entry_port(), state_port()):
             is_free(port) or fail(69, f"port {port} is taken (PORTCULLIS_ENTRY_PORT and PORTCULLIS_STATE_PORT name others)")
         run(ROOT / "scripts" / "make-dev-certs", env=os.environ | {"PORTCULLIS_CLUSTER_DIR": str(STATE)})
         shutil.rmtree(RUN, ignore_errors=True)
@@ -48,7 +48,7 @@ class Local:
         self.start_service("redis")
         launch("links", sys.executable, Path(__file__).with_name("links.py"), LINKS)
         self.start_service("echo")
-        binds = {"ENTRY_BIND": f"127.0.0.1:{ENTRY_PORT}", "STATE_BIND": f"127.0.0.1:{STATE_PORT}"}
+        binds = {"ENTRY_BIND": f"127.0.0.1:{entry_port()}", "STATE_BIND": f"127.0.0.1:{state_port()}"}
         launch("entry", haproxy, "-db", "-f", CONFIG / "entry.cfg", "-f", RUN / "gateways.cfg", more=binds)
         self.scale(replicas)
 
