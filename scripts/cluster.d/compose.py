@@ -24,7 +24,11 @@ def program():
 
 
 def compose(*command):
-    return run(*program(), *command, env=os.environ | {"PORTCULLIS_CLUSTER_DIR": str(STATE)})
+    environment = os.environ | {"PORTCULLIS_CLUSTER_DIR": str(STATE)}
+    # Compose wants the file of credentials to be there whatever it is asked, also who is running.
+    if not (STATE / "credentials" / "gateway.env").exists():
+        run(ROOT / "scripts" / "make-dev-certs", env=environment)
+    return run(*program(), *command, env=environment)
 
 
 class Compose:
