@@ -32,6 +32,7 @@ const ACCOUNTS: usize = 256;
 pub struct Ledger {
     quotas: Box<[Quota]>,
     period_max: u64,
+    keys_max: Option<usize>,
     counters: Keyed<Entry>,
     /// Of the policy, as the storage knows it: stays the same when its configuration changes.
     name: String,
@@ -105,6 +106,7 @@ impl Ledger {
         Arc::new_cyclic(|me| Self {
             period_max: quotas.iter().map(|quota| quota.period).max().unwrap_or_default(),
             quotas,
+            keys_max,
             counters: keys_max.map_or_else(Keyed::one, Keyed::many),
             name,
             fallback,
@@ -113,6 +115,17 @@ impl Ledger {
             holders: Mutex::default(),
             accounts: Mutex::default(),
         })
+    }
+
+    /// Whether these are its counters.
+    pub(super) fn counts(
+        &self,
+        name: &str,
+        quotas: &[Quota],
+        keys_max: Option<usize>,
+        fallback: Fallback,
+    ) -> bool {
+        self.name == name && *self.quotas == *quotas && self.keys_max == keys_max && self.fallback == fallback
     }
 
     /// Whether there is a storage to count in together.

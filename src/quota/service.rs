@@ -120,7 +120,8 @@ impl Quotas {
     }
 
     /// Counters for a policy. `name` names it for all replicas and for all its configurations; `keys_max`: a counter for
-    /// each key, about so many of them, else one for all.
+    /// each key, about so many of them, else one for all. A policy whose limits are what they were goes on with the counters
+    /// that it has.
     pub fn ledger(
         &self,
         name: String,
@@ -128,9 +129,13 @@ impl Quotas {
         keys_max: Option<usize>,
         fallback: Fallback,
     ) -> Arc<Ledger> {
-        let ledger = Ledger::new(Arc::clone(&self.0), name, quotas, keys_max, fallback);
         let mut ledgers = self.0.ledgers();
         ledgers.retain(|ledger| ledger.strong_count() > 0);
+        let mut live = ledgers.iter().filter_map(Weak::upgrade);
+        if let Some(same) = live.find(|ledger| ledger.counts(&name, &quotas, keys_max, fallback)) {
+            return same;
+        }
+        let ledger = Ledger::new(Arc::clone(&self.0), name, quotas, keys_max, fallback);
         ledgers.push(Arc::downgrade(&ledger));
         ledger
     }

@@ -165,3 +165,30 @@ async fn a_storage_that_is_back_is_asked_again_without_a_request_that_pays_for_i
     actix_rt::time::sleep(std::time::Duration::from_millis(1200)).await;
     assert!(granted(&ledger, "another").await);
 }
+
+/// Policies reference 3.1: windows restart when the configuration changes.
+#[actix_rt::test]
+async fn a_window_that_was_longer_before_the_policy_changed_does_not_last() {
+    let quotas = replicas(1);
+    let before = ledger(&quotas[0], &[(1, 24 * 3600 * SECOND)]);
+    assert!(granted(&before, "k").await && !granted(&before, "k").await);
+    drop(before);
+    let after = ledger(&quotas[0], &[(1, SECOND / 2)]);
+    assert!(!granted(&after, "k").await, "what was given is given");
+    actix_rt::time::sleep(std::time::Duration::from_millis(700)).await;
+    assert!(granted(&after, "k").await);
+}
+
+/// What it admitted alone, it does not admit again because something else of it was changed.
+#[actix_rt::test]
+async fn a_policy_whose_limits_stay_goes_on_with_what_it_has() {
+    let quotas = &replicas(1)[0];
+    let before = ledger(quotas, &[(10, SECOND)]);
+    assert!(Arc::ptr_eq(&before, &ledger(quotas, &[(10, SECOND)])));
+    assert!(!Arc::ptr_eq(&before, &ledger(quotas, &[(11, SECOND)])));
+    assert!(!Arc::ptr_eq(&before, &ledger(quotas, &[(10, 2 * SECOND)])));
+    let limits = Box::new([Quota { requests_max: 10, period: SECOND }]);
+    let open = quotas.ledger("policy".to_owned(), limits.clone(), Some(1000), Fallback::Open);
+    let other = quotas.ledger("other".to_owned(), limits, Some(1000), Fallback::Closed);
+    assert!(!Arc::ptr_eq(&before, &open) && !Arc::ptr_eq(&before, &other));
+}

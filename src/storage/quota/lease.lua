@@ -50,7 +50,9 @@ if empty or not (sound and first and last and first < last) then
   numbers, held = {}, {}
 end
 
-if now < first then
+if last - first > period then
+  first, last = now, now + period
+elseif now < first then
   first, last = now, now + (last - first)
   redis.call('HSET', key, 'start', text(first), 'end', text(last))
 elseif now >= last then

@@ -70,7 +70,10 @@ impl Record {
     /// (decision 34). A clock that was set back makes the window longer, never its tokens more.
     fn roll(&mut self, period: u64, now: u64) {
         let Window { start, end } = self.window;
-        if now < start {
+        if end - start > period {
+            // The configuration has shorter windows now (or it is none of ours). What was given of it stays given.
+            self.window = Window { start: now, end: now + period };
+        } else if now < start {
             self.window = Window { start: now, end: now + (end - start) };
         } else if now >= end {
             let start = if now - end < period { end } else { now };
