@@ -52,6 +52,7 @@ end
 
 if last - first > period then
   first, last = now, now + period
+  redis.call('HSET', key, 'start', text(first), 'end', text(last))
 elseif now < first then
   first, last = now, now + (last - first)
   redis.call('HSET', key, 'start', text(first), 'end', text(last))
