@@ -72,6 +72,12 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A turn for tests that keep the machine busy, and for those whose answers must come in time: one at a time of this process.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    lock(&TURN)
+}
+
 /// A seeded source of randomness whose seed is printed, so that a failure can be repeated with `PORTCULLIS_TEST_SEED`.
 ///
 /// # Panics

@@ -10,7 +10,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::{exit::Exit, print, refuse_settings};
+use super::{exit::Exit, print, print_json, refuse_settings};
 use crate::settings::Sources;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -118,9 +118,7 @@ pub fn dump(args: &DumpArgs) -> Exit {
         (None, DumpFormat::Yaml) => serde_norway::to_string(&state)
             .map(|text| print(&format!("{text}\n")))
             .map_err(|error| error.to_string()),
-        (None, DumpFormat::Json) => serde_json::to_string_pretty(&state)
-            .map(|text| print(&format!("{text}\n")))
-            .map_err(|error| error.to_string()),
+        (None, DumpFormat::Json) => return print_json(&state),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error}");

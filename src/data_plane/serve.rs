@@ -37,6 +37,7 @@ pub async fn serve(
     let engine = &snapshot.engine;
     let forward = Forward { worker, engine, client };
     let Some(instance) = instance else {
+        worker.metrics.request_refused("no_instance");
         return worker.no_policies.run(request, exchange, &Refuse(no_instance)).await;
     };
     if instance.blocked.is_some() {

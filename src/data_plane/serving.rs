@@ -75,9 +75,6 @@ impl<'s> Serving<'s> {
             self.worker.metrics.request_refused("overload");
             return serve::refuse_overload(self.worker, request, &self.exchange).await;
         }
-        if self.instance.is_none() {
-            self.worker.metrics.request_refused("no_instance");
-        }
         // From here on the client's silence has an end: a policy may read the body before the upstream
         // is asked.
         client.watch().arm(Timer::StreamIdle, self.exchange.stream_idle_timeout());

@@ -14,7 +14,7 @@ pub mod source;
 
 pub use deserialize::{Deserialized, OneOrMany, RawNode, Spanned, deserialize};
 pub use environment::{is_unset, substitute_environment};
-pub use files::read_up_to;
+pub use files::{read_text, read_up_to};
 pub use node::{Key, Node, NodeValue};
 pub use parse::{Document, Limits, Parsed, parse};
 pub use problem::Problem;

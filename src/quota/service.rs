@@ -264,11 +264,12 @@ impl Service {
             .into_iter()
             .map(|Pending { ledger, key, limit, name, call }| {
                 let number = call.number;
-                ((name.clone(), call), (ledger, key, limit, number, name))
+                ((name, call), (ledger, key, limit, number))
             })
             .unzip();
         let outcomes = self.storage.lease(&calls).await;
-        for ((ledger, key, limit, number, name), outcome) in concerned.into_iter().zip(outcomes) {
+        let answered = calls.into_iter().zip(concerned).zip(outcomes);
+        for (((name, _), (ledger, key, limit, number)), outcome) in answered {
             self.calls.fetch_add(1, Relaxed);
             match &outcome {
                 Ok(_) => self.is_back(),

@@ -1,12 +1,12 @@
 //! Layers the sources with the `config` crate and checks every name and value.
 
-use std::{collections::BTreeMap, fmt, io};
+use std::{collections::BTreeMap, fmt};
 
 use config::{Map, Source, Value as Node, ValueKind};
 
 use crate::{
     base::{Diagnostic, Diagnostics, suggest::closest},
-    document::read_up_to,
+    document::read_text,
 };
 
 use super::{
@@ -101,13 +101,7 @@ impl Layer {
         let Some(path) = sources.settings_file() else { return layer };
         let named = if sources.file.is_some() { "--settings" } else { FILE_VARIABLE };
         let shown = path.display().to_string();
-        let read = read_up_to(&path, FILE_BYTES_MAX).and_then(|bytes| match bytes.len() as u64 {
-            ..=FILE_BYTES_MAX => {
-                String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
-            }
-            _ => Err(io::Error::other("it is larger than 1 MiB")),
-        });
-        let text = match read {
+        let text = match read_text(&path, FILE_BYTES_MAX) {
             Ok(text) => text,
             Err(error) => {
                 problems.push(

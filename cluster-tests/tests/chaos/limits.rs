@@ -5,7 +5,7 @@
 //! Windows are short here. `PORTCULLIS_CHAOS=full` makes them ten seconds, and a run or an outage a minute.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use cluster_tests::config::{api_with, configuration};
@@ -14,19 +14,13 @@ use cluster_tests::load::{Counted, Spread};
 use cluster_tests::redis::{MASTER_NAME, Redis, Sentinels, Terms};
 use cluster_tests::replicas::{Crew, Place, Replicas};
 use cluster_tests::upstream::Upstream;
-use cluster_tests::{eventually, lock};
+use cluster_tests::{alone, eventually};
 use serde_json::{Value, json};
 
 const LIMIT: u64 = 1000;
 const REPLICAS: usize = 3;
 /// What one call may bring that nobody has seen yet.
 const ON_ITS_WAY: u64 = 128;
-
-/// Each test keeps two cores busy: one at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    lock(&TURN)
-}
 
 fn full() -> bool {
     std::env::var("PORTCULLIS_CHAOS").is_ok_and(|word| word == "full")

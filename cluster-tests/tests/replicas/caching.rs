@@ -72,7 +72,7 @@ fn await_hit(replicas: &Replicas, index: usize, path: &str) -> String {
 
 #[test]
 fn replica_b_answers_with_what_replica_a_stored_and_an_invalidation_reaches_both() {
-    let _turn = crate::alone();
+    let _turn = cluster_tests::alone();
     let (redis, upstream) = (Redis::standalone(), counting(Duration::ZERO));
     let replicas = crew(2, &redis, &upstream);
     let at = |index: usize| replicas.place(index).address();
@@ -95,7 +95,7 @@ fn replica_b_answers_with_what_replica_a_stored_and_an_invalidation_reaches_both
 
 #[test]
 fn an_entry_is_filled_once_for_all_replicas() {
-    let _turn = crate::alone();
+    let _turn = cluster_tests::alone();
     let (redis, upstream) = (Redis::standalone(), counting(Duration::from_millis(300)));
     let replicas = crew(3, &redis, &upstream);
     // More than a replica may have calls under way.
@@ -110,7 +110,7 @@ fn an_entry_is_filled_once_for_all_replicas() {
 
 #[test]
 fn what_is_invalidated_leaves_nothing_behind_in_redis() {
-    let _turn = crate::alone();
+    let _turn = cluster_tests::alone();
     let (redis, upstream) = (Redis::standalone(), counting(Duration::ZERO));
     let replicas = crew(1, &redis, &upstream);
     let count = || redis.cli(&["dbsize"]).trim().parse::<usize>().unwrap();
@@ -130,7 +130,7 @@ fn what_is_invalidated_leaves_nothing_behind_in_redis() {
 /// Decision 35: without quota are requests where Redis is away, and it is not.
 #[test]
 fn lookups_take_no_place_from_the_leases_of_limits() {
-    let _turn = crate::alone();
+    let _turn = cluster_tests::alone();
     let (redis, upstream) = (Redis::standalone(), counting(Duration::ZERO));
     let limited = ports::free();
     let replicas = Crew::of(1).through(redis.address()).start(|place| {
@@ -238,7 +238,7 @@ fn without_redis_requests_go_on_as_misses() {
 
 #[test]
 fn an_invalidation_that_did_not_reach_redis_is_made_up_for() {
-    let _turn = crate::alone();
+    let _turn = cluster_tests::alone();
     let (redis, upstream) = (Redis::standalone(), counting(Duration::ZERO));
     let replicas = crew(2, &redis, &upstream);
     let _ = get(replicas.place(0).address(), "/");
@@ -257,7 +257,7 @@ fn an_invalidation_that_did_not_reach_redis_is_made_up_for() {
 
 #[test]
 fn in_a_cluster_of_redis_entries_are_spread_and_found() {
-    let _turn = crate::alone();
+    let _turn = cluster_tests::alone();
     let (redis, upstream) = (RedisCluster::start(), counting(Duration::ZERO));
     let addresses: Vec<String> = redis.addresses().iter().map(ToString::to_string).collect();
     let replicas = Crew::of(2).start(|place| {

@@ -46,7 +46,7 @@ fn admitted(replicas: &Replicas, count: usize) -> usize {
 
 #[test]
 fn an_inline_limit_that_moves_in_its_list_is_one_limit_for_who_reloads_and_who_starts_anew() {
-    let _turn = crate::alone();
+    let _turn = cluster_tests::alone();
     let (redis, upstream) = (Redis::standalone(), Upstream::echo("up"));
     let mut replicas = Crew::of(2).through(redis.address()).start(|place| {
         let storage =

@@ -28,7 +28,7 @@ fn first_answer(redis: &FaultProxy) -> u16 {
 
 #[test]
 fn a_replica_that_is_ready_is_connected_to_redis_and_refuses_nothing_for_want_of_it() {
-    let _turn = crate::alone();
+    let _turn = cluster_tests::alone();
     let redis = Redis::standalone();
     let far = FaultProxy::start(redis.address());
     far.delay(Duration::from_millis(30));

@@ -54,8 +54,8 @@ impl Fill {
     /// # Errors
     /// As of the storage.
     pub async fn take(shared: &Arc<Shared>, fills: &Digest) -> Outcome<Option<Self>> {
-        // From here on it is given back, also where the answer never comes.
         let mut fill = Self::without(shared, fills);
+        // From here on it is given back, also where the answer never comes.
         fill.held = true;
         fill.held = shared.storage.set_if_absent(&fill.lock, &fill.token, LOCK).await?;
         Ok(Some(fill).filter(|fill| fill.held))

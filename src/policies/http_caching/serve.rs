@@ -380,12 +380,12 @@ fn find(
     now: u64,
 ) -> Option<Arc<Kept>> {
     let candidates = if to_head { &[keys.full, keys.head][..] } else { &[keys.full] };
-    let found = candidates.iter().map(|key| match memory.get(key, now)? {
-        kept if matches!(*kept, Kept::Response(_)) => Some(kept),
-        kept => match &*kept {
+    let found = candidates.iter().map(|key| {
+        let kept = memory.get(key, now)?;
+        match &*kept {
+            Kept::Response(_) => Some(kept),
             Kept::Varies(varies) => memory.get(&varies.key(key, &RequestHead::of(request)), now),
-            Kept::Response(_) => None,
-        },
+        }
     });
     found.fold(None, |best, kept| better(best, kept, now))
 }

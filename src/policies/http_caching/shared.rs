@@ -284,8 +284,11 @@ impl Shared {
                 let fresh_for = Duration::from_micros(fresh_for);
                 self.storage.set(&self.mark_key(&key), &stamp.number.to_be_bytes(), fresh_for).await?;
             }
-            for number in &self.generation_keys(&stamp.subject) {
-                self.storage.prolong(number, self.life + NUMBER).await?;
+            // How responses vary is stored together with one of them, with the same numbers.
+            if matches!(kept, Kept::Response(_)) {
+                for number in &self.generation_keys(&stamp.subject) {
+                    self.storage.prolong(number, self.life + NUMBER).await?;
+                }
             }
             // To the end of the list: it counts from when it was stored last.
             self.storage.delist(&list, &member).await?;

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     base::Digest,
-    document::{Key, Node, NodeValue, Problem, read_up_to},
+    document::{Key, Node, NodeValue, Problem, read_text},
     resources::SharedFiles,
 };
 
@@ -104,9 +104,5 @@ fn content(node: &Node, field: &str, files: &mut Vec<NamedFile>, problems: &mut 
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    let bytes = read_up_to(path, FILE_BYTES_MAX)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other("it is larger than 1 MiB"));
-    }
-    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
+    read_text(path, FILE_BYTES_MAX)
 }

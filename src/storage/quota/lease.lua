@@ -50,11 +50,8 @@ if empty or not (sound and first and last and first < last) then
   numbers, held = {}, {}
 end
 
-if last - first > period then
-  first, last = now, now + period
-  redis.call('HSET', key, 'start', text(first), 'end', text(last))
-elseif now < first then
-  first, last = now, now + (last - first)
+if now < first or last - first > period then
+  first, last = now, now + math.min(last - first, period)
   redis.call('HSET', key, 'start', text(first), 'end', text(last))
 elseif now >= last then
   if now - last < period then first = last else first = now end

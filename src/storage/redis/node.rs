@@ -133,10 +133,11 @@ impl Node {
     pub async fn ask(&self, lane: Lane, command: &Cmd, redirected: bool) -> Outcome<Value> {
         let inner = &*self.inner;
         let Some(link) = inner.link.load_full() else { return Err(inner.not_connected()) };
-        let place = (lane == Lane::Quick).then(|| inner.quick.try_acquire());
-        if matches!(place, Some(Err(_))) {
-            return Err(Unavailable(format!("too many calls to {} are under way", link.address)));
-        }
+        let busy = |_| Unavailable(format!("too many calls to {} are under way", link.address));
+        let _place = match lane {
+            Lane::Quick => Some(inner.quick.try_acquire().map_err(busy)?),
+            Lane::Lookup | Lane::Bulk => None,
+        };
         let answer = match lane {
             Lane::Quick | Lane::Lookup => ask(&link, command, redirected).await,
             Lane::Bulk => inner.ask_bulk(command, redirected).await,
