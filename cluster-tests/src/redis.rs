@@ -176,7 +176,8 @@ impl Redis {
     /// As [`Redis::cli`].
     #[must_use]
     pub fn info(&self, name: &str) -> Option<String> {
-        let page = self.cli(&["info", "everything"]);
+        // Sentinels end the connections of a node whose office changes.
+        let page = eventually("INFO", || self.cli_within(PATIENCE, &["info", "everything"]));
         page.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.to_owned()))
     }
 

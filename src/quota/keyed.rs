@@ -13,7 +13,8 @@ use std::{
 
 use crate::base::{Digest, lock};
 
-/// Keys of one policy: at about 250 bytes each, 250 MB (policies reference 3.1).
+/// Keys of one policy (policies reference 3.1): at about 250 bytes each where a replica counts alone, 580 where replicas
+/// count together, 250 or 580 MB.
 pub const KEYS_MAX: usize = 1_000_000;
 
 /// Enough that workers rarely meet at a lock.

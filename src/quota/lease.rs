@@ -13,8 +13,9 @@ const BRISK: u64 = 1_000_000;
 /// A window without tokens is asked for again this often, since others may give some back; a window shorter than forty
 /// times that, at a fortieth of its length.
 const ASK_AGAIN: u64 = 250_000;
-/// After a call that failed.
+/// After a call that failed: where nobody waits, and where requests do.
 const TRY_AGAIN: u64 = 100_000;
+const TRY_AGAIN_SOON: u64 = 20_000;
 /// See [`Lease::grace`]; a call is made at once rather than a little later.
 const GRACE_MAX: u64 = 10_000;
 const DELAY_MIN: u64 = 1000;
@@ -26,8 +27,8 @@ const DRIFT: u32 = 10;
 pub struct View {
     /// Microseconds on this replica's clock.
     pub now: u64,
-    /// Calls fail, or have not been answered for too long.
-    pub down: bool,
+    /// Districts of the storage whose calls fail, or have not been answered for too long: a bit each.
+    pub away: u64,
     pub fallback: Fallback,
     /// Replicas last seen, at least 1, and how many of them come before this one.
     pub replicas: u64,
@@ -60,6 +61,8 @@ pub struct Account {
 
 #[derive(Debug, Default)]
 pub struct Lease {
+    /// Where in the storage its record lies.
+    pub district: u8,
     open: Option<Open>,
     /// Of the open window: admitted, leased and not used, leased in all.
     admitted: u64,
@@ -74,8 +77,9 @@ pub struct Lease {
     sent: Option<Sent>,
     /// How long the last answer took.
     trip: u64,
-    /// No call before, unless requests wait.
+    /// No call before, unless requests wait; and none at all.
     ask_at: u64,
+    send_at: u64,
     /// When the last call for tokens was made, and what it asked for.
     asked: u64,
     size: u64,
@@ -119,6 +123,11 @@ struct Cap {
 }
 
 impl Lease {
+    /// One whose record lies in this district of the storage.
+    pub fn of(district: u8) -> Self {
+        Self { district, ..Self::default() }
+    }
+
     /// When the open window ends, on this replica's clock, and the one that a request waits for: until then it is of use.
     pub fn end(&self) -> u64 {
         self.open.map_or(0, |open| open.over).max(self.awaited)
@@ -127,6 +136,11 @@ impl Lease {
     /// Whether the tokens of the open window are still good.
     fn is_live(&self, now: u64) -> bool {
         self.open.is_some_and(|open| now < open.ends)
+    }
+
+    /// Whether it has to do without the storage.
+    fn is_alone(&self, view: &View) -> bool {
+        view.away & (1 << self.district) != 0
     }
 
     /// What a request finds now. Nothing is taken: a request needs a token of every limit.
@@ -145,7 +159,7 @@ impl Lease {
         if self.tokens > 0 {
             return if self.cap.used < quota.requests_max { Found::Token } else { Found::Nothing };
         }
-        if view.down {
+        if self.is_alone(view) {
             return self.look_alone(quota, view);
         }
         if live && (self.rest == 0 || self.dry && view.now < self.ask_at) {
@@ -211,12 +225,13 @@ impl Lease {
             return true;
         }
         let live = self.is_live(view.now);
+        let alone = self.is_alone(view);
         match self.tokens {
             // Most keys are seen once: nothing is leased in advance for one that has asked once so far.
-            0 if live && !view.down && self.size <= 1 && self.rest > 0 && !self.dry => false,
+            0 if live && !alone && self.size <= 1 && self.rest > 0 && !self.dry => false,
             // Others may have given some back; or the storage may be there again.
             0 => view.now >= self.ask_at,
-            tokens => live && !view.down && self.rest > 0 && tokens <= self.low && view.now >= self.ask_at,
+            tokens => live && !alone && self.rest > 0 && tokens <= self.low && view.now >= self.ask_at,
         }
     }
 
@@ -238,7 +253,8 @@ impl Lease {
         self.begin(view.now);
         self.waiting = 0;
         let open_still = self.open.filter(|open| view.now >= open.ends);
-        let delay = open_still.map_or(0, |open| (open.ends + self.grace).saturating_sub(view.now));
+        let send_at = open_still.map_or(0, |open| open.ends + self.grace).max(self.send_at);
+        let delay = send_at.saturating_sub(view.now);
         let call = self.call(quota, view, claimant, want);
         let at = if delay < DELAY_MIN { view.now } else { view.now + delay };
         self.sent = Some(Sent { at, wants: true });
@@ -261,7 +277,7 @@ impl Lease {
     /// The call that gives back what has not been used for a while, if there is any.
     pub fn give_back(&mut self, quota: &Quota, view: &View, claimant: &str) -> Option<Call> {
         let live = self.is_live(view.now);
-        if self.sent.is_some() || !live || view.down {
+        if self.sent.is_some() || !live || self.is_alone(view) {
             return None;
         }
         let elapsed = view.now.saturating_sub(self.asked).max(1);
@@ -315,6 +331,7 @@ impl Lease {
             limit: quota.requests_max.min(NUMBER_MAX),
             period: quota.period.min(NUMBER_MAX),
             replicas: view.replicas,
+            rank: view.rank,
             // Whatever was open then has ended a period later.
             lost: view.lost_at.is_some_and(|at| view.now < at.saturating_add(quota.period)),
         }
@@ -376,6 +393,7 @@ impl Lease {
     pub fn failed(&mut self, now: u64, number: u64) {
         if number == self.number && self.sent.take().is_some() {
             self.retry_at(now);
+            self.send_at = now + TRY_AGAIN_SOON;
         }
     }
 
@@ -401,10 +419,12 @@ impl Lease {
 
     /// What a request is told that found this.
     pub fn allowance(&self, quota: &Quota, view: &View) -> Allowance {
-        let remaining = match (view.down && self.tokens == 0, view.fallback) {
+        let remaining = match (self.is_alone(view) && self.tokens == 0, view.fallback) {
             (true, Fallback::Share) => share(quota.requests_max, view).saturating_sub(self.admitted),
             (true, Fallback::Closed) => 0,
             (true, Fallback::Open) => quota.requests_max.saturating_sub(self.admitted),
+            // What is not known to be less is whole.
+            (false, _) if !self.is_live(view.now) => quota.requests_max,
             // What nobody had when the storage was last asked, and what this replica has.
             (false, _) => self.rest.saturating_add(self.tokens).min(quota.requests_max),
         };
@@ -433,8 +453,7 @@ fn times(count: u64, wanted: u64, given: u64) -> u64 {
 
 /// A replica's share of a limit: the shares of all make the limit.
 fn share(limit: u64, view: &View) -> u64 {
-    let replicas = view.replicas.max(1);
-    limit / replicas + u64::from(view.rank < limit % replicas)
+    limit.saturating_add(view.rank) / view.replicas.max(1)
 }
 
 /// Tokens not used for so long are given back.

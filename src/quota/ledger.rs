@@ -22,7 +22,7 @@ use crate::storage::{
 };
 
 /// A request waits so long for an answer; from then on the storage counts as away until it answers.
-const PATIENCE: Duration = Duration::from_millis(250);
+pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 /// A request whose tokens go to others asks again for so long before it is refused.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Windows whose account is kept, for `/status`.
@@ -146,9 +146,10 @@ impl Ledger {
     }
 
     fn entry(&self, key: &Arc<str>) -> Entry {
+        let lease = |limit| Lease::of(self.service.storage.district(|| self.key(key, limit)));
         Entry {
             key: Arc::clone(key),
-            leases: self.quotas.iter().map(|_| Lease::default()).collect(),
+            leases: (0..self.quotas.len()).map(lease).collect(),
             claimant: self.service.claimant(),
             answered: None,
             queued: false,
@@ -194,7 +195,23 @@ impl Ledger {
     fn refusal(&self, key: &str) -> Verdict {
         let view = self.view();
         let known = self.counters.with_known(key, |entry| self.verdict(entry, &view, false));
-        known.unwrap_or(Verdict { granted: false, allowance: Allowance::told(std::iter::empty()) })
+        let none = Verdict { granted: false, allowance: Allowance::told(std::iter::empty()) };
+        known.map_or(none, |Verdict { granted, allowance }| {
+            // Others were faster.
+            Verdict { granted, allowance: Allowance { remaining: 0, ..allowance } }
+        })
+    }
+
+    /// A request has waited too long for tokens of this key: what it waits for counts as away.
+    fn suspect(&self, key: &str) {
+        let view = self.view();
+        self.counters.with_known(key, |entry| {
+            for (limit, (lease, quota)) in entry.leases.iter_mut().zip(&self.quotas).enumerate() {
+                if lease.look(quota, &view) == Found::Wait {
+                    self.service.is_away(lease.district, self.key(key, limit), None);
+                }
+            }
+        });
     }
 
     fn view(&self) -> View {
@@ -208,10 +225,10 @@ impl Ledger {
         let ask = |entry: &mut Entry| {
             let lease = &mut entry.leases[limit];
             let call = lease.ask(quota, &view, &entry.claimant)?;
-            Some((call, lease.sends_at().saturating_sub(view.now)))
+            let delay = lease.sends_at().saturating_sub(view.now);
+            Some((self.pending(key, limit, lease, call), Duration::from_micros(delay)))
         };
-        let (call, delay) = self.counters.with_known(key, ask)??;
-        Some((self.pending(key, limit, call), Duration::from_micros(delay)))
+        self.counters.with_known(key, ask)?
     }
 
     /// Takes note of what came of a call.
@@ -258,7 +275,7 @@ impl Ledger {
             self.counters.with_known(&key, |entry| {
                 for (limit, (lease, quota)) in entry.leases.iter_mut().zip(&self.quotas).enumerate() {
                     if let Some(call) = lease.give_back(quota, &view, &entry.claimant) {
-                        pending.push(self.pending(&key, limit, call));
+                        pending.push(self.pending(&key, limit, lease, call));
                     }
                 }
                 let held = entry.leases.iter().zip(&self.quotas).filter(|(lease, _)| lease.holds());
@@ -286,7 +303,7 @@ impl Ledger {
             self.counters.with_known(key, |entry| {
                 for (limit, (lease, quota)) in entry.leases.iter_mut().zip(&self.quotas).enumerate() {
                     if let Some(call) = lease.tell(quota, &view, &entry.claimant, keep) {
-                        pending.push(self.pending(key, limit, call));
+                        pending.push(self.pending(key, limit, lease, call));
                     }
                 }
             });
@@ -294,8 +311,12 @@ impl Ledger {
         pending
     }
 
-    fn pending(&self, key: &Arc<str>, limit: usize, call: Call) -> Pending {
-        Pending { ledger: self.me.clone(), key: Arc::clone(key), limit, name: self.key(key, limit), call }
+    fn pending(&self, key: &Arc<str>, limit: usize, lease: &mut Lease, call: Call) -> Pending {
+        let name = self.key(key, limit);
+        // The storage may be another than before.
+        lease.district = self.service.storage.district(|| name.clone());
+        let (ledger, key, district) = (self.me.clone(), Arc::clone(key), lease.district);
+        Pending { name, call, concerned: Concerned { ledger, key, limit, district } }
     }
 
     /// What was admitted in the last windows and in those that are open, of at most `max` keys.
@@ -338,7 +359,7 @@ impl Waiting {
         let came = tokio::time::Instant::now();
         while came.elapsed() < WAIT_MAX {
             if tokio::time::timeout(PATIENCE, answered).await.is_err() {
-                ledger.service.suspect();
+                ledger.suspect(&key);
             }
             answered = match ledger.charge(&key) {
                 Ok(charge) => return charge,
@@ -361,11 +382,16 @@ impl Drop for Ledger {
 
 /// A call to make, and whom its answer concerns.
 pub(super) struct Pending {
+    pub name: Key,
+    pub call: Call,
+    pub concerned: Concerned,
+}
+
+pub(super) struct Concerned {
     pub ledger: Weak<Ledger>,
     pub key: Arc<str>,
     pub limit: usize,
-    pub name: Key,
-    pub call: Call,
+    pub district: u8,
 }
 
 impl Pending {

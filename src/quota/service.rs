@@ -1,9 +1,10 @@
 //! What all ledgers of a process share: the storage, and the task that asks it.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -13,11 +14,11 @@ use tokio::sync::{Semaphore, mpsc};
 use super::{
     Fallback, Ledger, Quota,
     lease::View,
-    ledger::{Pending, WindowAccount},
+    ledger::{Concerned, PATIENCE, Pending, WindowAccount},
 };
 use crate::{
     base::{Clock, lock},
-    storage::{Key, Keys, Storage, quota::Call},
+    storage::{Key, Keys, Storage, Unavailable, quota::Call},
     telemetry::metrics::{Exposition, Kind},
 };
 
@@ -45,17 +46,25 @@ pub(super) struct Service {
     /// Of this life of this process.
     process: u128,
     entries: AtomicU64,
-    /// The last call failed, or a request waited too long for one.
-    down: AtomicBool,
+    /// Districts of the storage that are away, a bit each: calls have failed for so long as a request waits, or a request
+    /// has waited so long.
+    away: AtomicU64,
+    /// Districts in which the last call failed.
+    failing: Mutex<BTreeMap<u8, Failing>>,
     /// How often the storage has lost its memory, as last seen; when the last was, 0 for never.
     losses: AtomicU64,
     lost_at: AtomicU64,
-    /// What was asked for when a call failed last: where it is answered again, so are calls.
-    failed_at: Mutex<Option<Key>>,
     calls: AtomicU64,
     failures: AtomicU64,
     asks: mpsc::UnboundedSender<Ask>,
     ledgers: Mutex<Vec<Weak<Ledger>>>,
+}
+
+struct Failing {
+    since: u64,
+    last: u64,
+    /// What was asked for: where it is answered again, so are calls.
+    key: Key,
 }
 
 /// What a ledger wants. There is at most one of the first kind for each limit and key.
@@ -89,10 +98,10 @@ impl Quotas {
             clock,
             process: fastrand::u128(..),
             entries: AtomicU64::new(0),
-            down: AtomicBool::new(false),
+            away: AtomicU64::new(0),
+            failing: Mutex::default(),
             losses: AtomicU64::new(storage.losses() + storage.fleet().losses()),
             lost_at: AtomicU64::new(0),
-            failed_at: Mutex::default(),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             storage,
@@ -111,7 +120,7 @@ impl Quotas {
     /// As if a request had waited too long.
     #[cfg(test)]
     pub fn suspect(&self) {
-        self.0.suspect();
+        self.0.is_away(0, self.0.keys.digested("test", &[]), None);
     }
 
     /// For a process that serves nothing: nobody makes its calls.
@@ -145,7 +154,7 @@ impl Quotas {
         let told = self.0.live().into_iter().flat_map(|ledger| ledger.tell(&ledger.keys(), false));
         let calls: Vec<_> = told.map(Pending::into_call).collect();
         for batch in calls.chunks(BATCH) {
-            self.0.storage.lease(batch).await;
+            self.0.storage.lease(batch, |_, _| ()).await;
         }
     }
 
@@ -157,7 +166,7 @@ impl Quotas {
     /// Counters for a page of metrics.
     pub fn expose(&self, page: &mut Exposition) {
         let (calls, failures) = (self.0.calls.load(Relaxed), self.0.failures.load(Relaxed));
-        let down = u64::from(self.0.down.load(Relaxed));
+        let away = u64::from(self.0.away.load(Relaxed) != 0);
         page.single(
             "portcullis_quota_calls_total",
             Kind::Counter,
@@ -173,8 +182,8 @@ impl Quotas {
         page.single(
             "portcullis_quota_fallback",
             Kind::Gauge,
-            "1 while limits are counted without the storage.",
-            down,
+            "1 while limits, all or some, are counted without the storage.",
+            away,
         );
     }
 }
@@ -195,7 +204,7 @@ impl Service {
     pub fn view(&self, fallback: Fallback) -> View {
         View {
             now: self.clock.micros(),
-            down: self.down.load(Relaxed),
+            away: self.away.load(Relaxed),
             fallback,
             replicas: self.storage.fleet().replicas() as u64,
             rank: self.storage.fleet().rank() as u64,
@@ -208,10 +217,35 @@ impl Service {
         let _ = self.asks.send(ask);
     }
 
-    /// A request has waited too long.
-    pub fn suspect(&self) {
-        if !self.down.swap(true, Relaxed) {
-            tracing::warn!("the shared storage does not answer in time: limits fall back until it does");
+    /// Limits of a district fall back until it answers. `cause`: an error; else a request has waited too long.
+    pub fn is_away(&self, district: u8, key: Key, cause: Option<&Unavailable>) {
+        let now = self.clock.micros();
+        lock(&self.failing).entry(district).or_insert(Failing { since: now, last: now, key });
+        if self.away.fetch_or(1 << district, Relaxed) == 0 {
+            let cause = cause.map_or("no answer in time", |error| &error.0);
+            tracing::warn!("the shared storage is away ({cause}): limits fall back until it answers");
+        }
+    }
+
+    /// A call failed. A connection may have been cut: as long as a request waits, the next call may be answered.
+    fn has_failed(&self, district: u8, key: Key, cause: &Unavailable) {
+        let now = self.clock.micros();
+        let patience = PATIENCE.as_micros() as u64;
+        let since = {
+            let mut failing = lock(&self.failing);
+            let found = failing.entry(district).or_insert_with(|| Failing {
+                since: now,
+                last: now,
+                key: key.clone(),
+            });
+            if now - found.last > patience {
+                found.since = now;
+            }
+            found.last = now;
+            found.since
+        };
+        if now - since >= patience {
+            self.is_away(district, key, Some(cause));
         }
     }
 
@@ -244,49 +278,46 @@ impl Service {
     }
 
     /// While the storage is away nobody may ask it: whether it is there again is seen here.
-    async fn try_again(&self) {
-        let failed = lock(&self.failed_at).clone();
-        let key = failed.unwrap_or_else(|| self.keys.digested("quota", &[b"try again"]));
-        if self.storage.get(&[key]).await.is_ok() {
-            self.is_back();
+    fn try_again(self: &Arc<Self>) {
+        let failing: Vec<_> = lock(&self.failing).iter().map(|(at, one)| (*at, one.key.clone())).collect();
+        for (district, key) in failing {
+            let service = Arc::clone(self);
+            tokio::spawn(async move {
+                if service.storage.get(&[key]).await.is_ok() {
+                    service.has_answered(district);
+                }
+            });
         }
     }
 
-    fn is_back(&self) {
-        if self.down.swap(false, Relaxed) {
+    fn has_answered(&self, district: u8) {
+        lock(&self.failing).remove(&district);
+        let bit = 1 << district;
+        if self.away.load(Relaxed) & bit != 0 && self.away.fetch_and(!bit, Relaxed) == bit {
             tracing::info!("the shared storage answers again: limits are counted together");
         }
     }
 
     /// Makes calls and hands out the answers.
     async fn make(&self, pending: Vec<Pending>) {
-        let (calls, concerned): (Vec<_>, Vec<_>) = pending
-            .into_iter()
-            .map(|Pending { ledger, key, limit, name, call }| {
-                let number = call.number;
-                ((name, call), (ledger, key, limit, number))
-            })
-            .unzip();
-        let outcomes = self.storage.lease(&calls).await;
-        let answered = calls.into_iter().zip(concerned).zip(outcomes);
-        for (((name, _), (ledger, key, limit, number)), outcome) in answered {
+        let (calls, concerned): (Vec<_>, Vec<_>) =
+            pending.into_iter().map(|Pending { name, call, concerned }| ((name, call), concerned)).unzip();
+        let answered = |index: usize, outcome| {
+            let Concerned { ledger, key, limit, district } = &concerned[index];
+            let (name, call) = &calls[index];
             self.calls.fetch_add(1, Relaxed);
             match &outcome {
-                Ok(_) => self.is_back(),
+                Ok(_) => self.has_answered(*district),
                 Err(error) => {
                     self.failures.fetch_add(1, Relaxed);
-                    *lock(&self.failed_at) = Some(name);
-                    if !self.down.swap(true, Relaxed) {
-                        tracing::warn!(
-                            "the shared storage is away ({error}): limits fall back until it answers"
-                        );
-                    }
+                    self.has_failed(*district, name.clone(), error);
                 }
             }
             if let Some(ledger) = ledger.upgrade() {
-                ledger.answered(&key, limit, number, &outcome);
+                ledger.answered(key, *limit, call.number, &outcome);
             }
-        }
+        };
+        self.storage.lease(&calls, answered).await;
     }
 }
 
@@ -336,16 +367,15 @@ impl Asker {
                                         let Ok(_place) = places.acquire_many(BATCH_BESIDE as u32).await else {
                                             return;
                                         };
-                                        storage.lease(calls).await;
+                                        storage.lease(calls, |_, _| ()).await;
                                     }
                                 });
                             }
                         }
                     }
                 }
-                _ = retry.tick(), if self.service.down.load(Relaxed) => {
-                    let service = Arc::clone(&self.service);
-                    tokio::spawn(async move { service.try_again().await });
+                _ = retry.tick(), if self.service.away.load(Relaxed) != 0 => {
+                    self.service.try_again();
                 }
                 _ = sweep.tick() => {
                     pending.extend(self.service.live().iter().flat_map(|ledger| ledger.sweep()));

@@ -28,9 +28,13 @@ impl Fleet {
         }
     }
 
-    /// Which of the replicas this one is, from 0, by their ids; below the number of replicas of the same moment.
+    /// Which of the replicas this one is, from 0, by their ids; below the number of replicas of the same moment. Until
+    /// some were seen it is the last, whose shares are the largest.
     pub fn rank(&self) -> usize {
-        usize::try_from(self.seen.load(Relaxed) & u64::from(u32::MAX)).unwrap_or(usize::MAX)
+        match self.seen.load(Relaxed) {
+            0 => self.replicas() - 1,
+            seen => usize::try_from(seen & u64::from(u32::MAX)).unwrap_or(usize::MAX),
+        }
     }
 
     /// Whether any were seen yet.
@@ -69,7 +73,7 @@ mod tests {
         let fleet = Fleet::default();
         assert_eq!((fleet.replicas(), fleet.rank(), fleet.is_seen()), (1, 0, false));
         fleet.expect(3);
-        assert_eq!((fleet.replicas(), fleet.rank()), (3, 0));
+        assert_eq!((fleet.replicas(), fleet.rank()), (3, 2));
         fleet.saw(2, 1);
         assert_eq!((fleet.replicas(), fleet.rank(), fleet.is_seen()), (2, 1, true));
         fleet.saw(0, 0);

@@ -188,11 +188,15 @@ impl Memory {
         Ok(())
     }
 
-    pub fn lease(&self, calls: &[(Key, quota::Call)]) -> Vec<Outcome<quota::Answer>> {
+    pub fn lease(
+        &self,
+        calls: &[(Key, quota::Call)],
+        mut answered: impl FnMut(usize, Outcome<quota::Answer>),
+    ) {
         let epoch = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let now = u64::try_from(epoch.as_micros()).unwrap_or(u64::MAX);
-        let mut contents = self.contents();
-        let mut answer = |(key, call): &(Key, quota::Call)| {
+        let lease = |(key, call): &(Key, quota::Call)| {
+            let mut contents = self.contents();
             let mut record = match contents.values.remove(key) {
                 Some(kept @ Kept { value: Value::Quota(_), .. }) if kept.lives(Instant::now()) => {
                     match kept.value {
@@ -209,7 +213,7 @@ impl Memory {
             }
             Ok(answer)
         };
-        calls.iter().map(&mut answer).collect()
+        calls.iter().map(lease).enumerate().for_each(|(index, answer)| answered(index, answer));
     }
 }
 

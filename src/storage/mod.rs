@@ -37,6 +37,9 @@ pub struct Storage(Arc<Inner>);
 /// The largest value: a cached response of 1 MB with its head (policies reference 3.4), sealed.
 pub const VALUE_BYTES_MAX: usize = 2 << 20;
 
+/// Parts of a storage that lies on several nodes: masters have slots side by side, so few parts lie on two.
+pub const DISTRICTS: u8 = 64;
+
 struct Inner {
     /// Serves as long as `shared` is empty.
     memory: Memory,
@@ -145,6 +148,12 @@ impl Storage {
             Some(redis) => redis.status(),
             None => Status { backend: "memory", connected: true, ..Status::default() },
         }
+    }
+
+    /// In which part of the storage a key lies, below [`DISTRICTS`]: one part may be away while others answer. The same for
+    /// all keys where they lie together; only else the key is made.
+    pub fn district(&self, key: impl FnOnce() -> Key) -> u8 {
+        self.0.shared.load().as_ref().map_or(0, |redis| redis.district(key))
     }
 
     /// Whether other replicas see what is stored here.
@@ -350,8 +359,12 @@ impl Subscription {
 
 /// Exact limits.
 impl Storage {
-    /// Leases tokens of limits, each call answered on its own, in their order.
-    pub async fn lease(&self, calls: &[(Key, quota::Call)]) -> Vec<Outcome<quota::Answer>> {
-        on_backend!(self, lease(calls))
+    /// Leases tokens of limits; each call, by its index, is answered on its own, as soon as its answer is there.
+    pub async fn lease(
+        &self,
+        calls: &[(Key, quota::Call)],
+        answered: impl FnMut(usize, Outcome<quota::Answer>),
+    ) {
+        on_backend!(self, lease(calls, answered));
     }
 }

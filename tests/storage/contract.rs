@@ -9,7 +9,7 @@ use portcullis::storage::{
     quota::{Answer, Call, Leased},
 };
 
-use super::{GATEWAY, eventually};
+use super::{GATEWAY, eventually, leased};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(120);
@@ -207,10 +207,11 @@ impl Run {
             limit: 10,
             period: LONG.as_micros() as u64,
             replicas: 1,
+            rank: 0,
             lost: false,
         };
         let ask = async |call: Call| {
-            self.storage.lease(&[(limit.clone(), call)]).await.remove(0).expect("an answer")
+            leased(&self.storage, &[(limit.clone(), call)]).await.remove(0).expect("an answer")
         };
         let Answer::Leased(first) = ask(call("a", 1, 0, 4)).await else { panic!("a lease") };
         assert_eq!((first.grant, first.rest, first.carried), (4, 6, true));
@@ -225,7 +226,7 @@ impl Run {
             panic!("a lease")
         };
         assert_eq!((back.grant, back.rest), (0, 8), "what is not claimed is given back");
-        assert_eq!(self.storage.lease(&[]).await.len(), 0);
+        assert!(leased(&self.storage, &[]).await.is_empty());
     }
 
     /// Nothing is counted twice, whoever asks and however many at a time.
@@ -247,12 +248,13 @@ impl Run {
                     limit: 500,
                     period: LONG.as_micros() as u64,
                     replicas: 4,
+                    rank: 0,
                     lost: false,
                 };
                 (limit.clone(), call)
             });
             let calls: Vec<_> = calls.collect();
-            async move { self.storage.lease(&calls).await }
+            async move { leased(&self.storage, &calls).await }
         });
         let mut granted = vec![0; limits.len()];
         for answers in join_all(asks).await {

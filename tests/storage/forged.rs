@@ -10,7 +10,7 @@ use portcullis::storage::{
     redis::plan::Plan,
 };
 
-use super::{GATEWAY, address, attached, contract, run};
+use super::{GATEWAY, address, attached, contract, leased, run};
 
 const LIFE: Duration = Duration::from_secs(60);
 
@@ -24,6 +24,7 @@ fn call() -> Call {
         limit: 100,
         period: LIFE.as_micros() as u64,
         replicas: 1,
+        rank: 0,
         lost: false,
     }
 }
@@ -34,7 +35,7 @@ async fn all(storage: &Storage, key: &Key, which: usize) {
     match which {
         0 => drop(storage.get(&keys).await),
         1 => drop(storage.versioned(key).await),
-        2 => drop(storage.lease(&[(key.clone(), call())]).await),
+        2 => drop(leased(storage, &[(key.clone(), call())]).await),
         3 => drop(storage.beat(key, "me", b"hello", LIFE).await),
         4 => drop(storage.enlist(key, "me", 3, LIFE).await),
         5 => drop(storage.drain(key, 10).await),
@@ -93,7 +94,7 @@ fn records_of_every_type_under_every_key_end_in_an_answer_and_are_taken_over_by_
                 redis.cli(&command);
             };
             forge();
-            let answer = storage.lease(&[(key.clone(), call())]).await.remove(0);
+            let answer = leased(&storage, &[(key.clone(), call())]).await.remove(0);
             match answer {
                 Ok(Answer::Leased(leased)) => assert!(leased.grant <= 10, "{wrong:?}"),
                 Ok(Answer::Stale) => {}

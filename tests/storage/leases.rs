@@ -10,7 +10,7 @@ const STEPS: usize = 50_000;
 
 /// The script, told the time by its last argument; what it forgets is forgotten by the test.
 fn script() -> String {
-    let told = LEASE_SCRIPT.replace("local time = redis.call('TIME')", "local time = {'0', ARGV[11]}");
+    let told = LEASE_SCRIPT.replace("local time = redis.call('TIME')", "local time = {'0', ARGV[12]}");
     assert_ne!(told, LEASE_SCRIPT);
     let lines = told.lines().filter(|line| !line.contains("'PEXPIRE'"));
     let script = lines.collect::<Vec<_>>().join("\n");
@@ -121,6 +121,7 @@ impl World {
             limit,
             period: if self.random.u8(..) < 10 { self.random.u64(1..=2 * self.period) } else { self.period },
             replicas: self.random.u64(1..8),
+            rank: self.random.u64(..9),
             lost: self.random.u8(..) < 40,
         }
     }
@@ -131,7 +132,7 @@ fn ask(connection: &mut Connection, script: &str, key: &str, call: &Call, now: u
     let mut eval = redis::cmd("EVAL");
     eval.arg(script).arg(1).arg(key).arg(&call.claimant).arg(call.number).arg(window.start).arg(window.end);
     eval.arg(call.claim).arg(call.want).arg(call.limit).arg(call.period).arg(call.replicas);
-    eval.arg(u8::from(call.lost)).arg(now);
+    eval.arg(call.rank).arg(u8::from(call.lost)).arg(now);
     match eval.query(connection).expect("the script runs") {
         Value::Array(items) => {
             let number = |item: &Value| match item {

@@ -10,6 +10,7 @@ mod hostile;
 mod leases;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::LazyLock,
     time::{Duration, Instant},
@@ -20,7 +21,8 @@ use jiff::Timestamp;
 use portcullis::{
     base::Secret,
     storage::{
-        self, Storage,
+        self, Key, Outcome, Storage,
+        quota::{Answer, Call},
         redis::plan::{Address, Credentials, Plan},
     },
     tls::{Findings, Outbound, RedisParameters},
@@ -48,6 +50,16 @@ async fn eventually<T>(what: &str, mut fact: impl AsyncFnMut() -> Option<T>) -> 
         assert!(started.elapsed() < PATIENCE, "not seen within {PATIENCE:?}: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// The answers, in the order of the calls, each of which has one.
+async fn leased(storage: &Storage, calls: &[(Key, Call)]) -> Vec<Outcome<Answer>> {
+    let mut answers = BTreeMap::new();
+    storage
+        .lease(calls, |index, answer| assert!(answers.insert(index, answer).is_none(), "a second answer"))
+        .await;
+    assert!(answers.keys().copied().eq(0..calls.len()), "{answers:?}");
+    answers.into_values().collect()
 }
 
 fn address(of: SocketAddr) -> Address {

@@ -21,6 +21,8 @@ use cluster_tests::{
 };
 use serde_json::{Value, json};
 
+use super::connected;
+
 /// Answers after a while with the number of the request, counted from 1.
 fn counting(wait: Duration) -> Upstream {
     let count = AtomicUsize::new(0);
@@ -43,22 +45,13 @@ fn config() -> Value {
     json!({"distributed": true, "invalidationHeader": "x-purge"})
 }
 
-fn connected(replicas: &Replicas, count: usize) {
-    for index in 0..count {
-        eventually("the shared storage", || {
-            let status = replicas[index].admin("GET", "/status").json();
-            (status["sharedStorage"]["connected"] == true).then_some(())
-        });
-    }
-}
-
 /// Replicas, each through a proxy to Redis, without keys.
 fn crew(count: usize, redis: &Redis, upstream: &Upstream) -> Replicas {
     let replicas = Crew::of(count).through(redis.address()).start(|place| {
         let storage = json!({"address": place.redis()});
         Plan::new().with("api.yaml", &resources(&place.url(), upstream, storage, config()))
     });
-    connected(&replicas, count);
+    connected(&replicas);
     replicas
 }
 
@@ -142,7 +135,7 @@ fn lookups_take_no_place_from_the_leases_of_limits() {
         let cached = resources(&place.url(), &upstream, json!({"address": place.redis()}), config());
         Plan::new().with("api.yaml", &[&cached[..], &[limit]].concat())
     });
-    connected(&replicas, 1);
+    connected(&replicas);
     let address = replicas.place(0).address();
     let clients: Vec<_> = (0..600)
         .map(|client| {
@@ -170,7 +163,7 @@ fn with_keys_redis_holds_nothing_that_can_be_read() {
         let plan = Plan::new().with("api.yaml", &resources(&place.url(), &upstream, storage, config()));
         plan.argument("--set").argument(&format!("cluster.key_file={}", file.display()))
     });
-    connected(&replicas, 2);
+    connected(&replicas);
     let _ = get(replicas.place(0).address(), "/secret-path");
     assert_eq!(await_hit(&replicas, 1, "/secret-path"), "answer-1");
     let keys = redis.cli(&["keys", "*cache*"]);
@@ -264,7 +257,7 @@ fn in_a_cluster_of_redis_entries_are_spread_and_found() {
         let storage = json!({"cluster": {"addresses": addresses}});
         Plan::new().with("api.yaml", &resources(&place.url(), &upstream, storage, config()))
     });
-    connected(&replicas, 2);
+    connected(&replicas);
     for number in 0..8 {
         let path = format!("/{number}");
         let answer = get(replicas.place(0).address(), &path).text();

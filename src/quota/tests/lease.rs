@@ -12,7 +12,7 @@ const SECOND: u64 = 1_000_000;
 const QUOTA: Quota = Quota { requests_max: 100, period: 10 * SECOND };
 
 fn view(now: u64) -> View {
-    View { now, down: false, fallback: Fallback::Closed, replicas: 1, rank: 0, lost_at: None }
+    View { now, away: 0, fallback: Fallback::Closed, replicas: 1, rank: 0, lost_at: None }
 }
 
 /// Asks whenever it can and takes what it gets; the storage answers at once with what `lie` makes of the call's number.
@@ -82,6 +82,35 @@ fn what_is_left_is_what_nobody_has_and_what_this_replica_has() {
     assert_eq!((told.limit, told.remaining), (100, 69));
     // A thousandth less than what the storage said, for clocks that differ in speed.
     assert!((7_990..=8_000).contains(&told.reset_ms), "{}", told.reset_ms);
+}
+
+#[test]
+fn what_is_not_known_to_be_less_is_whole() {
+    let told = Lease::default().allowance(&QUOTA, &view(7));
+    assert_eq!((told.remaining, told.reset_ms), (100, 10_000));
+}
+
+#[test]
+fn only_a_lease_of_a_district_that_is_away_does_without_the_storage() {
+    let away = View { away: 1 << 3 | 1 << 63, ..view(0) };
+    for (district, found) in [(0, Found::Wait), (3, Found::Unknown), (4, Found::Wait), (63, Found::Unknown)] {
+        let mut lease = Lease::of(district);
+        assert_eq!(lease.look(&QUOTA, &away), found, "{district}");
+    }
+}
+
+#[test]
+fn shares_of_all_replicas_make_the_limit() {
+    for (limit, replicas) in [(2, 3), (3, 3), (100, 7), (0, 2)] {
+        let quota = Quota { requests_max: limit, ..QUOTA };
+        let share = |rank| {
+            let view = View { away: 1, fallback: Fallback::Share, replicas, rank, ..view(0) };
+            Lease::default().allowance(&quota, &view).remaining
+        };
+        let shares: Vec<u64> = (0..replicas).map(share).collect();
+        assert_eq!(shares.iter().sum::<u64>(), limit, "{shares:?}");
+        assert!(shares.iter().all(|share| share.abs_diff(limit / replicas) <= 1), "{shares:?}");
+    }
 }
 
 #[test]

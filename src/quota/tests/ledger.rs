@@ -137,6 +137,9 @@ async fn a_period_after_the_storage_forgot_new_keys_are_as_if_it_had_not() {
     storage.fleet().lost();
     actix_rt::time::sleep(std::time::Duration::from_millis(100)).await;
     assert!(!granted(&ledger, "at once").await, "others may hold what was forgotten");
+    storage.fleet().saw(3, 2);
+    assert!(granted(&ledger, "another").await, "of two tokens for three replicas, this one's share");
+    assert!(!granted(&ledger, "another").await, "and no more");
     actix_rt::time::sleep(std::time::Duration::from_millis(600)).await;
     assert!(granted(&ledger, "later").await && granted(&ledger, "later").await);
 }

@@ -147,7 +147,7 @@ impl World {
     fn view(&self, replica: usize) -> View {
         View {
             now: self.clock(replica),
-            down: self.replicas[replica].down,
+            away: u64::from(self.replicas[replica].down),
             fallback: self.fallback,
             replicas: self.replicas.len() as u64,
             rank: replica as u64,

@@ -1,6 +1,6 @@
 -- Leases tokens of one limit and key; the same as Record::lease in record.rs, which says why.
 -- KEYS: the record, a hash: `start`, `end`, `recovering`, and for each claimant its last number and what it holds.
--- ARGV: claimant, number, window start, window end (0: none), claim, want, limit, period, replicas, lost (0 or 1).
+-- ARGV: claimant, number, window start, window end (0: none), claim, want, limit, period, replicas, rank, lost (0 or 1).
 -- Returns {0} for a stale call, else {1, window start, window end, left, carried, grant, rest}; times are microseconds.
 local MAX = 4503599627370496
 local function text(number) return string.format('%.0f', number) end
@@ -13,7 +13,8 @@ local key, claimant = KEYS[1], 'c' .. ARGV[1]
 local number, known_start, known_end = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local claim, want = math.min(tonumber(ARGV[5]), MAX), tonumber(ARGV[6])
 local limit, period = math.min(tonumber(ARGV[7]), MAX), math.min(math.max(tonumber(ARGV[8]), 1), MAX)
-local replicas, lost = tonumber(ARGV[9]), ARGV[10] == '1'
+local replicas, lost = math.max(tonumber(ARGV[9]), 1), ARGV[11] == '1'
+local rank = math.min(tonumber(ARGV[10]), replicas - 1)
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
@@ -70,13 +71,12 @@ for name, tokens in pairs(held) do
   count = count + 1
   if name ~= claimant then others = others + tokens end
 end
-replicas = math.max(replicas, 1)
 
 local rest = math.max(limit - others - claim, 0)
 local share = math.min(math.max(math.floor(rest / (2 * replicas)), 1), rest)
 local grant = math.min(want, share)
 if recovering and count < replicas then
-  grant = math.min(grant, math.max(math.floor(limit / replicas) - claim, 0))
+  grant = math.min(grant, math.max(math.floor((limit + rank) / replicas) - claim, 0))
 end
 redis.call('HSET', key, 'start', text(first), 'end', text(last), 'recovering', recovering and '1' or '0',
   claimant, text(number) .. ' ' .. text(claim + grant))

@@ -40,8 +40,9 @@ pub struct Call {
     pub limit: u64,
     /// Length of a window, microseconds.
     pub period: u64,
-    /// Replicas that may want tokens, at least 1.
+    /// Replicas that may want tokens, at least 1, and how many of them come before the claimant's.
     pub replicas: u64,
+    pub rank: u64,
     /// The claimant knows that the storage has lost its memory not long ago.
     pub lost: bool,
 }

@@ -47,7 +47,9 @@ impl Record {
         let share = (rest / (2 * replicas)).max(1).min(rest);
         let mut grant = call.want.min(share);
         if record.recovering && count < replicas {
-            grant = grant.min((limit / replicas).saturating_sub(claim));
+            // Of all ranks together, the limit.
+            let share = (limit + call.rank.min(replicas - 1)) / replicas;
+            grant = grant.min(share.saturating_sub(claim));
         }
         record.claimants.insert(call.claimant.clone(), Claim { number: call.number, held: claim + grant });
         Answer::Leased(Leased {

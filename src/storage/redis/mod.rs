@@ -37,7 +37,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use redis::{Cmd, ServerErrorKind, Value, cmd};
 use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle, time::timeout};
 
@@ -51,7 +51,8 @@ use self::{
     slots::slot,
 };
 use super::{
-    Beat, Channel, Key, Outcome, Unavailable, VALUE_BYTES_MAX, Versioned, channels::Channels, quota,
+    Beat, Channel, DISTRICTS, Key, Outcome, Unavailable, VALUE_BYTES_MAX, Versioned, channels::Channels,
+    quota,
 };
 use crate::base::Digest;
 
@@ -113,6 +114,14 @@ impl Redis {
     /// How often what it remembers may have been lost since it was opened (decision 36).
     pub fn losses(&self) -> u64 {
         self.losses.so_far()
+    }
+
+    /// Keys of different districts may lie on different nodes.
+    pub fn district(&self, key: impl FnOnce() -> Key) -> u8 {
+        match self.routes.are_many() {
+            true => (slot(&key()) / (slots::SLOTS / u16::from(DISTRICTS))) as u8,
+            false => 0,
+        }
     }
 
     pub fn status(&self) -> super::Status {
@@ -334,8 +343,19 @@ impl Redis {
 
 /// Exact limits.
 impl Redis {
-    pub async fn lease(&self, calls: &[(Key, quota::Call)]) -> Vec<Outcome<quota::Answer>> {
-        join_all(calls.iter().map(|(key, call)| self.within(self.lease_one(key, call)))).await
+    pub async fn lease(
+        &self,
+        calls: &[(Key, quota::Call)],
+        mut answered: impl FnMut(usize, Outcome<quota::Answer>),
+    ) {
+        let lease = async |index: usize| {
+            let (key, call) = &calls[index];
+            (index, self.within(self.lease_one(key, call)).await)
+        };
+        let mut answers: FuturesUnordered<_> = (0..calls.len()).map(lease).collect();
+        while let Some((index, outcome)) = answers.next().await {
+            answered(index, outcome);
+        }
     }
 
     async fn lease_one(&self, key: &Key, call: &quota::Call) -> Outcome<quota::Answer> {
@@ -349,6 +369,7 @@ impl Redis {
             call.limit,
             call.period,
             call.replicas,
+            call.rank,
             u64::from(call.lost),
         ]
         .map(|number| number.to_string());

@@ -82,6 +82,11 @@ impl Routes {
         }
     }
 
+    /// Whether keys lie on several nodes.
+    pub fn are_many(&self) -> bool {
+        self.cluster().is_ok()
+    }
+
     fn judge(&self, node: &Node, answer: Value) -> Outcome<Value> {
         let Value::ServerError(error) = &answer else { return Ok(answer) };
         if is(error, ServerErrorKind::NoScript) || error.code() == "WRONGTYPE" {
