@@ -63,6 +63,7 @@ fn call() -> Call {
         limit: 100,
         period: 1_000_000,
         replicas: 2,
+        rank: 0,
         lost: false,
     }
 }
