@@ -348,7 +348,7 @@ impl Lease {
             self.retry_at(now);
             return None;
         };
-        let &Leased { window, left, carried, grant, rest } = leased;
+        let &Leased { window, left, carried, grant, rest, .. } = leased;
         // Someone else may have written what is answered.
         let left = left.min(quota.period.saturating_mul(2)).min(NUMBER_MAX);
         let (grant, rest) = (grant.min(quota.requests_max), rest.min(quota.requests_max));

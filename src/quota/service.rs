@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     base::{Clock, lock},
-    storage::{Key, Keys, Storage, Unavailable, quota::Call},
+    storage::{
+        Key, Keys, Storage, Unavailable,
+        quota::{Answer, Call, Leased},
+    },
     telemetry::metrics::{Exposition, Kind},
 };
 
@@ -30,6 +33,8 @@ const BATCH_BESIDE: usize = 64;
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 /// Calls under way; more wait. Half of what the storage lets in: others use it too.
 const CALLS: usize = 512;
+/// A loss that shows in one answer shows in many.
+const LOSSES_APART: u64 = 10_000_000;
 /// How often it is looked whether tokens are used.
 const SWEEP: Duration = Duration::from_millis(50);
 /// Keys of each policy whose open windows `/status` shows.
@@ -259,6 +264,19 @@ impl Service {
         is_new
     }
 
+    /// What the storage does not know of its own window it has lost, even where it says that it is durable.
+    fn looks_for_loss(&self, answer: &Answer) {
+        let Answer::Leased(Leased { forgotten: true, .. }) = answer else { return };
+        let (now, last) = (self.clock.micros(), self.lost_at.load(Relaxed));
+        if last == 0 || now - last > LOSSES_APART {
+            self.lost_at.store(now, Relaxed);
+            self.storage.fleet().lost();
+            tracing::warn!(
+                "the shared storage has forgotten what was granted in windows that are open; limits may have admitted more"
+            );
+        }
+    }
+
     /// Tells the storage what this replica has, beside the calls that requests wait for, which tell it too. Another loss
     /// begins anew.
     async fn tell_after_loss(self: Arc<Self>, places: Arc<Semaphore>) {
@@ -307,7 +325,10 @@ impl Service {
             let (name, call) = &calls[index];
             self.calls.fetch_add(1, Relaxed);
             match &outcome {
-                Ok(_) => self.has_answered(*district),
+                Ok(answer) => {
+                    self.has_answered(*district);
+                    self.looks_for_loss(answer);
+                }
                 Err(error) => {
                     self.failures.fetch_add(1, Relaxed);
                     self.has_failed(*district, name.clone(), error);

@@ -24,7 +24,7 @@ fn acl(name: &str, gateway: &str) -> String {
 }
 
 /// Nobody but a user with the documented rights.
-fn guarded() -> Terms {
+pub fn guarded() -> Terms {
     Terms::new().named_users_only().user(&acl("gw", GATEWAY))
 }
 

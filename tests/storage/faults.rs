@@ -5,10 +5,15 @@ use std::time::{Duration, Instant};
 
 use cluster_tests::redis::{Redis, Terms};
 use futures_util::future::join_all;
-use portcullis::storage::{Heard, Key, Keys, Storage, redis::plan::Plan};
+use portcullis::storage::{
+    Heard, Key, Keys, Storage,
+    quota::{Answer, Call},
+    redis::plan::Plan,
+};
 
 use super::{
-    GATEWAY, THREAD, address, attached, attached_as_is, connected, contract, credentials, eventually, run,
+    GATEWAY, THREAD, address, attached, attached_as_is, backends, connected, contract, credentials,
+    eventually, forged, leased, run,
 };
 
 const LIFE: Duration = Duration::from_secs(60);
@@ -49,6 +54,31 @@ fn without_a_connection_calls_fail_at_once_and_a_restarted_redis_is_found_again(
             (heard == Ok(Heard::Gap)).then_some(())
         })
         .await;
+    });
+}
+
+/// Redis reads its append-only file as the user `default`.
+#[test]
+fn what_was_leased_survives_a_restart_where_all_users_are_as_documented() {
+    let mut redis = Redis::start(backends::guarded().append_only());
+    run(async {
+        let credentials = credentials("gw", "secret");
+        let plan = Plan { credentials, ..Plan::standalone(address(redis.address())) };
+        let storage = attached(&plan).await;
+        let limit = key("limit");
+        let call = |claimant: &str| Call { claimant: claimant.to_owned(), want: 4, ..forged::call() };
+        let Ok(Answer::Leased(first)) = leased(&storage, &[(limit.clone(), call("a"))]).await.remove(0)
+        else {
+            panic!("a lease")
+        };
+        redis.restart();
+        connected(&storage).await;
+        let Ok(Answer::Leased(second)) = leased(&storage, &[(limit.clone(), call("b"))]).await.remove(0)
+        else {
+            panic!("a lease")
+        };
+        assert_eq!(second.window, first.window);
+        assert_eq!(second.rest + second.grant, first.rest);
     });
 }
 

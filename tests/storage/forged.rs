@@ -14,7 +14,7 @@ use super::{GATEWAY, address, attached, contract, leased, run};
 
 const LIFE: Duration = Duration::from_secs(60);
 
-fn call() -> Call {
+pub fn call() -> Call {
     Call {
         claimant: "a".to_owned(),
         number: 1,

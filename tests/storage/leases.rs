@@ -94,6 +94,7 @@ impl World {
                     leased.window.end,
                     leased.left,
                     carried,
+                    u64::from(leased.forgotten),
                     leased.grant,
                     leased.rest,
                 ]

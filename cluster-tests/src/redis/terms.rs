@@ -88,10 +88,10 @@ impl Terms {
         self
     }
 
-    /// Nobody comes in without a name: the user `default` is off.
+    /// Nobody comes in without a name: the user `default` is off, with the rights that Redis 7.0 needs to read its own data.
     #[must_use]
     pub fn named_users_only(self) -> Self {
-        self.user("default off")
+        self.user("default off ~* &* +@all")
     }
 
     /// The password of the user `default`.

@@ -254,14 +254,13 @@ impl Policy for HttpCaching {
     fn handle<'a>(&'a self, mut request: Request, next: Next<'a>) -> Handling<'a> {
         self.cache.begin();
         if !self.reads_request_body() {
-            return self.cache.serve(request, next, &Value::Null);
+            return self.cache.serve(request, next, Some(&Value::Null));
         }
         Handling::wait(async move {
             let limit = self.cache.buffered_body_bytes_max;
             match payload::read(&mut request.body, &request.headers, limit).await {
-                Ok(Payload::Read(payload)) => self.cache.serve(request, next, &payload).await,
-                // No key, no cache; the request needs neither.
-                Ok(Payload::TooLarge) => next.pass(request).await,
+                Ok(Payload::Read(payload)) => self.cache.serve(request, next, Some(&payload)).await,
+                Ok(Payload::TooLarge) => self.cache.serve(request, next, None).await,
                 Err(error) => Err(payload::broken_request(error)),
             }
         })

@@ -49,22 +49,22 @@ enum Decision {
 }
 
 impl Cache {
-    /// `payload` is that of the request, where an expression reads it.
+    /// `payload` is that of the request, where an expression reads it; `None`: it is too large to be read, so that the
+    /// request has no key and is not for the cache.
     pub(super) fn serve<'a>(
         self: &'a Arc<Self>,
         request: Request,
         next: Next<'a>,
-        payload: &Value<'static>,
+        payload: Option<&Value<'static>>,
     ) -> Handling<'a> {
         let invalidation = self.invalidation(&request);
-        let is_for = self.is_for(&request, &next, payload);
-        let keys = match is_for || invalidation == Some(Invalidation::One) {
-            true => self.key_of(&request, &next, payload).map(|key| match self.is_strict {
-                true => RequestKeys::of_target(&key, &request),
-                false => RequestKeys::of_expression(&key),
-            }),
-            false => None,
-        };
+        let is_for = payload.is_some_and(|payload| self.is_for(&request, &next, payload));
+        let wants_key = is_for || invalidation == Some(Invalidation::One);
+        let key = payload.filter(|_| wants_key).and_then(|payload| self.key_of(&request, &next, payload));
+        let keys = key.map(|key| match self.is_strict {
+            true => RequestKeys::of_target(&key, &request),
+            false => RequestKeys::of_expression(&key),
+        });
         let looks = keys.filter(|_| is_for && self.suits(&request));
         if is_for && looks.is_none() && self.is_strict && Self::wants_stored_only(&request) {
             return Handling::refuse(self.not_cached());

@@ -49,6 +49,7 @@ fn whoever_can_write_the_storage_gains_no_more_than_the_limit_in_each_window() {
         window: window(now + number),
         left,
         carried: false,
+        forgotten: false,
         grant: u64::MAX,
         rest: u64::MAX,
     };
@@ -72,6 +73,7 @@ fn what_is_left_is_what_nobody_has_and_what_this_replica_has() {
         window: Window { start: SECOND, end: 11 * SECOND },
         left: 8 * SECOND,
         carried: true,
+        forgotten: false,
         grant: 10,
         rest: 60,
     };
@@ -122,6 +124,7 @@ fn an_answer_that_is_not_waited_for_any_more_brings_nothing() {
         window: Window { start: 0, end: 10 * SECOND },
         left: 10 * SECOND,
         carried: true,
+        forgotten: false,
         grant: 10,
         rest: 60,
     };

@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     base::Clock,
     quota::{Charge, Fallback, Ledger, Quota, Quotas},
-    storage::Storage,
+    storage::{Keys, Storage},
     telemetry::metrics::Registry,
 };
 
@@ -142,6 +142,22 @@ async fn a_period_after_the_storage_forgot_new_keys_are_as_if_it_had_not() {
     assert!(!granted(&ledger, "another").await, "and no more");
     actix_rt::time::sleep(std::time::Duration::from_millis(600)).await;
     assert!(granted(&ledger, "later").await && granted(&ledger, "later").await);
+}
+
+#[actix_rt::test]
+async fn a_storage_that_does_not_know_what_it_granted_has_lost_its_memory() {
+    let storage = Storage::in_memory();
+    let (quotas, asker) = Quotas::on(storage.clone(), "test", Clock::system());
+    actix_rt::spawn(asker.run());
+    let ledger = ledger(&quotas, &[(1000, 3600 * SECOND)]);
+    assert!(granted(&ledger, "k").await);
+    let name = Keys::of("test").digested("quota", &[b"policy", &0_u64.to_be_bytes(), b"k"]);
+    storage.remove(&[name]).await.expect("memory answers");
+    assert_eq!(storage.fleet().losses(), 0);
+    for _ in 0..100 {
+        assert!(granted(&ledger, "k").await);
+    }
+    assert_eq!(storage.fleet().losses(), 1, "once, though there may be many");
 }
 
 #[actix_rt::test]

@@ -262,6 +262,9 @@ impl World {
                         one.down = false;
                     }
                     one.lease.answered(&one.quota.clone(), now, number, &answer);
+                    if matches!(answer, Answer::Leased(leased) if leased.forgotten) {
+                        one.lost_at = Some(now);
+                    }
                 }
             }
         }

@@ -1,7 +1,7 @@
 -- Leases tokens of one limit and key; the same as Record::lease in record.rs, which says why.
 -- KEYS: the record, a hash: `start`, `end`, `recovering`, and for each claimant its last number and what it holds.
 -- ARGV: claimant, number, window start, window end (0: none), claim, want, limit, period, replicas, rank, lost (0 or 1).
--- Returns {0} for a stale call, else {1, window start, window end, left, carried, grant, rest}; times are microseconds.
+-- Returns {0} for a stale call, else {1, window start, window end, left, carried, forgotten, grant, rest}; times are microseconds.
 local MAX = 4503599627370496
 local function text(number) return string.format('%.0f', number) end
 local function whole(value)
@@ -65,7 +65,8 @@ end
 local known = numbers[claimant]
 if known and number <= known then return {0} end
 if not carried then claim = 0 end
-if not known and open and claim > 0 then recovering = true end
+local forgotten = not known and open and claim > 0
+recovering = recovering or forgotten
 local count, others = known and 0 or 1, 0
 for name, tokens in pairs(held) do
   count = count + 1
@@ -81,4 +82,4 @@ end
 redis.call('HSET', key, 'start', text(first), 'end', text(last), 'recovering', recovering and '1' or '0',
   claimant, text(number) .. ' ' .. text(claim + grant))
 redis.call('PEXPIRE', key, math.ceil((last + (last - first) - now) / 1000))
-return {1, first, last, last - now, carried and 1 or 0, grant, rest - grant}
+return {1, first, last, last - now, carried and 1 or 0, forgotten and 1 or 0, grant, rest - grant}

@@ -64,6 +64,8 @@ pub struct Leased {
     pub left: u64,
     /// Whether `claim` counts in this window; else its window is over.
     pub carried: bool,
+    /// The claimant has tokens of a window that is open, and nothing is known of it: memory was lost.
+    pub forgotten: bool,
     /// Tokens that the claimant now has besides its claim.
     pub grant: u64,
     /// Tokens that nobody has.

@@ -37,8 +37,8 @@ impl Record {
             return Answer::Stale;
         }
         let claim = if carried { call.claim.min(NUMBER_MAX) } else { 0 };
-        // Whoever has tokens of an open window is known, unless memory was lost.
-        record.recovering |= lost_record || known.is_none() && open.is_some() && claim > 0;
+        let forgotten = known.is_none() && open.is_some() && claim > 0;
+        record.recovering |= lost_record || forgotten;
         let count = count + u64::from(known.is_none());
         let replicas = call.replicas.max(1);
 
@@ -56,6 +56,7 @@ impl Record {
             window: record.window,
             left: record.window.end.saturating_sub(now),
             carried,
+            forgotten,
             grant,
             rest: rest - grant,
         })

@@ -416,5 +416,7 @@ mod tests {
         assert!(guide.contains(&rights("ID")), "write {}", rights("ID"));
         let example = include_str!("../../../config/cluster/redis.acl");
         assert!(example.contains(&rights("cluster")), "write {}", rights("cluster"));
+        let default = "user default off ~* &* +@all";
+        assert!(guide.contains(default) && example.contains(default), "write {default}");
     }
 }

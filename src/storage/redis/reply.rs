@@ -134,18 +134,19 @@ pub fn beats(answer: Value) -> Read<Vec<Beat>> {
 /// Of the script `lease`, for this call.
 pub fn leased(answer: Value, call: &Call) -> Read<Answer> {
     const WHAT: &str = "lease";
-    let numbers = list(answer, 7, WHAT)?.iter().map(number).collect::<Read<Vec<u64>>>()?;
-    let [1, start, end, left, carried, grant, rest] = numbers[..] else {
+    let numbers = list(answer, 8, WHAT)?.iter().map(number).collect::<Read<Vec<u64>>>()?;
+    let [1, start, end, left, carried, forgotten, grant, rest] = numbers[..] else {
         return if numbers == [0] { Ok(Answer::Stale) } else { Err(Malformed(WHAT)) };
     };
     let sound = start < end
         && end <= 2 * NUMBER_MAX
         && (1..=end - start).contains(&left)
         && carried <= 1
+        && forgotten <= 1
         && grant <= call.want
         && rest <= call.limit;
     let window = Window { start, end };
-    let leased = Leased { window, left, carried: carried == 1, grant, rest };
+    let leased = Leased { window, left, carried: carried == 1, forgotten: forgotten == 1, grant, rest };
     if sound { Ok(Answer::Leased(leased)) } else { Err(Malformed(WHAT)) }
 }
 

@@ -123,7 +123,7 @@ fn a_key_that_is_null_or_an_error_means_that_the_policy_does_nothing() {
 fn a_key_may_read_the_payload_and_one_over_the_limit_is_passed_on_without_the_cache() {
     let mut services = services();
     services.buffered_body_bytes_max = 8;
-    let config = "{httpCachingKey: '#[payload.q]', requestExpression: ''}";
+    let config = "{httpCachingKey: '#[payload.q]', requestExpression: '', invalidationHeader: x-purge}";
     let calls = Cell::new(0);
     let cached = Cached::with(config, &services, &Clock::manual(), move |_| {
         calls.set(calls.get() + 1);
@@ -136,6 +136,11 @@ fn a_key_may_read_the_payload_and_one_over_the_limit_is_passed_on_without_the_ca
     };
     assert_eq!([post(r#"{"q":1}"#), post(r#"{"q":1}"#), post(r#"{"q":2}"#)], ["1", "1", "2"]);
     assert_eq!([post(r#"{"q":12345}"#), post(r#"{"q":12345}"#)], ["3", "4"]);
+    // What needs no key is done all the same.
+    let mut request = Request::for_test("POST", "/", &[("x-purge", "invalidate-all")]);
+    request.body = "x".repeat(9).into();
+    assert_eq!(body_text(cached.bench.send(request)), "5");
+    assert_eq!(post(r#"{"q":1}"#), "6");
 }
 
 #[test]
