@@ -33,14 +33,14 @@ impl AdminAddress {
         if let Some(named) = &self.admin {
             let found = named.to_socket_addrs().map(|mut addresses| addresses.next());
             return found.ok().flatten().ok_or_else(|| {
-                eprintln!("error: `{named}` is no address: expected HOST:PORT, such as 127.0.0.1:9902");
+                report!("error: `{named}` is no address: expected HOST:PORT, such as 127.0.0.1:9902");
                 Exit::Usage
             });
         }
         let loaded = Sources::of_process(self.settings.clone(), Vec::new()).load();
         let loaded = loaded.map_err(|error| refuse_settings(&error))?;
         let Some(mut address) = loaded.settings.admin.address else {
-            eprintln!(
+            report!(
                 "error: the admin API is off (`admin.address`)\n  = help: ask another gateway: --admin HOST:PORT"
             );
             return Err(Exit::Unavailable);
@@ -121,7 +121,7 @@ pub fn dump(args: &DumpArgs) -> Exit {
         (None, DumpFormat::Json) => return print_json(&state),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        report!("error: {error}");
         Exit::Failure
     })
 }
@@ -165,18 +165,18 @@ pub fn probe(args: &ProbeArgs) -> Exit {
         Ok((200, _)) => Exit::Ok,
         Ok((status, body)) => {
             let shown: String = body.trim().chars().take(1000).collect();
-            eprintln!("no: {address} answered {status}: {shown}");
+            report!("no: {address} answered {status}: {shown}");
             Exit::Failure
         }
         Err(error) => {
-            eprintln!("error: no gateway answers on {address}: {error}");
+            report!("error: no gateway answers on {address}: {error}");
             Exit::Failure
         }
     }
 }
 
 pub(super) fn unavailable(address: SocketAddr, cause: &str) -> Exit {
-    eprintln!(
+    report!(
         "error: no gateway to ask on {address}: {cause}\n  = help: name its admin API: --admin HOST:PORT"
     );
     Exit::Unavailable

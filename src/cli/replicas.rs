@@ -45,13 +45,13 @@ pub fn run(args: &ReplicasArgs) -> Exit {
     };
     match &view.storage_error {
         Some(error) if view.shared => {
-            eprintln!(
+            report!(
                 "error: this is what was seen last: the shared storage does not answer: {error}\n  = help: see \
                  `sharedStorage` in /status"
             );
             return Exit::Unavailable;
         }
-        Some(error) => eprintln!("warning: {error}: this one knows of no other"),
+        Some(error) => report!("warning: {error}: this one knows of no other"),
         None => {}
     }
     if view.same_digest { printed } else { Exit::Failure }

@@ -40,7 +40,7 @@ pub(super) fn read(
     let missing: Vec<_> = paths.iter().filter(|path| !path.exists()).collect();
     if !missing.is_empty() {
         for path in missing {
-            eprintln!("error: {} does not exist\n  = help: name an existing folder or file", path.display());
+            report!("error: {} does not exist\n  = help: name an existing folder or file", path.display());
         }
         return Err(Exit::Usage);
     }

@@ -404,6 +404,25 @@ fn a_reader_that_has_gone_is_no_failure_and_a_full_disk_is_one() {
 }
 
 #[test]
+fn errors_that_nobody_can_be_told_change_no_exit_code() {
+    let nothing = portcullis(&["run"], &[]).status.code();
+    for (words, code) in [
+        (&["run"][..], nothing),
+        (&["validate", "/nowhere"], Some(64)),
+        (&["policies", "show", "none-such"], Some(64)),
+        (&["probe", "--check=liveness", "--admin", "nonsense"], Some(64)),
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has one");
+        let (reader, gone) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        for unheard in [Stdio::from(full), Stdio::from(gone)] {
+            let status = Command::new(binary::portcullis()).args(words).stderr(unheard).status();
+            assert_eq!(status.expect("it starts").code(), code, "{words:?}");
+        }
+    }
+}
+
+#[test]
 fn validate_reads_no_file_without_end_and_no_key_that_run_would_refuse() {
     let (folder, path) = file("");
     std::fs::File::options().write(true).open(&path).unwrap().set_len(1 << 40).expect("a sparse file");
