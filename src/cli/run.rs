@@ -9,7 +9,7 @@ use crate::{
         reconciler::NotApplied,
     },
     admin,
-    base::{Diagnostic, seal::KeyRing},
+    base::Diagnostic,
     settings::{Settings, Sources},
     telemetry::log::Log,
 };
@@ -34,16 +34,6 @@ pub fn run(sources: &Sources) -> Exit {
         return missing;
     }
     actix::System::new().block_on(serve(loaded.settings, |_| Ok(())))
-}
-
-/// The keys that replicas share; what is wrong or odd about them is printed.
-pub(super) fn read_keys(settings: &Settings) -> Result<Option<Arc<KeyRing>>, Exit> {
-    let (found, keys) = match settings.cluster.key_ring() {
-        Ok((keys, warnings)) => (warnings, Ok(keys.map(Arc::new))),
-        Err(problems) => (problems, Err(Exit::Settings)),
-    };
-    found.iter().for_each(|found| report!("{found}"));
-    keys
 }
 
 fn check_paths(settings: &Settings) -> Result<(), Exit> {
@@ -72,9 +62,12 @@ fn refuse_broken_files(broken: &[Diagnostic]) -> Exit {
 
 /// Serves with these settings. `ready` is called once the first generation is in force, and may end it.
 pub async fn serve(settings: Settings, ready: impl FnOnce(&Gateway) -> Result<(), Exit>) -> Exit {
-    let keys = match read_keys(&settings) {
-        Ok(keys) => keys,
-        Err(refused) => return refused,
+    let keys = match settings.cluster.key_ring() {
+        Ok((keys, warnings)) => {
+            warnings.iter().for_each(|warning| report!("{warning}"));
+            keys.map(Arc::new)
+        }
+        Err(error) => return refuse_settings(&error),
     };
     let log = match Log::start(&settings.log).and_then(|log| {
         log.install().map_err(std::io::Error::other)?;

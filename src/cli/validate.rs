@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use clap::Args;
 
-use super::{Format, exit::Exit, print, print_json, refuse_settings, run::read_keys};
+use super::{Format, exit::Exit, print, print_json, refuse_settings};
 use crate::{
     base::{Diagnostics, Severity},
     settings::{Override, Sources},
@@ -46,11 +46,14 @@ pub(super) fn read(
     }
     let overrides =
         paths.iter().map(|path| Override::new("config.paths", path.to_string_lossy(), "PATH")).collect();
-    let loaded = Sources::of_process(settings, overrides).load().map_err(|error| refuse_settings(&error))?;
+    let mut loaded =
+        Sources::of_process(settings, overrides).load().map_err(|error| refuse_settings(&error))?;
+    let (keys, odd) = loaded.settings.cluster.key_ring().map_err(|error| refuse_settings(&error))?;
+    loaded.warnings.extend(odd);
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
     let registry = Arc::new(Registry::new(1));
-    let keys = read_keys(&loaded.settings)?;
-    let mut wanted = Reconciliation::new(Arc::new(loaded.settings), environment, registry, keys);
+    let mut wanted =
+        Reconciliation::new(Arc::new(loaded.settings), environment, registry, keys.map(Arc::new));
     match wanted.look(Instant::now()) {
         (Look::Changed(generation), _) => Ok((Some(generation), loaded.warnings)),
         (Look::Unchanged, _) => Ok((None, loaded.warnings)),

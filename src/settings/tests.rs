@@ -353,7 +353,7 @@ fn the_file_of_keys_is_read_and_its_permissions_are_looked_at() {
     assert!(settings.cluster.key_ring().is_ok_and(|(keys, warnings)| keys.is_none() && warnings.is_empty()));
     settings.cluster.key_file = Some(path.clone());
     let missing = settings.cluster.key_ring().map(|_| ()).expect_err("there is no file");
-    assert!(missing.iter().any(|problem| problem.message.contains(&path.display().to_string())));
+    assert!(missing.to_string().contains(&path.display().to_string()), "{missing}");
     fs::write(&path, format!("{}\n", KeyRing::new_line("a"))).expect("it can be written");
     for (mode, warns) in [(0o600, false), (0o440, false), (0o644, true), (0o660, true)] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("they can be set");
@@ -363,8 +363,16 @@ fn the_file_of_keys_is_read_and_its_permissions_are_looked_at() {
     }
     fs::write(&path, "a: hunter2").expect("it can be written");
     let refused = settings.cluster.key_ring().map(|_| ()).expect_err("it is no key");
-    let shown = refused.iter().map(ToString::to_string).collect::<String>();
+    let shown = refused.to_string();
     assert!(shown.contains("keys:1: ") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn keys_are_read_from_a_file_and_never_from_a_device_or_a_pipe_that_might_have_no_end() {
+    let mut settings = env(&[]);
+    settings.cluster.key_file = Some("/dev/zero".into());
+    let refused = settings.cluster.key_ring().map(|_| ()).expect_err("it has no end").to_string();
+    assert!(refused.contains("the keys in `/dev/zero` cannot be read: it is not a file"), "{refused}");
 }
 
 #[test]
