@@ -4,12 +4,7 @@ use clap::Args;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::{
-    Format,
-    ask::{AdminAddress, get, unavailable},
-    exit::Exit,
-    print, print_json,
-};
+use super::{Format, ask::AdminAddress, exit::Exit, print, print_json};
 use crate::cluster::{
     membership::{Share, State},
     view::{ClusterView, Replica},
@@ -26,18 +21,18 @@ pub struct ReplicasArgs {
 
 /// Exit code 0 when all replicas run the same configuration, 1 when they do not, 69 when that cannot be known.
 pub fn run(args: &ReplicasArgs) -> Exit {
-    let address = match args.address.find() {
-        Ok(address) => address,
+    let api = match args.address.find() {
+        Ok(api) => api,
         Err(exit) => return exit,
     };
-    let body = match get(address, "/status") {
+    let body = match api.get("/status") {
         Ok((200, body)) => body,
-        Ok((status, _)) => return unavailable(address, &format!("it answered {status}")),
-        Err(error) => return unavailable(address, &error.to_string()),
+        Ok((status, _)) => return api.unavailable(&format!("it answered {status}")),
+        Err(error) => return api.unavailable(&error.to_string()),
     };
     let status = serde_json::from_str::<Value>(&body).unwrap_or_default();
     let Ok(view) = ClusterView::deserialize(&status["cluster"]) else {
-        return unavailable(address, "it does not tell of replicas");
+        return api.unavailable("it does not tell of replicas");
     };
     let printed = match args.format {
         Format::Text => print(&table(&view.replicas, view.same_digest)),
