@@ -5,9 +5,12 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{Format, ask::AdminAddress, exit::Exit, print, print_json};
-use crate::cluster::{
-    membership::{Share, State},
-    view::{ClusterView, Replica},
+use crate::{
+    base::plural,
+    cluster::{
+        membership::{Share, State},
+        view::{ClusterView, Replica},
+    },
 };
 
 #[derive(Args)]
@@ -89,8 +92,7 @@ fn row(replica: &Replica) -> [String; HEAD.len()] {
         (State::Waiting, _) => "waiting".to_owned(),
         (State::Rejected, _) => "rejected".to_owned(),
         (State::Applied, 0) => "applied".to_owned(),
-        (State::Applied, 1) => "applied, 1 error".to_owned(),
-        (State::Applied, errors) => format!("applied, {errors} errors"),
+        (State::Applied, errors) => format!("applied, {}", plural(errors, "error")),
     };
     [
         format!("{}{}", replica.id, if replica.own { " (asked)" } else { "" }),

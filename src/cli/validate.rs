@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Format, exit::Exit, print, print_json, refuse_settings};
 use crate::{
-    base::{Diagnostics, Severity},
+    base::{Diagnostics, Severity, plural},
     settings::{Override, Sources},
     snapshot::{Generation, Look, Reconciliation},
     telemetry::metrics::Registry,
@@ -79,6 +79,5 @@ pub fn run(args: &ValidateArgs) -> Exit {
 fn text(found: &Diagnostics) -> String {
     let all: String = found.iter().map(|diagnostic| format!("{diagnostic}\n\n")).collect();
     let (errors, warnings) = (found.count(Severity::Error), found.count(Severity::Warning));
-    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     format!("{all}{}, {}\n", plural(errors, "error"), plural(warnings, "warning"))
 }

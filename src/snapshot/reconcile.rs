@@ -10,7 +10,7 @@ use std::{
 
 use super::{Compiled, Compiler, EngineSettings, Snapshot, plan::covers, tls};
 use crate::{
-    base::{Diagnostic, Diagnostics, Subject, seal::KeyRing},
+    base::{Diagnostic, Diagnostics, Subject, plural, seal::KeyRing},
     document::is_unset,
     policies::names::Catalog,
     policy::{Budget, Caching},
@@ -140,7 +140,7 @@ impl Reconciliation {
         let mut errors = found.iter().filter(bad).filter(|found| !own(found));
         let first = errors.next()?.one_line();
         let more = errors.count();
-        Some(if more == 0 { first } else { format!("{first} (and {more} more errors)") })
+        Some(if more == 0 { first } else { format!("{first} (and {})", plural(more, "more error")) })
     }
 
     fn generation(&mut self, set: &ResourceSet) -> Generation {
