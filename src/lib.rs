@@ -4,6 +4,9 @@
 //! 7 `cli` · 6 `actors`, `admin` · 5 `data_plane`, `cluster` · 4 `snapshot` · 3 `policies`, `resources` ·
 //! 2 `policy`, `expression`, `quota` · 1 `http`, `document`, `outbound`, `telemetry`, `settings`, `storage`, `tls` · 0 `base`
 
+// They panic where nobody reads or the disk is full: `print` and `report!` of `cli` do not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod actors;
 pub mod admin;
 pub mod base;

@@ -25,7 +25,7 @@ impl Balancer {
             let mut lines = format!(
                 "global\n  stats socket {} mode 600 level operator\n\
                  defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  \
-                 timeout check 1s\n  retries 3\n  option redispatch 1\n\
+                 timeout check 10s\n  retries 3\n  option redispatch 1\n\
                  frontend front\n  bind 127.0.0.1:{port}\n  default_backend gateways\n\
                  backend gateways\n  balance roundrobin\n  option httpchk\n  \
                  http-check send meth GET uri /probes/readiness ver HTTP/1.1 hdr Host localhost\n  \

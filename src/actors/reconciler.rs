@@ -23,7 +23,7 @@ use super::{
     probes::{ProbePort, Probes, Serve},
 };
 use crate::{
-    base::{Diagnostic, Diagnostics, Severity, Subject},
+    base::{Diagnostic, Diagnostics, Severity, Subject, plural},
     resources::{
         Instance, ResolvedModel, SharedFile, SharedFiles,
         kinds::{GatewaySettings, shared_storage::SharedStorage},
@@ -148,7 +148,9 @@ pub enum NotApplied {
 impl fmt::Display for NotApplied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Broken(found) => write!(f, "{} files or documents cannot be read", found.len()),
+            Self::Broken(found) => {
+                write!(f, "the configuration cannot be read in {}", plural(found.len(), "place"))
+            }
             Self::Failed(cause) => f.write_str(cause),
         }
     }
@@ -299,8 +301,9 @@ impl Reconciler {
         let (served, apis) = (self.served(), self.configured);
         tracing::info!(target: "flex-gateway-envoy", "cds: added/updated");
         tracing::info!(
-            "generation {generation} ({digest}) applied: {served} of {apis} API instances served, {errors} \
-             errors, {warnings} warnings"
+            "generation {generation} ({digest}) applied: {served} of {apis} API instances served, {}, {}",
+            plural(*errors, "error"),
+            plural(*warnings, "warning")
         );
         self.last.clone()
     }
@@ -336,7 +339,7 @@ impl Reconciler {
                 .help("free the address, which is tried again each second, or change it");
             Some(match there.count() {
                 0 => found,
-                more => found.help(format!("{more} more ApiInstances listen on it")),
+                more => found.help(format!("it is the address of {}", plural(more, "more ApiInstance"))),
             })
         }));
         self.last.errors = found.count(Severity::Error);

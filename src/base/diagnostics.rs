@@ -61,6 +61,11 @@ impl fmt::Display for Location {
     }
 }
 
+/// How many of something: `1 error`, `2 errors`.
+pub fn plural<N: fmt::Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == N::from(1) { "" } else { "s" })
+}
+
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
@@ -257,6 +262,11 @@ impl IntoIterator for Diagnostics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([0_usize, 1, 2].map(|count| plural(count, "error")), ["0 errors", "1 error", "2 errors"]);
+    }
 
     #[test]
     fn the_terminal_form_names_place_cause_and_remedy() {

@@ -13,7 +13,7 @@ pub mod suggest;
 
 pub use clock::Clock;
 pub use config_problem::ConfigProblem;
-pub use diagnostics::{Diagnostic, Diagnostics, Location, Severity, Subject};
+pub use diagnostics::{Diagnostic, Diagnostics, Location, Severity, Subject, plural};
 pub use digest::{Digest, DigestBuilder};
 pub use ids::ResourceName;
 pub use lock::lock;

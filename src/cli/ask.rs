@@ -27,20 +27,28 @@ pub struct AdminAddress {
     settings: Option<PathBuf>,
 }
 
+/// The admin API of a gateway, by the name under which it was found.
+pub(super) struct AdminApi {
+    name: String,
+    /// Of the name; not empty.
+    addresses: Vec<SocketAddr>,
+}
+
 impl AdminAddress {
     /// Where the gateway that has the same settings as this command is to be asked.
-    pub(super) fn find(&self) -> Result<SocketAddr, Exit> {
-        if let Some(named) = &self.admin {
-            let found = named.to_socket_addrs().map(|mut addresses| addresses.next());
-            return found.ok().flatten().ok_or_else(|| {
-                eprintln!("error: `{named}` is no address: expected HOST:PORT, such as 127.0.0.1:9902");
-                Exit::Usage
-            });
+    pub(super) fn find(&self) -> Result<AdminApi, Exit> {
+        if let Some(name) = &self.admin {
+            let addresses: Vec<_> = name.to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+            if addresses.is_empty() {
+                report!("error: `{name}` is no address: expected HOST:PORT, such as 127.0.0.1:9902");
+                return Err(Exit::Usage);
+            }
+            return Ok(AdminApi { name: name.clone(), addresses });
         }
         let loaded = Sources::of_process(self.settings.clone(), Vec::new()).load();
         let loaded = loaded.map_err(|error| refuse_settings(&error))?;
         let Some(mut address) = loaded.settings.admin.address else {
-            eprintln!(
+            report!(
                 "error: the admin API is off (`admin.address`)\n  = help: ask another gateway: --admin HOST:PORT"
             );
             return Err(Exit::Unavailable);
@@ -51,7 +59,7 @@ impl AdminAddress {
                 if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
             address.set_ip(loopback);
         }
-        Ok(address)
+        Ok(AdminApi { name: address.to_string(), addresses: vec![address] })
     }
 }
 
@@ -99,17 +107,17 @@ enum Check {
 
 /// Prints the effective state.
 pub fn dump(args: &DumpArgs) -> Exit {
-    let address = match args.address.find() {
-        Ok(address) => address,
+    let api = match args.address.find() {
+        Ok(api) => api,
         Err(exit) => return exit,
     };
-    let body = match get(address, "/config/dump") {
+    let body = match api.get("/config/dump") {
         Ok((200, body)) => body,
-        Ok((status, _)) => return unavailable(address, &format!("it answered {status}")),
-        Err(error) => return unavailable(address, &error.to_string()),
+        Ok((status, _)) => return api.unavailable(&format!("it answered {status}")),
+        Err(error) => return api.unavailable(&error.to_string()),
     };
     let Ok(state) = serde_json::from_str::<Value>(&body) else {
-        return unavailable(address, "its answer is no JSON");
+        return api.unavailable("its answer is no JSON");
     };
     let outcome = match (&args.output_directory, args.format) {
         (Some(folder), _) => write_files(&state, folder)
@@ -121,7 +129,7 @@ pub fn dump(args: &DumpArgs) -> Exit {
         (None, DumpFormat::Json) => return print_json(&state),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        report!("error: {error}");
         Exit::Failure
     })
 }
@@ -157,42 +165,85 @@ pub fn probe(args: &ProbeArgs) -> Exit {
             args.allow_api_errors, args.allow_policy_errors, args.allow_envoy_errors
         ),
     };
-    let address = match args.address.find() {
-        Ok(address) => address,
+    let api = match args.address.find() {
+        Ok(api) => api,
         Err(exit) => return exit,
     };
-    match get(address, &path) {
+    match api.get(&path) {
         Ok((200, _)) => Exit::Ok,
         Ok((status, body)) => {
             let shown: String = body.trim().chars().take(1000).collect();
-            eprintln!("no: {address} answered {status}: {shown}");
+            report!("no: {} answered {status}: {shown}", api.name);
             Exit::Failure
         }
         Err(error) => {
-            eprintln!("error: no gateway answers on {address}: {error}");
+            report!("error: no gateway answers on {}: {error}", api.name);
             Exit::Failure
         }
     }
 }
 
-pub(super) fn unavailable(address: SocketAddr, cause: &str) -> Exit {
-    eprintln!(
-        "error: no gateway to ask on {address}: {cause}\n  = help: name its admin API: --admin HOST:PORT"
-    );
-    Exit::Unavailable
+impl AdminApi {
+    pub(super) fn unavailable(&self, cause: &str) -> Exit {
+        report!(
+            "error: no gateway to ask on {}: {cause}\n  = help: name its admin API: --admin HOST:PORT",
+            self.name
+        );
+        Exit::Unavailable
+    }
+
+    /// One GET over a connection of its own. HTTP/1.0: the answer ends with the connection.
+    pub(super) fn get(&self, path: &str) -> io::Result<(u16, String)> {
+        let mut stream = self.connect()?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.name)?;
+        let mut answer = Vec::new();
+        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| io::Error::other("this is not HTTP"))?;
+        Ok((status, body.to_owned()))
+    }
+
+    /// To the first of the addresses that takes a connection: a gateway listens on one of them.
+    fn connect(&self) -> io::Result<TcpStream> {
+        let mut refused = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in &self.addresses {
+            match TcpStream::connect_timeout(address, TIMEOUT) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    }
 }
 
-/// One GET over a connection of its own. HTTP/1.0: the answer ends with the connection.
-pub(super) fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-    let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let status = status.ok_or_else(|| io::Error::other("this is not HTTP"))?;
-    Ok((status, body.to_owned()))
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, thread};
+
+    use super::*;
+
+    #[test]
+    fn every_address_of_a_name_is_tried() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let open = listener.local_addr().expect("it is bound");
+        let gateway = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut request = [0; 64];
+            let length = stream.read(&mut request).expect("a request");
+            stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nyes").expect("an answer");
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        // Nothing listens on port 0.
+        let closed = SocketAddr::new(open.ip(), 0);
+        let api = AdminApi { name: "gateway:9902".to_owned(), addresses: vec![closed, open] };
+        assert_eq!(api.get("/status").expect("an answer"), (200, "yes".to_owned()));
+        let request = gateway.join().expect("it was asked");
+        assert_eq!(request, "GET /status HTTP/1.0\r\nHost: gateway:9902\r\n\r\n");
+        let nobody = AdminApi { name: "gateway:9902".to_owned(), addresses: vec![closed] };
+        assert!(nobody.get("/status").is_err());
+    }
 }

@@ -20,7 +20,7 @@ pub fn run(args: &ClusterKeyArgs) -> Exit {
     match KeyRing::parse("--id", &line) {
         Ok(_) => print(&format!("{line}\n")),
         Err(problems) => {
-            problems.iter().for_each(|problem| eprintln!("{problem}"));
+            problems.iter().for_each(|problem| report!("{problem}"));
             Exit::Usage
         }
     }

@@ -40,7 +40,7 @@ pub fn run() -> Exit {
         Err(error) => return refuse_settings(&error),
     };
     if let Err(error) = unpack(&folder) {
-        eprintln!("error: the demo's resources cannot be written to {}: {error}", folder.display());
+        report!("error: the demo's resources cannot be written to {}: {error}", folder.display());
         return Exit::Failure;
     }
     let admin = loaded.settings.admin.address;
@@ -52,7 +52,7 @@ pub fn run() -> Exit {
         {
             Ok(server) => server.run(),
             Err(error) => {
-                eprintln!(
+                report!(
                     "error: the demo's upstream cannot listen on {UPSTREAM}: {error}\n  = help: free the port: the demo \
                      has no other"
                 );
@@ -63,7 +63,7 @@ pub fn run() -> Exit {
         run::serve(loaded.settings, |gateway| greet(gateway, admin)).await
     });
     if let Err(error) = fs::remove_dir_all(&folder) {
-        eprintln!("warning: {} cannot be removed: {error}", folder.display());
+        report!("warning: {} cannot be removed: {error}", folder.display());
     }
     exit
 }
@@ -71,7 +71,7 @@ pub fn run() -> Exit {
 /// Says what to try, if there is something to be tried.
 fn greet(gateway: &Gateway, admin: Option<SocketAddr>) -> Result<(), Exit> {
     if gateway.health.last().envoy_errors > 0 {
-        eprintln!("error: the demo's port 8080 is taken\n  = help: free it: the demo serves nowhere else");
+        report!("error: the demo's port 8080 is taken\n  = help: free it: the demo serves nowhere else");
         return Err(Exit::Unavailable);
     }
     let admin =

@@ -1,5 +1,13 @@
 //! Floor 7: the command line, one file per command.
 
+/// Tells the user something on the standard error. Where that is full, or its reader has gone, nobody is left to be told.
+macro_rules! report {
+    ($($told:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr().lock(), $($told)*);
+    }};
+}
+
 mod ask;
 mod cluster_key;
 mod demo;
@@ -143,7 +151,7 @@ fn policies_command(command: &PoliciesCommand) -> Exit {
     match outcome {
         Ok(()) => print(&String::from_utf8_lossy(&out)),
         Err(error) => {
-            eprintln!("error: {error}");
+            report!("error: {error}");
             Exit::Usage
         }
     }
@@ -172,7 +180,7 @@ fn print(text: &str) -> Exit {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("error: the standard output cannot be written: {error}");
+            report!("error: the standard output cannot be written: {error}");
             Exit::Failure
         }
         _ => Exit::Ok,
@@ -184,7 +192,7 @@ fn print_json(value: &impl serde::Serialize) -> Exit {
     match serde_json::to_string_pretty(value) {
         Ok(json) => print(&format!("{json}\n")),
         Err(error) => {
-            eprintln!("error: {error}");
+            report!("error: {error}");
             Exit::Failure
         }
     }
@@ -193,7 +201,7 @@ fn print_json(value: &impl serde::Serialize) -> Exit {
 /// Prints what is wrong with the settings.
 fn refuse_settings(error: &SettingsError) -> Exit {
     for problem in error.problems.iter() {
-        eprintln!("{problem}");
+        report!("{problem}");
     }
     Exit::Settings
 }

@@ -4,15 +4,13 @@ use clap::Args;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::{
-    Format,
-    ask::{AdminAddress, get, unavailable},
-    exit::Exit,
-    print, print_json,
-};
-use crate::cluster::{
-    membership::{Share, State},
-    view::{ClusterView, Replica},
+use super::{Format, ask::AdminAddress, exit::Exit, print, print_json};
+use crate::{
+    base::plural,
+    cluster::{
+        membership::{Share, State},
+        view::{ClusterView, Replica},
+    },
 };
 
 #[derive(Args)]
@@ -26,18 +24,18 @@ pub struct ReplicasArgs {
 
 /// Exit code 0 when all replicas run the same configuration, 1 when they do not, 69 when that cannot be known.
 pub fn run(args: &ReplicasArgs) -> Exit {
-    let address = match args.address.find() {
-        Ok(address) => address,
+    let api = match args.address.find() {
+        Ok(api) => api,
         Err(exit) => return exit,
     };
-    let body = match get(address, "/status") {
+    let body = match api.get("/status") {
         Ok((200, body)) => body,
-        Ok((status, _)) => return unavailable(address, &format!("it answered {status}")),
-        Err(error) => return unavailable(address, &error.to_string()),
+        Ok((status, _)) => return api.unavailable(&format!("it answered {status}")),
+        Err(error) => return api.unavailable(&error.to_string()),
     };
     let status = serde_json::from_str::<Value>(&body).unwrap_or_default();
     let Ok(view) = ClusterView::deserialize(&status["cluster"]) else {
-        return unavailable(address, "it does not tell of replicas");
+        return api.unavailable("it does not tell of replicas");
     };
     let printed = match args.format {
         Format::Text => print(&table(&view.replicas, view.same_digest)),
@@ -45,13 +43,13 @@ pub fn run(args: &ReplicasArgs) -> Exit {
     };
     match &view.storage_error {
         Some(error) if view.shared => {
-            eprintln!(
+            report!(
                 "error: this is what was seen last: the shared storage does not answer: {error}\n  = help: see \
                  `sharedStorage` in /status"
             );
             return Exit::Unavailable;
         }
-        Some(error) => eprintln!("warning: {error}: this one knows of no other"),
+        Some(error) => report!("warning: {error}: this one knows of no other"),
         None => {}
     }
     if view.same_digest { printed } else { Exit::Failure }
@@ -94,8 +92,7 @@ fn row(replica: &Replica) -> [String; HEAD.len()] {
         (State::Waiting, _) => "waiting".to_owned(),
         (State::Rejected, _) => "rejected".to_owned(),
         (State::Applied, 0) => "applied".to_owned(),
-        (State::Applied, 1) => "applied, 1 error".to_owned(),
-        (State::Applied, errors) => format!("applied, {errors} errors"),
+        (State::Applied, errors) => format!("applied, {}", plural(errors, "error")),
     };
     [
         format!("{}{}", replica.id, if replica.own { " (asked)" } else { "" }),

@@ -9,7 +9,7 @@ use crate::{
         reconciler::NotApplied,
     },
     admin,
-    base::{Diagnostic, seal::KeyRing},
+    base::Diagnostic,
     settings::{Settings, Sources},
     telemetry::log::Log,
 };
@@ -21,10 +21,10 @@ pub fn run(sources: &Sources) -> Exit {
         Err(error) => return refuse_settings(&error),
     };
     for warning in loaded.warnings.iter() {
-        eprintln!("{warning}");
+        report!("{warning}");
     }
     if loaded.settings.config.paths.is_empty() {
-        eprintln!(
+        report!(
             "error: no configuration to serve\n  = help: name a folder of resources: portcullis run --config \
              conf.d\n  = help: or try the demo, which needs nothing: portcullis demo"
         );
@@ -36,20 +36,10 @@ pub fn run(sources: &Sources) -> Exit {
     actix::System::new().block_on(serve(loaded.settings, |_| Ok(())))
 }
 
-/// The keys that replicas share; what is wrong or odd about them is printed.
-pub(super) fn read_keys(settings: &Settings) -> Result<Option<Arc<KeyRing>>, Exit> {
-    let (found, keys) = match settings.cluster.key_ring() {
-        Ok((keys, warnings)) => (warnings, Ok(keys.map(Arc::new))),
-        Err(problems) => (problems, Err(Exit::Settings)),
-    };
-    found.iter().for_each(|found| eprintln!("{found}"));
-    keys
-}
-
 fn check_paths(settings: &Settings) -> Result<(), Exit> {
     let missing: Vec<_> = settings.config.paths.iter().filter(|path| !path.exists()).collect();
     for path in &missing {
-        eprintln!("error: {} does not exist\n  = help: name an existing folder or file", path.display());
+        report!("error: {} does not exist\n  = help: name an existing folder or file", path.display());
     }
     if missing.is_empty() { Ok(()) } else { Err(Exit::Usage) }
 }
@@ -59,11 +49,11 @@ fn check_paths(settings: &Settings) -> Result<(), Exit> {
 /// it does not start.
 fn refuse_broken_files(broken: &[Diagnostic]) -> Exit {
     for found in broken {
-        eprintln!("{found}");
+        report!("{found}");
     }
     let file = broken.first().and_then(|first| first.location.as_ref());
     let file = file.map_or_else(|| "a file".to_owned(), |location| location.file.to_string());
-    eprintln!(
+    report!(
         "error: not started: {file} cannot be read, and what it holds may protect an API\n  = help: correct or \
          remove it; `portcullis validate` shows all findings"
     );
@@ -72,9 +62,12 @@ fn refuse_broken_files(broken: &[Diagnostic]) -> Exit {
 
 /// Serves with these settings. `ready` is called once the first generation is in force, and may end it.
 pub async fn serve(settings: Settings, ready: impl FnOnce(&Gateway) -> Result<(), Exit>) -> Exit {
-    let keys = match read_keys(&settings) {
-        Ok(keys) => keys,
-        Err(refused) => return refused,
+    let keys = match settings.cluster.key_ring() {
+        Ok((keys, warnings)) => {
+            warnings.iter().for_each(|warning| report!("{warning}"));
+            keys.map(Arc::new)
+        }
+        Err(error) => return refuse_settings(&error),
     };
     let log = match Log::start(&settings.log).and_then(|log| {
         log.install().map_err(std::io::Error::other)?;
@@ -82,7 +75,7 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Gateway) -> Result<()
     }) {
         Ok(log) => log,
         Err(error) => {
-            eprintln!("error: the log cannot be started: {error}");
+            report!("error: the log cannot be started: {error}");
             return Exit::Failure;
         }
     };
@@ -90,7 +83,7 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Gateway) -> Result<()
     let mut signals = match Signals::receive() {
         Ok(signals) => signals,
         Err(error) => {
-            eprintln!("error: signals cannot be received: {error}");
+            report!("error: signals cannot be received: {error}");
             return Exit::Failure;
         }
     };
@@ -105,7 +98,7 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Gateway) -> Result<()
         Ok(gateway) => gateway,
         Err(NotApplied::Broken(found)) => return refuse_broken_files(&found),
         Err(error) => {
-            eprintln!("error: the gateway cannot be started: {error}");
+            report!("error: the gateway cannot be started: {error}");
             return Exit::Failure;
         }
     };
@@ -115,7 +108,7 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Gateway) -> Result<()
                 actix_rt::spawn(server);
             }
             Err(error) => {
-                eprintln!(
+                report!(
                     "error: the admin API cannot listen on {address}: {error}\n  = help: free the port, or choose \
                      another, or `off`: the setting `admin.address` (`run --admin`, PORTCULLIS_ADMIN__ADDRESS)"
                 );
@@ -129,7 +122,7 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Gateway) -> Result<()
     match gateway.run(signals).await {
         Ok(()) => Exit::Ok,
         Err(error) => {
-            eprintln!("error: {error}");
+            report!("error: {error}");
             Exit::Failure
         }
     }

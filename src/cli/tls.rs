@@ -84,7 +84,7 @@ pub fn explain(args: &ExplainArgs) -> Exit {
         return printed;
     }
     for error in generation.diagnostics.iter().filter(|found| found.severity == Severity::Error) {
-        eprintln!("{error}\n");
+        report!("{error}\n");
     }
     Exit::Resources
 }

@@ -4,9 +4,9 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use clap::Args;
 
-use super::{Format, exit::Exit, print, print_json, refuse_settings, run::read_keys};
+use super::{Format, exit::Exit, print, print_json, refuse_settings};
 use crate::{
-    base::{Diagnostics, Severity},
+    base::{Diagnostics, Severity, plural},
     settings::{Override, Sources},
     snapshot::{Generation, Look, Reconciliation},
     telemetry::metrics::Registry,
@@ -40,17 +40,20 @@ pub(super) fn read(
     let missing: Vec<_> = paths.iter().filter(|path| !path.exists()).collect();
     if !missing.is_empty() {
         for path in missing {
-            eprintln!("error: {} does not exist\n  = help: name an existing folder or file", path.display());
+            report!("error: {} does not exist\n  = help: name an existing folder or file", path.display());
         }
         return Err(Exit::Usage);
     }
     let overrides =
         paths.iter().map(|path| Override::new("config.paths", path.to_string_lossy(), "PATH")).collect();
-    let loaded = Sources::of_process(settings, overrides).load().map_err(|error| refuse_settings(&error))?;
+    let mut loaded =
+        Sources::of_process(settings, overrides).load().map_err(|error| refuse_settings(&error))?;
+    let (keys, odd) = loaded.settings.cluster.key_ring().map_err(|error| refuse_settings(&error))?;
+    loaded.warnings.extend(odd);
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
     let registry = Arc::new(Registry::new(1));
-    let keys = read_keys(&loaded.settings)?;
-    let mut wanted = Reconciliation::new(Arc::new(loaded.settings), environment, registry, keys);
+    let mut wanted =
+        Reconciliation::new(Arc::new(loaded.settings), environment, registry, keys.map(Arc::new));
     match wanted.look(Instant::now()) {
         (Look::Changed(generation), _) => Ok((Some(generation), loaded.warnings)),
         (Look::Unchanged, _) => Ok((None, loaded.warnings)),
@@ -76,6 +79,5 @@ pub fn run(args: &ValidateArgs) -> Exit {
 fn text(found: &Diagnostics) -> String {
     let all: String = found.iter().map(|diagnostic| format!("{diagnostic}\n\n")).collect();
     let (errors, warnings) = (found.count(Severity::Error), found.count(Severity::Warning));
-    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     format!("{all}{}, {}\n", plural(errors, "error"), plural(warnings, "warning"))
 }

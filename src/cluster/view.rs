@@ -202,8 +202,8 @@ impl fmt::Display for Event {
             ),
             Self::Ignored { members } => write!(
                 f,
-                "{members} entries in the list of replicas are none of this gateway's, or sealed with a key that this \
-                 replica lacks; they are ignored"
+                "entries in the list of replicas are none of this gateway's, or sealed with a key that this replica \
+                 lacks; ignored: {members}"
             ),
         }
     }

@@ -26,7 +26,7 @@ pub fn read_up_to(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 pub fn read_text(path: &Path, bytes_max: u64) -> io::Result<String> {
     let bytes = read_up_to(path, bytes_max)?;
     if bytes.len() as u64 > bytes_max {
-        return Err(io::Error::other(format!("it is larger than {} MiB", bytes_max >> 20)));
+        return Err(io::Error::other(format!("it is larger than {} KiB", bytes_max >> 10)));
     }
     String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
 }

@@ -45,8 +45,9 @@ pub struct Parsed {
 pub fn parse(file: &Arc<SourceFile>, limits: Limits) -> Parsed {
     if file.text.len() > limits.file_bytes_max {
         let message = format!("the file is too large: at most {} bytes are read", limits.file_bytes_max);
-        let place = Place::new(file.clone(), 1, 1);
-        return Parsed { documents: Vec::new(), error: Some(Problem::error(&place, "", message)) };
+        // What was read of it may end in its first line.
+        let problem = Problem::error(&Place::new(file.clone(), 1, 1), "", message).without_excerpt();
+        return Parsed { documents: Vec::new(), error: Some(problem) };
     }
     let text = readable(file);
     let mut builder = Builder::new(file, limits);

@@ -64,6 +64,13 @@ impl Problem {
         self
     }
 
+    /// Without the line that it is about, which is not to be shown.
+    #[must_use]
+    pub fn without_excerpt(mut self) -> Self {
+        self.location.line_text = "".into();
+        self
+    }
+
     /// Whether it is about something that is written in a file, and not about a stand-in (see
     /// [`Deserialized::partial`](super::Deserialized)).
     pub fn is_somewhere(&self) -> bool {

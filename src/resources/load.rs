@@ -80,7 +80,18 @@ pub(super) fn find(paths: &[PathBuf], diagnostics: &mut Vec<Diagnostic>) -> File
     for path in paths {
         match fs::metadata(path) {
             // What is named by the user is read whatever it is called.
-            Ok(metadata) if metadata.is_dir() => walk.folder(path, &metadata, 0),
+            Ok(metadata) if metadata.is_dir() => {
+                let (known, before) = (walk.seen.len(), (walk.found.len(), walk.hidden.len()));
+                walk.folder(path, &metadata, 0);
+                // Of a folder that is named twice, the resources are read once.
+                if walk.seen.len() > known && (walk.found.len(), walk.hidden.len()) == before {
+                    let message = format!("no resources in `{}`", path.display());
+                    walk.diagnostics.push(
+                        Diagnostic::warning(message)
+                            .help("what is read of a folder are its files that end in .yaml, .yml or .json"),
+                    );
+                }
+            }
             Ok(metadata) => walk.file(path, &metadata),
             Err(error) => walk.unreadable(path, &error),
         }

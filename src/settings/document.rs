@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::table::{NOT_SUPPORTED_YET, SETTINGS, Setting};
+use super::table::{FILE_VARIABLE, NOT_SUPPORTED_YET, OTHER_VARIABLES, PREFIX, SETTINGS, Setting};
 
 /// The text after the options in `portcullis run --help`.
 pub fn help_text() -> String {
@@ -38,6 +38,15 @@ pub fn markdown() -> String {
     for (name, why) in NOT_SUPPORTED_YET {
         let _ = writeln!(text, "* `{name}`: {why}.");
     }
+    let _ = write!(
+        text,
+        "\n## Variables that are no settings\n\nEvery other variable that begins with `{PREFIX}` must be one of a setting \
+         above, but those that Kubernetes\nmakes for a Service named `portcullis`.\n\n* `{FILE_VARIABLE}`: the settings file, \
+         where no flag names one.\n"
+    );
+    for (name, what) in OTHER_VARIABLES {
+        let _ = writeln!(text, "* `{name}`: {what}.");
+    }
     text
 }
 
@@ -63,7 +72,8 @@ about the same thing, a policy ranks first, then a `Configuration` resource, the
 
 Ranks among settings, lowest first: the default, the settings file (`--settings FILE` or
 `PORTCULLIS_SETTINGS`), the vendor's `FLEX_*` variables, `PORTCULLIS_*` variables, flags. Unknown keys
-and values that do not fit stop the start with exit code 78 and a message that names the source.
+and values that do not fit stop the start with exit code 78 and a message that names the place in the file,
+the variable or the flag.
 
 The file is YAML; a dot in a name below is one level in it:
 

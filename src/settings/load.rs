@@ -1,19 +1,20 @@
 //! Layers the sources with the `config` crate and checks every name and value.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
-use config::{Map, Source, Value as Node, ValueKind};
+use config::{Map, Source, Value, ValueKind};
 
 use crate::{
     base::{Diagnostic, Diagnostics, suggest::closest},
-    document::read_text,
+    document::{Limits, Node, NodeValue, Problem, SourceFile, parse, read_text},
 };
 
 use super::{
-    Kind, Settings,
+    Settings,
     read::Reader,
     source::Sources,
     table::{FILE_VARIABLE, NOT_SUPPORTED_YET, OTHER_VARIABLES, PREFIX, SETTINGS, Setting},
+    value::split,
 };
 
 /// Far above any settings.
@@ -54,7 +55,7 @@ impl Sources {
         let mut warnings = Diagnostics::default();
         let merged = config::Config::builder()
             .add_source(Layer::defaults())
-            .add_source(Layer::file(self, &mut problems))
+            .add_source(Layer::file(self, &mut problems, &mut warnings))
             .add_source(Layer::vendor(self, &mut warnings))
             .add_source(Layer::variables(self, &mut problems))
             .add_source(Layer::flags(self, &mut problems))
@@ -78,14 +79,14 @@ impl Sources {
 
 /// One rank: known keys only, each value with its source as origin.
 #[derive(Clone, Debug, Default)]
-struct Layer(Map<String, Node>);
+struct Layer(Map<String, Value>);
 
 impl Source for Layer {
     fn clone_into_box(&self) -> Box<dyn Source + Send + std::marker::Sync> {
         Box::new(self.clone())
     }
 
-    fn collect(&self) -> Result<Map<String, Node>, config::ConfigError> {
+    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
         Ok(self.0.clone())
     }
 }
@@ -93,10 +94,10 @@ impl Source for Layer {
 impl Layer {
     fn defaults() -> Self {
         let origin = "default".to_owned();
-        Self(SETTINGS.iter().map(|s| (s.key.to_owned(), Node::new(Some(&origin), s.default))).collect())
+        Self(SETTINGS.iter().map(|s| (s.key.to_owned(), Value::new(Some(&origin), s.default))).collect())
     }
 
-    fn file(sources: &Sources, problems: &mut Diagnostics) -> Self {
+    fn file(sources: &Sources, problems: &mut Diagnostics, warnings: &mut Diagnostics) -> Self {
         let mut layer = Self::default();
         let Some(path) = sources.settings_file() else { return layer };
         let named = if sources.file.is_some() { "--settings" } else { FILE_VARIABLE };
@@ -111,36 +112,42 @@ impl Layer {
                 return layer;
             }
         };
-        match config::File::from_str(&text, config::FileFormat::Yaml).collect() {
-            Ok(root) => layer.walk(root, "", &shown, problems),
-            Err(error) => problems.push(
-                Diagnostic::error(format!("settings file `{shown}` is not a YAML map: {error}"))
-                    .help("docs/settings.md has an example"),
-            ),
+        let parsed = parse(&SourceFile::new(shown, text), Limits::default());
+        let mut found: Vec<Problem> = parsed.error.into_iter().collect();
+        for (index, document) in parsed.documents.into_iter().enumerate() {
+            found.extend(document.problems);
+            let root = &document.root;
+            let refusal = match root.value {
+                _ if index > 0 => "a settings file is one document; this is another".to_owned(),
+                NodeValue::Mapping(_) => {
+                    layer.walk(root, "", problems);
+                    continue;
+                }
+                _ => format!("a settings file is a mapping, not {}", root.describe()),
+            };
+            found.push(Problem::error(&root.place, "", refusal).help("docs/settings.md has an example"));
+        }
+        for problem in found {
+            let list = if problem.is_error() { &mut *problems } else { &mut *warnings };
+            list.push(problem.into());
         }
         layer
     }
 
     /// Takes what the table knows; everything else is a problem.
-    fn walk(&mut self, tree: Map<String, Node>, prefix: &str, file: &str, problems: &mut Diagnostics) {
-        let sorted: BTreeMap<String, Node> = tree.into_iter().collect();
-        for (name, node) in sorted {
-            let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
-            let origin = format!("{file}:{key}");
+    fn walk(&mut self, tree: &Node, prefix: &str, problems: &mut Diagnostics) {
+        for (name, node) in tree.entries() {
+            let key = format!("{prefix}{}", name.text);
             if Setting::find(&key).is_some() {
-                self.0.insert(key, Node::new(Some(&origin), node.kind));
+                self.0.insert(key, written(node));
                 continue;
             }
             let section = format!("{key}.");
-            let is_section = SETTINGS.iter().any(|setting| setting.key.starts_with(&section));
-            match node.kind {
-                ValueKind::Table(inner) if is_section => self.walk(inner, &key, file, problems),
-                ValueKind::Nil if is_section => {}
-                _ if is_section => problems.push(
-                    Diagnostic::error(format!("`{key}` is a group of settings, not a value ({origin})"))
-                        .help(format!("write the settings below it, such as `{}`", first_below(&section))),
-                ),
-                _ => problems.push(unknown(&key, &origin)),
+            let is_section = first_below(&section).is_some();
+            match node.value {
+                NodeValue::Mapping(_) if is_section => self.walk(node, &section, problems),
+                NodeValue::Null if is_section => {}
+                _ => problems.push(unknown(&key, &name.place.location().to_string())),
             }
         }
     }
@@ -153,7 +160,7 @@ impl Layer {
                 continue;
             }
             if let Some(setting) = SETTINGS.iter().find(|setting| setting.vendor == Some(name)) {
-                layer.0.insert(setting.key.to_owned(), Node::new(Some(name), value.as_str()));
+                layer.0.insert(setting.key.to_owned(), Value::new(Some(name), value.as_str()));
             } else if let Some((_, why)) = NOT_SUPPORTED_YET.iter().find(|(known, _)| known == name) {
                 warnings.push(Diagnostic::warning(format!("{name} is not supported yet: {why}")));
             } else {
@@ -173,12 +180,12 @@ impl Layer {
     fn variables(sources: &Sources, problems: &mut Diagnostics) -> Self {
         let mut layer = Self::default();
         for (name, value) in &sources.environment {
-            if !name.starts_with(PREFIX) || name == FILE_VARIABLE || OTHER_VARIABLES.contains(&name.as_str())
-            {
+            let other = || OTHER_VARIABLES.iter().any(|(other, _)| other == name);
+            if !name.starts_with(PREFIX) || name == FILE_VARIABLE || other() {
                 continue;
             }
             if let Some(setting) = SETTINGS.iter().find(|setting| setting.variable() == *name) {
-                layer.0.insert(setting.key.to_owned(), Node::new(Some(name), value.as_str()));
+                layer.0.insert(setting.key.to_owned(), Value::new(Some(name), value.as_str()));
             } else if !is_service_link(name) {
                 let variables: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
                 let problem = Diagnostic::error(format!("no setting has the variable {name}"));
@@ -196,28 +203,55 @@ impl Layer {
                 problems.push(unknown(&given.key, &given.flag));
                 continue;
             };
-            let node = match layer.0.remove(&given.key).map(|node| node.kind) {
-                Some(ValueKind::Array(mut items)) => {
-                    items.push(Node::new(Some(&given.flag), given.value.as_str()));
-                    ValueKind::Array(items)
-                }
-                Some(first) => ValueKind::Array(vec![
-                    Node::new(Some(&given.flag), first),
-                    Node::new(Some(&given.flag), given.value.as_str()),
-                ]),
+            let value = |text: &str| Value::new(Some(&given.flag), text);
+            let first = layer.0.remove(&given.key);
+            let kind = if setting.kind.is_list() {
+                let mut items = match first.map(|first| first.kind) {
+                    Some(ValueKind::Array(items)) => items,
+                    _ => Vec::new(),
+                };
                 // A path may have a comma.
-                None if given.flag != "--set" && matches!(setting.kind, Kind::List(_)) => {
-                    ValueKind::Array(vec![Node::new(Some(&given.flag), given.value.as_str())])
-                }
-                None => ValueKind::String(given.value.clone()),
+                let whole = given.flag != "--set";
+                let parts = if whole { vec![given.value.clone()] } else { split(&given.value) };
+                items.extend(parts.iter().map(|part| value(part)));
+                ValueKind::Array(items)
+            } else if let Some(first) = first {
+                let flags = [first.origin().unwrap_or_default(), &given.flag];
+                let message = format!("setting `{}` is given twice ({})", given.key, flags.join(" and "));
+                problems.push(Diagnostic::error(message).help("give it once"));
+                first.kind
+            } else {
+                ValueKind::String(given.value.clone())
             };
-            layer.0.insert(given.key.clone(), Node::new(Some(&given.flag), node));
+            layer.0.insert(given.key.clone(), Value::new(Some(&given.flag), kind));
         }
         layer
     }
 }
 
+/// A value of the settings file, its place as origin.
+fn written(node: &Node) -> Value {
+    let kind = match &node.value {
+        NodeValue::Scalar { text, .. } => ValueKind::String(text.to_string()),
+        NodeValue::Sequence(items) => ValueKind::Array(items.iter().map(written).collect()),
+        NodeValue::Mapping(entries) => ValueKind::Table(
+            entries.iter().map(|(key, node)| (key.text.to_string(), written(node))).collect(),
+        ),
+        NodeValue::Null => ValueKind::Nil,
+    };
+    Value::new(Some(&node.place.location().to_string()), kind)
+}
+
+/// The first setting whose key begins with this, a dot at its end.
+fn first_below(section: &str) -> Option<&'static str> {
+    SETTINGS.iter().map(|setting| setting.key).find(|key| key.starts_with(section))
+}
+
 fn unknown(key: &str, origin: &str) -> Diagnostic {
+    if let Some(first) = first_below(&format!("{key}.")) {
+        return Diagnostic::error(format!("`{key}` is a group of settings, not a value ({origin})"))
+            .help(format!("write the settings below it, such as `{first}`"));
+    }
     let meant = closest(key, SETTINGS.iter().map(|setting| setting.key));
     Diagnostic::error(format!("unknown setting `{key}` ({origin})")).help(suggestion(meant))
 }
@@ -227,10 +261,6 @@ fn suggestion(meant: Option<&str>) -> String {
         || "docs/settings.md lists all settings".to_owned(),
         |meant| format!("did you mean `{meant}`?"),
     )
-}
-
-fn first_below(section: &str) -> &'static str {
-    SETTINGS.iter().map(|setting| setting.key).find(|key| key.starts_with(section)).unwrap_or_default()
 }
 
 /// Kubernetes announces a Service named `portcullis` or `portcullis-admin` to every pod of its

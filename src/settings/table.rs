@@ -39,18 +39,21 @@ impl Setting {
 
 /// What our variables begin with.
 pub const PREFIX: &str = "PORTCULLIS_";
-/// Of the scripts, the compose file and the test suite, in whose environment a gateway may be started.
-pub const OTHER_VARIABLES: &[&str] = &[
-    "PORTCULLIS_ADMIN_PORTS",
-    "PORTCULLIS_BIN",
-    "PORTCULLIS_CHAOS",
-    "PORTCULLIS_CLUSTER_DIR",
-    "PORTCULLIS_ENTRY_PORT",
-    "PORTCULLIS_FUZZ",
-    "PORTCULLIS_IMAGES",
-    "PORTCULLIS_PROMETHEUS_PORT",
-    "PORTCULLIS_STATE_PORT",
-    "PORTCULLIS_TEST_SEED",
+/// Of the scripts, the compose file and the test suite, in whose environment a gateway may be started: no settings.
+pub const OTHER_VARIABLES: &[(&str, &str)] = &[
+    ("PORTCULLIS_ADMIN_PORTS", "`docker-compose.yml`: where the replicas' admin APIs are published"),
+    ("PORTCULLIS_BIN", "scripts and tests: the gateway's binary"),
+    ("PORTCULLIS_CHAOS", "`cluster-tests`: `full` for windows of ten seconds, for a minute each"),
+    ("PORTCULLIS_CLUSTER_DIR", "the cluster's scripts and `docker-compose.yml`: the folder of its files"),
+    ("PORTCULLIS_ENTRY_PORT", "the cluster's scripts and `docker-compose.yml`: where its APIs are served"),
+    ("PORTCULLIS_FUZZ", "`scripts/test`: `true` runs the fuzzers too"),
+    ("PORTCULLIS_IMAGES", "`scripts/images` and `docker-compose.yml`: what goes before the names of images"),
+    ("PORTCULLIS_PROMETHEUS_PORT", "`docker-compose.yml`: where Prometheus is published"),
+    (
+        "PORTCULLIS_STATE_PORT",
+        "the cluster's scripts and `docker-compose.yml`: where HAProxy shows its state",
+    ),
+    ("PORTCULLIS_TEST_SEED", "tests: repeats what chance did in a run"),
 ];
 /// Names the settings file; not a setting itself.
 pub const FILE_VARIABLE: &str = "PORTCULLIS_SETTINGS";

@@ -8,7 +8,7 @@ use crate::base::seal::KeyRing;
 
 use super::{
     ClientCertDetails, DynamicPort, Loaded, LogFormat, LogLevel, Machine, Override, SETTINGS, Settings,
-    SettingsError, ShareConfig, Sources, help_text, markdown,
+    SettingsError, ShareConfig, Sources, help_text, markdown, table::OTHER_VARIABLES,
 };
 
 fn sources() -> Sources {
@@ -262,10 +262,10 @@ fn an_error_names_key_source_value_and_what_is_expected() {
     );
     let error = result.expect_err("four problems").to_string();
     for line in [
-        format!("error: setting `workers` cannot be `many` ({path}:workers)"),
+        format!("error: setting `workers` cannot be `many` ({path}:1:10)"),
         " = help: expected `auto` or a whole number from 1 to 1024".to_owned(),
-        format!("error: unknown setting `timeout` ({path}:timeout)"),
-        format!("error: unknown setting `log.levle` ({path}:log.levle)"),
+        format!("error: unknown setting `timeout` ({path}:2:1)"),
+        format!("error: unknown setting `log.levle` ({path}:3:7)"),
         " = help: did you mean `log.level`?".to_owned(),
         "error: setting `admin.address` cannot be `localhost` (PORTCULLIS_ADMIN__ADDRESS)".to_owned(),
     ] {
@@ -300,14 +300,67 @@ fn variables_of_kubernetes_for_a_service_of_our_name_and_of_the_test_suite_are_n
 }
 
 #[test]
-fn a_file_that_is_no_map_is_refused() {
-    for text in ["- a\n", "a: [", "just text"] {
-        let error = with_file(text, &[]).0.expect_err(text).to_string();
-        assert!(error.contains("is not a YAML map"), "{text}: {error}");
+fn a_file_that_is_no_map_is_refused_and_the_place_is_named() {
+    for (text, place, what) in [
+        ("- a\n", "1:1", "a settings file is a mapping, not a list"),
+        ("just text", "1:1", "a settings file is a mapping, not the text `just text`"),
+        ("workers: 1\n---\nworkers: 2\n", "3:1", "a settings file is one document; this is another"),
+        ("workers: 1\nadmin: [", "2:9", "YAML syntax: "),
+        ("workers: 1\nworkers: 2\n", "2:1", "the key `workers` is given twice"),
+        ("admin:\n\taddress: off\n", "2:1", "a tab is used for indentation"),
+    ] {
+        let (refused, path) = with_file(text, &[]);
+        let error = refused.expect_err(text).to_string();
+        assert!(error.contains(what) && error.contains(&format!("{path}:{place}")), "{text}: {error}");
     }
-    let error = with_file("log: info", &[]).0.expect_err("a group").to_string();
-    assert!(error.contains("`log` is a group of settings, not a value"), "{error}");
+    let (refused, path) = with_file("workers: 1\nlog: info", &[]);
+    let error = refused.expect_err("a group").to_string();
+    assert!(error.contains(&format!("`log` is a group of settings, not a value ({path}:2:1)")), "{error}");
     assert!(error.contains("such as `log.level`"), "{error}");
+}
+
+#[test]
+fn what_a_file_says_is_read_as_it_is_written() {
+    for text in ["", "# nothing\n", "---\n", "{}"] {
+        assert_eq!(file(text), env(&[]), "{text}");
+    }
+    assert_eq!(file("gateway: {id: 010}").gateway.id, "010");
+    let settings = file("gateway: {id: &id edge, name: *id}\nworkers: \"2\"\nlog:\n");
+    assert_eq!((settings.gateway.name.as_str(), settings.workers), ("edge", 2));
+    let (loaded, path) = with_file("access_log: !yes true\n", &[]);
+    let loaded = loaded.expect("a warning only");
+    assert!(loaded.settings.access_log);
+    let warning = loaded.warnings.iter().map(ToString::to_string).collect::<String>();
+    assert!(
+        warning.contains("the tag `!yes` is ignored") && warning.contains(&format!("{path}:1:")),
+        "{warning}"
+    );
+}
+
+#[test]
+fn a_flag_given_twice_is_named_and_lists_grow() {
+    let flags = |given: &[(&str, &str, &str)]| {
+        let mut sources = sources();
+        sources.overrides =
+            given.iter().map(|(key, value, flag)| Override::new(*key, *value, *flag)).collect();
+        sources.load()
+    };
+    let twice =
+        flags(&[("workers", "1", "--workers"), ("workers", "2", "--set")]).expect_err("twice").to_string();
+    assert!(twice.contains("setting `workers` is given twice (--workers and --set)"), "{twice}");
+    assert!(!twice.contains("cannot be"), "{twice}");
+    let group = flags(&[("admin", "1", "--set"), ("admin.address", "off", "--set")])
+        .expect_err("a group")
+        .to_string();
+    assert!(group.contains("`admin` is a group of settings, not a value (--set)"), "{group}");
+    let lists = [
+        ("trusted_proxies", "10.0.0.0/8, ::1", "--set"),
+        ("trusted_proxies", "127.0.0.1", "--set"),
+        ("dns.hosts", "a=127.0.0.1,b=127.0.0.2", "--set"),
+        ("dns.hosts", "c=127.0.0.3", "--set"),
+    ];
+    let settings = flags(&lists).expect("good").settings;
+    assert_eq!((settings.trusted_proxies.len(), settings.dns.hosts.len()), (3, 3));
 }
 
 #[test]
@@ -353,7 +406,7 @@ fn the_file_of_keys_is_read_and_its_permissions_are_looked_at() {
     assert!(settings.cluster.key_ring().is_ok_and(|(keys, warnings)| keys.is_none() && warnings.is_empty()));
     settings.cluster.key_file = Some(path.clone());
     let missing = settings.cluster.key_ring().map(|_| ()).expect_err("there is no file");
-    assert!(missing.iter().any(|problem| problem.message.contains(&path.display().to_string())));
+    assert!(missing.to_string().contains(&path.display().to_string()), "{missing}");
     fs::write(&path, format!("{}\n", KeyRing::new_line("a"))).expect("it can be written");
     for (mode, warns) in [(0o600, false), (0o440, false), (0o644, true), (0o660, true)] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("they can be set");
@@ -363,8 +416,16 @@ fn the_file_of_keys_is_read_and_its_permissions_are_looked_at() {
     }
     fs::write(&path, "a: hunter2").expect("it can be written");
     let refused = settings.cluster.key_ring().map(|_| ()).expect_err("it is no key");
-    let shown = refused.iter().map(ToString::to_string).collect::<String>();
+    let shown = refused.to_string();
     assert!(shown.contains("keys:1: ") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn keys_are_read_from_a_file_and_never_from_a_device_or_a_pipe_that_might_have_no_end() {
+    let mut settings = env(&[]);
+    settings.cluster.key_file = Some("/dev/zero".into());
+    let refused = settings.cluster.key_ring().map(|_| ()).expect_err("it has no end").to_string();
+    assert!(refused.contains("the keys in `/dev/zero` cannot be read: it is not a file"), "{refused}");
 }
 
 #[test]
@@ -372,6 +433,9 @@ fn help_and_reference_list_every_setting_and_the_reference_is_current() {
     let (help, page) = (help_text(), markdown());
     for setting in SETTINGS {
         assert!(help.contains(&setting.variable()) && page.contains(&format!("### `{}`", setting.key)));
+    }
+    for (name, _) in OTHER_VARIABLES {
+        assert!(page.contains(&format!("* `{name}`: ")), "{name}");
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/settings.md");
     if std::env::var_os("BLESS").is_some() {

@@ -57,6 +57,11 @@ pub(super) enum Value {
 }
 
 impl Kind {
+    /// Whether it is given more than once by giving more of it.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self, Self::List(_) | Self::Networks | Self::Hosts)
+    }
+
     /// Reads a value. A bare number is a duration in seconds only where `bare_seconds` says so, as
     /// the vendor's variables have it.
     ///
@@ -164,12 +169,15 @@ impl Kind {
 
 fn items(raw: &Raw) -> Option<Vec<String>> {
     match raw {
-        Raw::Scalar(text) => {
-            Some(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
-        }
+        Raw::Scalar(text) => Some(split(text)),
         Raw::List(items) => Some(items.clone()),
         Raw::Map(_) => None,
     }
+}
+
+/// The items of a list in a variable or behind `--set`.
+pub(super) fn split(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
 fn network(text: &str) -> Option<IpNet> {

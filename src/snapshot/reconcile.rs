@@ -10,18 +10,14 @@ use std::{
 
 use super::{Compiled, Compiler, EngineSettings, Snapshot, plan::covers, tls};
 use crate::{
-    base::{Diagnostic, Diagnostics, Subject, seal::KeyRing},
+    base::{Diagnostic, Diagnostics, Subject, plural, seal::KeyRing},
     document::is_unset,
     policies::names::Catalog,
     policy::{Budget, Caching},
     quota::Quotas,
     resources::{
         Inputs, ResolvedModel, ResourceSet, ResourceStore, SharedFile, SharedFiles,
-        kinds::{
-            GatewaySettings,
-            logging::{LogOutput, OutputKind},
-            shared_storage::SharedStorage,
-        },
+        kinds::{GatewaySettings, logging::LogOutput, shared_storage::SharedStorage},
         load::Lookup,
         resolve,
     },
@@ -140,7 +136,7 @@ impl Reconciliation {
         let mut errors = found.iter().filter(bad).filter(|found| !own(found));
         let first = errors.next()?.one_line();
         let more = errors.count();
-        Some(if more == 0 { first } else { format!("{first} (and {more} more errors)") })
+        Some(if more == 0 { first } else { format!("{first} (and {})", plural(more, "more error")) })
     }
 
     fn generation(&mut self, set: &ResourceSet) -> Generation {
@@ -254,7 +250,7 @@ fn log_plan(settings: &GatewaySettings) -> LogPlan {
     let Some(logging) = &settings.logging else { return LogPlan { proxy, ..LogPlan::default() } };
     let outputs: Vec<OutputPlan> = logging.outputs.iter().filter_map(output_plan).collect();
     let there = |names: &[String]| {
-        names.iter().filter(|name| outputs.iter().any(|output| output.name == **name)).cloned().collect()
+        names.iter().filter(|name| outputs.iter().any(|output| *output.name == **name)).cloned().collect()
     };
     LogPlan {
         level: logging.level.and_then(|level| Level::parse(&format!("{level:?}"))),
@@ -266,15 +262,9 @@ fn log_plan(settings: &GatewaySettings) -> LogPlan {
 }
 
 fn output_plan(output: &LogOutput) -> Option<OutputPlan> {
-    let kind = match output.kind {
-        OutputKind::File => "file",
-        OutputKind::Http => "http",
-        OutputKind::Stdout => "stdout",
-        OutputKind::Unsupported => return None,
-    };
-    let parameters = output
-        .parameters
-        .iter()
-        .map(|(key, values)| (key.clone(), values.iter().map(|value| value.expose().clone()).collect()));
-    Some(OutputPlan { name: output.name.clone(), kind: kind.to_owned(), parameters: parameters.collect() })
+    let parameters = output.parameters.iter().map(|(key, values)| {
+        let exposed = values.iter().map(|value| value.expose().clone()).collect();
+        (key.value.clone(), key.map_ref().map(|()| exposed))
+    });
+    Some(OutputPlan { name: output.name.clone(), kind: output.kind?, parameters: parameters.collect() })
 }

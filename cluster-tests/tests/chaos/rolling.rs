@@ -46,6 +46,7 @@ fn load(address: std::net::SocketAddr) -> Spread {
 
 #[test]
 fn a_rolling_restart_fails_no_request() {
+    let _turn = cluster_tests::alone();
     let (redis, upstream) = (Redis::standalone(), Upstream::echo("up"));
     let mut replicas = Replicas::start(REPLICAS, |place| {
         let plan = Plan::new().workers(1).argument("--set").argument("shutdown.drain=2s");
@@ -66,6 +67,7 @@ fn a_rolling_restart_fails_no_request() {
 
 #[test]
 fn a_rolling_reload_fails_no_request() {
+    let _turn = cluster_tests::alone();
     let (redis, upstream) = (Redis::standalone(), Upstream::echo("up"));
     let replicas = Replicas::start(REPLICAS, |place| {
         Plan::new().workers(1).with("api.yaml", &resources(place, &upstream.url(), &redis, "0"))

@@ -2,6 +2,7 @@
 //! 69 unavailable, 78 bad settings.
 
 use std::io::BufRead as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output, Stdio};
 
 use cluster_tests::binary;
@@ -404,6 +405,25 @@ fn a_reader_that_has_gone_is_no_failure_and_a_full_disk_is_one() {
 }
 
 #[test]
+fn errors_that_nobody_can_be_told_change_no_exit_code() {
+    let nothing = portcullis(&["run"], &[]).status.code();
+    for (words, code) in [
+        (&["run"][..], nothing),
+        (&["validate", "/nowhere"], Some(64)),
+        (&["policies", "show", "none-such"], Some(64)),
+        (&["probe", "--check=liveness", "--admin", "nonsense"], Some(64)),
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has one");
+        let (reader, gone) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        for unheard in [Stdio::from(full), Stdio::from(gone)] {
+            let status = Command::new(binary::portcullis()).args(words).stderr(unheard).status();
+            assert_eq!(status.expect("it starts").code(), code, "{words:?}");
+        }
+    }
+}
+
+#[test]
 fn validate_reads_no_file_without_end_and_no_key_that_run_would_refuse() {
     let (folder, path) = file("");
     std::fs::File::options().write(true).open(&path).unwrap().set_len(1 << 40).expect("a sparse file");
@@ -420,6 +440,33 @@ fn validate_reads_no_file_without_end_and_no_key_that_run_would_refuse() {
         assert_exit(&output, 78);
         assert!(said(&output).contains(value), "{}", said(&output));
     }
+}
+
+#[test]
+fn validate_counts_what_is_odd_about_the_file_of_keys_among_its_findings() {
+    let (folder, keys) =
+        (tempfile::tempdir().expect("a temporary folder"), portcullis(&["cluster-key"], &[]));
+    let keys = file(&String::from_utf8_lossy(&keys.stdout));
+    std::fs::set_permissions(&keys.1, std::fs::Permissions::from_mode(0o644)).expect("they can be set");
+    std::fs::write(
+        folder.path().join("a.yaml"),
+        documents(&[api("a", "http://127.0.0.1:8080/", "http://up:1")]),
+    )
+    .expect("a writable folder");
+    let path = folder.path().to_str().expect("ASCII");
+    let validate = |options: &[&str]| {
+        portcullis(&[&["validate", path], options].concat(), &[("PORTCULLIS_CLUSTER__KEY_FILE", &keys.1)])
+    };
+    let output = validate(&["--format", "json"]);
+    assert_exit(&output, 0);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (found[0]["severity"].as_str(), found[0]["field"].as_str()),
+        (Some("warning"), Some("cluster.key_file"))
+    );
+    let output = validate(&["--strict"]);
+    assert_exit(&output, 65);
+    assert!(said(&output).contains("chmod 600") && said(&output).contains("1 warning"), "{}", said(&output));
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn missing_and_wrong_credentials_are_503_and_the_log_names_the_proxy_as_a_warnin
 fn a_proxy_that_is_not_there_or_does_not_answer_is_503_and_its_own_errors_too() {
     let (upstream, port, authority) = (Upstream::echo("up"), ports::free(), Authority::new());
     let gateway = plan(port, &upstream.url(), &proxy_at(local(ports::free())))
-        .environment("PORTCULLIS_TIMEOUTS__CONNECT", "300ms")
+        .environment("PORTCULLIS_TIMEOUTS__CONNECT", "2s")
         .environment("SSL_CERT_FILE", &authority.certificate().display().to_string())
         .start();
     let answer = |upstream: &str, proxy: SocketAddr| {

@@ -119,12 +119,14 @@ fn reloads_that_do_not_change_the_limit_do_not_touch_its_windows() {
     };
     let gateway = Plan::new().with("api.yaml", &[generation(0)]).workers(2).start();
     let clients = std::thread::spawn(move || saturate(([127, 0, 0, 1], port).into()));
-    let mut reloads = 0;
+    let (mut reloads, mut applied) = (0, Some(1));
     while !clients.is_finished() {
         reloads += 1;
-        let response = gateway.apply("api.yaml", &[generation(reloads)]);
-        assert_eq!(response.json()["changed"], true, "{}", response.text());
-        assert_eq!(response.json()["errors"], 0, "{}", response.text());
+        let reloaded = gateway.apply("api.yaml", &[generation(reloads)]).json();
+        // The gateway may have seen the file before it was asked to.
+        let now = reloaded["generation"].as_u64();
+        assert!(now > applied && reloaded["errors"] == 0, "{reloaded}");
+        applied = now;
         std::thread::sleep(Duration::from_millis(150));
     }
     println!("{reloads} reloads");
@@ -189,13 +191,13 @@ fn buckets_are_told_apart_by_the_key_and_a_missing_key_is_a_bucket_of_its_own() 
 fn every_limit_must_have_quota_and_a_refused_request_charges_none() {
     let upstream = Upstream::echo("up");
     let limits = json!([
-        {"maximumRequests": 2, "timePeriodInMilliseconds": 1_000},
+        {"maximumRequests": 2, "timePeriodInMilliseconds": 3_000},
         {"maximumRequests": 3, "timePeriodInMilliseconds": 60_000},
     ]);
     let (_gateway, address) = with_policies(&upstream, rate(limits, json!({})));
     let statuses: Vec<u16> = (0..6).map(|_| get(address, "/").status).collect();
     assert_eq!(statuses, [200, 200, 429, 429, 429, 429]);
-    std::thread::sleep(Duration::from_millis(1_100));
+    std::thread::sleep(Duration::from_millis(3_100));
     let statuses: Vec<u16> = (0..3).map(|_| get(address, "/").status).collect();
     assert_eq!(statuses, [200, 429, 429], "one was left of the longer limit");
 }
@@ -205,15 +207,16 @@ fn spike(config: Value) -> Value {
 }
 
 #[test]
-fn the_documented_timeline_of_spike_control_at_half_speed() {
-    // 2 per 1 s, delay 499 ms, one attempt, queue 5; every time doubled, so that a busy machine still has 200 ms of room.
+fn the_documented_timeline_of_spike_control_at_a_sixth_of_its_speed() {
+    let _turn = cluster_tests::alone();
+    // 2 per 1 s, delay 499 ms, one attempt, queue 5; every time sixfold, so that a busy machine still has 600 ms of room.
     let upstream = Upstream::echo("up");
-    let config = json!({"maximumRequests": 2, "timePeriodInMilliseconds": 2_000, "delayTimeInMillis": 998,
+    let config = json!({"maximumRequests": 2, "timePeriodInMilliseconds": 6_000, "delayTimeInMillis": 2_994,
         "delayAttempts": 1, "queuingLimit": 5});
     let (_gateway, address) = with_policies(&upstream, spike(config));
     let mut clients: Vec<Client> = (0..5).map(|_| Client::connect(address)).collect();
     let started = Instant::now();
-    let asked: Vec<_> = [0, 600, 1_200, 1_400, 2_800]
+    let asked: Vec<_> = [0, 1_800, 3_600, 4_200, 8_400]
         .into_iter()
         .map(|at| {
             let mut client = clients.remove(0);
@@ -231,7 +234,7 @@ fn the_documented_timeline_of_spike_control_at_half_speed() {
     for (number, waited) in [(0, false), (1, false), (2, true), (3, true), (4, false)] {
         let took = seen[number].1;
         let right =
-            if waited { took >= Duration::from_millis(990) } else { took < Duration::from_millis(700) };
+            if waited { took >= Duration::from_millis(2_990) } else { took < Duration::from_millis(2_100) };
         assert!(right, "#{} took {took:?}", number + 1);
     }
 }
@@ -239,7 +242,7 @@ fn the_documented_timeline_of_spike_control_at_half_speed() {
 #[test]
 fn without_a_queue_whatever_exceeds_the_limit_is_refused_at_once() {
     let upstream = Upstream::echo("up");
-    let config = json!({"maximumRequests": 3, "timePeriodInMilliseconds": 5_000, "delayTimeInMillis": 1_000,
+    let config = json!({"maximumRequests": 3, "timePeriodInMilliseconds": 60_000, "delayTimeInMillis": 10_000,
         "delayAttempts": 9, "queuingLimit": 0, "exposeHeaders": true});
     let (_gateway, address) = with_policies(&upstream, spike(config));
     for remaining in [2, 1] {
@@ -251,9 +254,9 @@ fn without_a_queue_whatever_exceeds_the_limit_is_refused_at_once() {
     let started = Instant::now();
     let response = get(address, "/");
     assert_eq!((response.status, response.json()), (429, json!({"error": "Too Many Requests"})));
-    assert!(started.elapsed() < Duration::from_millis(900));
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
     let reset = figure(&response, "x-ratelimit-reset");
-    assert!((1..=5_000).contains(&reset), "{reset} ms until the oldest leaves");
+    assert!((1..=60_000).contains(&reset), "{reset} ms until the oldest leaves");
 }
 
 #[test]

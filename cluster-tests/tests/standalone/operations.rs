@@ -171,6 +171,23 @@ fn sigusr1_opens_log_files_anew() {
 }
 
 #[test]
+fn a_finding_about_a_log_output_is_counted_once_and_logged_with_its_place() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let output = json!({"logging": {
+        "outputs": [{"name": "disk", "type": "file", "parameters": {"file": "gateway.log", "compress": "gzip"}}],
+    }});
+    let gateway = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]).start();
+    let reloaded = gateway.apply("logs.yaml", &[configuration("logs", output)]).json();
+    assert_eq!((&reloaded["errors"], &reloaded["warnings"]), (&json!(0), &json!(1)), "{}", gateway.log());
+    gateway.says("0 errors, 1 warning");
+    let line = gateway.says("parameter `compress` of a log output is not supported yet");
+    assert!(
+        line.contains("spec.logging.outputs[0].parameters.compress) at ") && line.contains("logs.yaml:"),
+        "{line}"
+    );
+}
+
+#[test]
 fn a_config_map_that_is_swapped_by_symbolic_link_is_one_change() {
     let upstream = Upstream::echo("up");
     let volume = tempfile::tempdir().expect("a folder");

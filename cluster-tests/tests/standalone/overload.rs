@@ -10,7 +10,7 @@ use cluster_tests::config::{api, binding, configuration, service};
 use cluster_tests::daemon::Daemon;
 use cluster_tests::gateway::{Gateway, Plan};
 use cluster_tests::upstream::Upstream;
-use cluster_tests::{eventually, ports};
+use cluster_tests::{PATIENCE, alone, eventually, ports};
 use serde_json::json;
 
 use crate::faults::assert_nothing_left;
@@ -65,14 +65,19 @@ fn press(address: SocketAddr, clients: usize, time: Duration) -> Vec<(u16, Durat
     clients.into_iter().flat_map(|client| client.join().expect("a client that asks on")).collect()
 }
 
-fn worst(seen: &[(u16, Duration)], status: u16) -> Duration {
+/// The latency that half of the answers of this status had at the most: a machine that stands still for a moment
+/// moves the worst, and not this.
+fn median(seen: &[(u16, Duration)], status: u16) -> Duration {
     let of_status = seen.iter().filter(|(found, _)| *found == status);
-    of_status.map(|(_, latency)| *latency).max().unwrap_or_default()
+    let mut latencies: Vec<Duration> = of_status.map(|(_, latency)| *latency).collect();
+    latencies.sort();
+    latencies.get(latencies.len() / 2).copied().unwrap_or_default()
 }
 
 #[test]
 fn at_three_times_the_capacity_of_an_upstream_the_latency_of_what_is_accepted_stays_bounded() {
     const WORK: Duration = Duration::from_millis(100);
+    let _turn = alone();
     let (upstream, port) = (slow(WORK), ports::free());
     // Four at a time and four that wait: eight of 24 clients have a place.
     let breaker = binding(
@@ -94,17 +99,17 @@ fn at_three_times_the_capacity_of_an_upstream_the_latency_of_what_is_accepted_st
     let seen = press(([127, 0, 0, 1], port).into(), 24, Duration::from_secs(4));
     let served = seen.iter().filter(|(status, _)| *status == 200).count();
     println!(
-        "{served} served in at most {:?}, {} refused in at most {:?}",
-        worst(&seen, 200),
+        "{served} served in {:?}, {} refused in {:?}",
+        median(&seen, 200),
         seen.len() - served,
-        worst(&seen, 503)
+        median(&seen, 503)
     );
-    // Four connections do forty a second; what is refused takes nothing from them.
-    assert!(served >= 100, "{served} of {}", seen.len());
+    // Four connections do forty a second, 160 in all; what is refused takes nothing from them.
+    assert!(served >= 80, "{served} of {}", seen.len());
     assert!(seen.len() > served, "some were refused");
-    // It waits for one other and is served itself; the rest is for a machine that has other things to do.
-    assert!(worst(&seen, 200) < 10 * WORK, "{:?}", worst(&seen, 200));
-    assert!(worst(&seen, 503) < 5 * WORK, "{:?}", worst(&seen, 503));
+    // It waits for one other and is served itself; if all 24 stood in line, each would wait for five.
+    assert!(median(&seen, 200) < 4 * WORK, "{:?}", median(&seen, 200));
+    assert!(median(&seen, 503) < WORK, "{:?}", median(&seen, 503));
     assert!(gateway.metric("portcullis_upstream_overflows_total", &[]) > 0.0);
 }
 
@@ -121,11 +126,12 @@ fn a_connection_that_idles_on_another_worker_is_given_up_for_a_request_that_wait
     }
     // Three in four find the only connection on another worker.
     assert!(gateway.metric("portcullis_upstream_connect_attempts_total", &[]) > 20.0);
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
 }
 
 #[test]
 fn workers_take_turns_with_the_only_connection_to_an_h2_service() {
+    let _turn = alone();
     let (server, port) = (Daemon::nghttpd("file", b"hello"), ports::free());
     let one = json!({"circuitBreaker": {"thresholds": {"maxConnections": 1}}});
     let url = format!("h2://{}", server.address());
@@ -153,7 +159,7 @@ fn workers_take_turns_with_the_only_connection_to_an_h2_service() {
         .collect();
     let slowest = clients.into_iter().map(|client| client.join().expect("a client that is served")).max();
     println!("the slowest took {slowest:?}");
-    assert!(slowest < Some(Duration::from_secs(8)), "{slowest:?}: before its response timeout of 15 s");
+    assert!(slowest < Some(Duration::from_secs(14)), "{slowest:?}: before its response timeout of 15 s");
     assert_nothing_left(&gateway);
 }
 
@@ -231,14 +237,17 @@ fn nobody_is_forgotten_in_line_while_clients_leave_upstreams_close_and_limits_ch
 
 #[test]
 fn more_requests_than_a_worker_may_have_are_answered_503_at_once_and_the_others_served() {
-    let upstream = slow(Duration::from_millis(100));
+    const WORK: Duration = Duration::from_millis(100);
+    let _turn = alone();
+    let upstream = slow(WORK);
     let (gateway, address) = in_front_of(&upstream, &["--set", "limits.requests=4"]);
     let seen = press(address, 12, Duration::from_secs(2));
     let served = seen.iter().filter(|(status, _)| *status == 200).count();
     println!("{served} served, {} refused", seen.len() - served);
-    assert!(served >= 50, "{served}: four at a time do forty a second");
+    assert!(served >= 40, "{served}: four at a time do forty a second, 80 in all");
     assert!(seen.len() > served, "some were refused");
-    assert!(worst(&seen, 200) < Duration::from_secs(1), "{:?}", worst(&seen, 200));
+    // Nobody waits; if all twelve were let in, the upstream would serve them all.
+    assert!(median(&seen, 200) < 4 * WORK, "{:?}", median(&seen, 200));
     assert!(gateway.metric("portcullis_requests_refused_total", &["reason=\"overload\""]) > 0.0);
     eventually("nothing is under way any more", || (get(address, "/").status == 200).then_some(()));
     assert!(upstream.received().len() >= served);

@@ -271,7 +271,7 @@ fn a_context_is_in_force_for_all_instances_of_its_port_and_a_second_one_is_not_m
 #[test]
 fn a_client_that_is_slow_to_say_hello_is_cut_off_and_garbage_is_refused() {
     let scene = Scene::new();
-    let plan = scene.plan(json!({})).environment("PORTCULLIS_TIMEOUTS__TLS_HANDSHAKE", "300ms");
+    let plan = scene.plan(json!({})).environment("PORTCULLIS_TIMEOUTS__TLS_HANDSHAKE", "2s");
     let gateway = plan.start();
     for begun in [&b""[..], b"\x16\x03\x01\x02\x00\x01"] {
         let mut slow = Client::connect(local(scene.port));

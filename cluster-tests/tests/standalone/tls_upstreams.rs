@@ -242,7 +242,7 @@ fn a_handshake_that_an_upstream_never_ends_is_503_by_the_connect_timeout() {
         shop.serve(&format!("{backend}-silent"), &format!("https://right.test:{port}"), &context);
         shop.serve(&format!("{backend}-plain"), &format!("https://right.test:{talks}"), &context);
     }
-    let gateway = shop.plan().environment("PORTCULLIS_TIMEOUTS__CONNECT", "300ms").start();
+    let gateway = shop.plan().environment("PORTCULLIS_TIMEOUTS__CONNECT", "2s").start();
     for (backend, _) in backends() {
         let response = shop.get(&format!("{backend}-silent"));
         assert_eq!(response.status, 503);

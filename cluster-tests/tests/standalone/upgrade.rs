@@ -259,20 +259,20 @@ fn policies_protect_an_upgrade() {
 fn a_tunnel_ends_when_nothing_moves_and_no_response_timeout_cuts_it() {
     let upstream = switching("", echo);
     let policies = json!([
-        {"policyRef": {"name": "stream-idle-timeout-flex"}, "config": {"timeout": 1}},
-        {"policyRef": {"name": "response-timeout-flex"}, "config": {"timeout": 1}},
+        {"policyRef": {"name": "stream-idle-timeout-flex"}, "config": {"timeout": 3}},
+        {"policyRef": {"name": "response-timeout-flex"}, "config": {"timeout": 3}},
     ]);
     let (gateway, address) = behind(policies, &upstream.url(), &[]);
     let mut client = switched(address);
-    for _ in 0..8 {
+    let mut last = Instant::now();
+    for _ in 0..14 {
         std::thread::sleep(Duration::from_millis(300));
+        last = Instant::now();
         client.send(b"x");
         assert_eq!(client.wire.exactly(1).expect("it lives as long as it speaks"), b"x");
     }
-    let quiet = Instant::now();
     assert_eq!(client.wire.to_end().expect("an orderly end"), b"");
-    let took = quiet.elapsed();
-    assert!(took >= Duration::from_millis(850) && took < Duration::from_secs(8), "{took:?}");
+    assert!(last.elapsed() >= Duration::from_millis(2_850), "{:?}", last.elapsed());
     eventually("the upstream is let go", || {
         (metric(&gateway, "portcullis_tunnels_active")? == 0).then_some(())
     });
@@ -282,19 +282,15 @@ fn a_tunnel_ends_when_nothing_moves_and_no_response_timeout_cuts_it() {
 fn a_drain_leaves_tunnels_alone_until_it_ends() {
     let upstream = switching("", echo);
     let (mut gateway, address) =
-        behind(json!([]), &upstream.url(), &[("FLEX_SERVICE_ENVOY_DRAIN_TIME", "3")]);
+        behind(json!([]), &upstream.url(), &[("FLEX_SERVICE_ENVOY_DRAIN_TIME", "7")]);
     let mut client = switched(address);
-    let started = Instant::now();
     gateway.signal("TERM");
     eventually("not ready", || (!gateway.ready()).then_some(()));
-    let mut asked = 0;
-    while started.elapsed() < Duration::from_millis(2_500) {
+    for _ in 0..10 {
         client.send(b"x");
         assert_eq!(client.wire.exactly(1).expect("the drain has not ended"), b"x");
-        asked += 1;
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert!(asked > 3);
     assert!(gateway.wait(Duration::from_secs(20)).success());
     assert!(matches!(client.wire.some(), Ok(rest) if rest.is_empty()) || client.closed());
 }
@@ -302,7 +298,7 @@ fn a_drain_leaves_tunnels_alone_until_it_ends() {
 #[test]
 fn an_address_that_disappears_takes_its_tunnels_with_it_after_the_drain() {
     let upstream = switching("", echo);
-    let (gateway, address) = behind(json!([]), &upstream.url(), &[("FLEX_SERVICE_ENVOY_DRAIN_TIME", "2")]);
+    let (gateway, address) = behind(json!([]), &upstream.url(), &[("FLEX_SERVICE_ENVOY_DRAIN_TIME", "5")]);
     let mut client = switched(address);
     let elsewhere = api("api", &format!("http://127.0.0.1:{}", ports::free()), &upstream.url());
     assert_eq!(gateway.apply("api.yaml", &[elsewhere]).status, 200);
@@ -323,14 +319,13 @@ fn gigabytes_pass_a_tunnel_at_constant_memory_and_a_reader_that_stops_stops_the_
     let mut client = switched(address);
     let before = gateway.resident_kib();
     client.send(b"g");
-    std::thread::sleep(Duration::from_millis(500));
     let moved = || metric(&gateway, "portcullis_tunnel_bytes_total{direction=\"down\"}").unwrap_or(0);
-    let (at_once, later) = (moved(), {
+    let held = eventually("nobody reads, so nothing is read", || {
+        let before = moved();
         std::thread::sleep(Duration::from_millis(300));
-        moved()
+        (before > 0 && moved() == before).then_some(before)
     });
-    assert_eq!(at_once, later, "nobody reads, so nothing is read");
-    assert!(later < 1 << 26, "{later} bytes went nowhere");
+    assert!(held < 1 << 26, "{held} bytes went nowhere");
     let mut bytes = 0;
     loop {
         match client.wire.some().expect("an orderly end").len() {

@@ -43,8 +43,6 @@ pub struct GatewaySettings {
     pub proxy_protocol: Option<Spanned<bool>>,
     /// What replicas share, and where it lives (8.1).
     pub shared_storage: Option<SharedStorage>,
-    /// Read and otherwise ignored (16).
-    pub resource_limits: Option<ResourceLimits>,
     /// Of the merged keys, for comparing generations.
     pub digest: Option<Digest>,
 }
@@ -77,14 +75,6 @@ pub struct Thresholds {
     pub max_connection_pools: Option<u32>,
 }
 
-/// Loading limits of early versions (16).
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ResourceLimits {
-    pub api_instances: Option<u32>,
-    pub policies: Option<u32>,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Written {
@@ -94,7 +84,7 @@ struct Written {
     circuit_breaker: Option<Spanned<Breaker>>,
     connection_buffer_limits: Option<Spanned<BufferLimits>>,
     routing: Option<Spanned<Routing>>,
-    resource_limits: Option<Spanned<ResourceLimits>>,
+    resource_limits: Option<Spanned<super::unsupported::ResourceLimits>>,
     shared_storage: Option<Spanned<WrittenStorage>>,
     forward_proxy: Option<Spanned<WrittenForwardProxy>>,
     proxy_protocol: Option<WrittenProxyProtocol>,
@@ -104,7 +94,7 @@ struct Written {
     /// One page of the vendor indents it here instead of under `tracing` (12).
     sampling: Option<Spanned<Sampling>>,
     tls: Option<Spanned<RawNode>>,
-    /// What registration writes; of no use here (1).
+    /// What registration writes (1), for each replica its own.
     platform_connection: Option<Spanned<RawNode>>,
 }
 
@@ -196,11 +186,8 @@ pub(super) fn read(spec: &Node, problems: &mut Vec<Problem>) -> Option<Configura
         key("sharedStorage");
         settings.shared_storage = shared_storage::read(&written, problems);
     }
-    if let Some(limits) = written.resource_limits {
-        key("resourceLimits");
-        settings.resource_limits = Some(limits.value);
-    }
-    let unsupported: [(&'static str, Option<Spanned<bool>>); 3] = [
+    let unsupported: [(&'static str, Option<Spanned<bool>>); 4] = [
+        ("resourceLimits", used(written.resource_limits, problems)),
         ("tracing", used(written.tracing, problems)),
         ("defaultTLS", used(written.default_tls, problems)),
         ("sampling", used(written.sampling, problems)),
@@ -219,7 +206,13 @@ pub(super) fn read(spec: &Node, problems: &mut Vec<Problem>) -> Option<Configura
             tls.warning("`tls` has no meaning in a Configuration; it is ignored").help("bind a `tls` policy"),
         );
     }
-    drop(written.platform_connection);
+    if let Some(platform) = written.platform_connection {
+        problems.push(
+            platform
+                .warning("`platformConnection` is not supported yet; it has no effect")
+                .help("it belongs to Connected Mode"),
+        );
+    }
     Some(Configuration { settings, keys })
 }
 

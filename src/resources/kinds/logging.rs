@@ -6,6 +6,7 @@ use super::{Ordered, sound, typed};
 use crate::{
     base::{Secret, suggest::closest},
     document::{Node, NodeValue, OneOrMany, Problem, RawNode, Spanned},
+    telemetry::log::OutputKind,
 };
 
 /// Where log lines go, standard output always included.
@@ -21,26 +22,18 @@ pub struct Logging {
 
 #[derive(Clone, Debug)]
 pub struct LogOutput {
-    pub name: String,
-    pub kind: OutputKind,
+    pub name: Spanned<String>,
+    /// `None`: any other Fluent Bit output, accepted with a warning, receives nothing.
+    pub kind: Option<OutputKind>,
     /// Keys in lower case; a key may have several values (`header`). Values may be credentials.
-    pub parameters: Vec<(String, Vec<Secret>)>,
+    pub parameters: Vec<(Spanned<String>, Vec<Secret>)>,
 }
 
 impl LogOutput {
     /// The first value of a parameter.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().find(|(key, _)| key == name)?.1.first().map(|value| value.expose().as_str())
+        self.parameters.iter().find(|(key, _)| **key == name)?.1.first().map(|value| value.expose().as_str())
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutputKind {
-    File,
-    Http,
-    Stdout,
-    /// Any other Fluent Bit output: accepted with a warning, receives nothing.
-    Unsupported,
 }
 
 /// From most to least verbose.
@@ -121,7 +114,7 @@ fn read_outputs(written: &Spanned<RawNode>, problems: &mut Vec<Problem>) -> Vec<
     if !matches!(node.value, NodeValue::Mapping(_)) {
         let list: Option<Vec<ListedOutput>> = typed(node, &written.field, problems);
         for output in list.unwrap_or_default() {
-            if outputs.iter().any(|other| other.name == output.name.value) {
+            if outputs.iter().any(|other| *other.name == *output.name) {
                 problems
                     .push(output.name.error(format!("the output `{}` is given twice", output.name.value)));
                 continue;
@@ -145,9 +138,9 @@ fn read_output(
 ) -> LogOutput {
     let lower = kind.to_ascii_lowercase();
     let kind = match lower.as_str() {
-        "file" => OutputKind::File,
-        "http" => OutputKind::Http,
-        "stdout" => OutputKind::Stdout,
+        "file" => Some(OutputKind::File),
+        "http" => Some(OutputKind::Http),
+        "stdout" => Some(OutputKind::Stdout),
         _ => {
             let mut problem = kind.warning(format!(
                 "outputs of type `{}` are not supported yet; nothing is sent there",
@@ -157,17 +150,20 @@ fn read_output(
                 problem = problem.help(format!("did you mean `{close}`?"));
             }
             problems.push(problem.help("supported: `file`, `http`, `stdout`"));
-            OutputKind::Unsupported
+            None
         }
     };
-    let parameters: Vec<(String, Vec<Secret>)> =
-        parameters.0.into_iter().map(|(key, values)| (key.to_ascii_lowercase(), values.0)).collect();
-    let output = LogOutput { name: name.value.clone(), kind, parameters };
+    let parameters = parameters.0.into_iter();
+    let parameters =
+        parameters.map(|(key, values)| (key.map(|key| key.to_ascii_lowercase()), values.0)).collect();
+    let output = LogOutput { name: name.clone(), kind, parameters };
     let missing = match kind {
-        OutputKind::File if output.parameter("file").is_none() && output.parameter("path").is_none() => {
+        Some(OutputKind::File)
+            if output.parameter("file").is_none() && output.parameter("path").is_none() =>
+        {
             Some("file")
         }
-        OutputKind::Http if output.parameter("host").is_none() => Some("host"),
+        Some(OutputKind::Http) if output.parameter("host").is_none() => Some("host"),
         _ => None,
     };
     if let Some(missing) = missing {

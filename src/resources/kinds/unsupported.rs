@@ -96,6 +96,20 @@ impl Unsupported for Tracing {
     }
 }
 
+/// Loading limits of early versions (16).
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ResourceLimits {
+    #[serde(rename = "apiInstances")]
+    _api_instances: Option<u32>,
+    #[serde(rename = "policies")]
+    _policies: Option<u32>,
+}
+
+impl Unsupported for ResourceLimits {
+    fn check(&self, _: &mut Vec<Problem>) {}
+}
+
 /// Section 6.4.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -84,7 +84,6 @@ fn take(merged: &mut GatewaySettings, from: &GatewaySettings, key: &str) {
         "forwardProxy" => merged.forward_proxy.clone_from(&from.forward_proxy),
         "proxyProtocol" => merged.proxy_protocol.clone_from(&from.proxy_protocol),
         "sharedStorage" => merged.shared_storage.clone_from(&from.shared_storage),
-        "resourceLimits" => merged.resource_limits.clone_from(&from.resource_limits),
         // Not supported yet: reported where it is written.
         _ => {}
     }

@@ -78,3 +78,19 @@ fn what_cannot_be_read_is_an_error() {
     let set = load(&[PathBuf::from("/nowhere/at/all")], environment());
     assert_eq!(set.diagnostics[0].message, "cannot read `/nowhere/at/all`: there is no such file or folder");
 }
+
+#[test]
+fn a_folder_without_resources_is_warned_about_and_one_that_is_named_twice_is_not() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (full, empty) = (folder.path().join("full"), folder.path().join("empty"));
+    write(&full.join("a.yaml"), &service("a"));
+    write(&empty.join("notes.txt"), "no resource");
+    assert_eq!(names(&[full.clone(), full.clone()]), ["a"]);
+    let set = load(&[full, empty.clone()], environment());
+    let shown: Vec<String> = set.diagnostics.iter().map(ToString::to_string).collect();
+    let expected = format!(
+        "warning: no resources in `{}`\n = help: what is read of a folder are its files that end in .yaml, .yml or .json",
+        empty.display()
+    );
+    assert_eq!(shown, [expected]);
+}

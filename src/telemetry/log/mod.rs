@@ -45,7 +45,7 @@ use crate::{
 };
 
 pub use crate::settings::LogLevel as Level;
-pub use plan::{LogPlan, OutputPlan};
+pub use plan::{LogPlan, OutputKind, OutputPlan};
 pub use queue::QueueLimits;
 pub use record::{Form, Kind, RECORD_BYTES_MAX, Record};
 
@@ -277,10 +277,11 @@ impl Log {
 
     /// Goes over to a plan. Outputs that it shares with the one before go on undisturbed; those gone
     /// deliver what they hold. The level follows when the plan names another than the plan before,
-    /// so that a level set by hand survives changes elsewhere. Returns what [`LogPlan::check`] would,
-    /// and outputs that could not be started.
+    /// so that a level set by hand survives changes elsewhere. Returns which outputs could not be
+    /// started, besides those that [`LogPlan::check`] tells of.
     pub fn apply(&self, plan: &LogPlan) -> Diagnostics {
-        let (specs, mut found) = plan.compile();
+        let (specs, _) = plan.compile();
+        let mut found = Diagnostics::default();
         let mut applied = lock(&self.0.applied);
         let routes = Routes::build(self, plan, specs, &mut applied, &mut found);
         self.0.routes.store(Arc::new(routes));

@@ -1,7 +1,7 @@
 //! Parameters of outputs, in the words of Fluent Bit: names in any case, `on` and `off`.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,10 @@ use awc::http::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use crate::base::{Diagnostic, Diagnostics, Secret};
+use crate::{
+    base::Secret,
+    document::{Problem, Spanned},
+};
 
 use super::{
     plan::{Body, HttpTarget, OutputPlan, Target},
@@ -20,44 +23,37 @@ use super::{
 };
 
 /// Parameters of one output; remembers which were asked for.
-pub(super) struct Parameters {
-    place: String,
-    values: BTreeMap<String, Vec<String>>,
+pub(super) struct Parameters<'a> {
+    output: &'a OutputPlan,
     used: BTreeSet<String>,
 }
 
-impl Parameters {
-    pub fn new(output: &OutputPlan, place: String) -> Self {
-        let values = output.parameters.iter();
-        let values = values.map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
-        Self { place, values, used: BTreeSet::new() }
+impl<'a> Parameters<'a> {
+    pub fn new(output: &'a OutputPlan) -> Self {
+        Self { output, used: BTreeSet::new() }
     }
 
     pub fn ignore(&mut self, names: &[&str]) {
         self.used.extend(names.iter().map(|name| (*name).to_owned()));
     }
 
-    pub fn report_unknown(&self, found: &mut Diagnostics) {
-        for name in self.values.keys().filter(|name| !self.used.contains(*name)) {
+    pub fn report_unknown(&self, found: &mut Vec<Problem>) {
+        for (name, value) in self.output.parameters.iter().filter(|(name, _)| !self.used.contains(*name)) {
             let message = format!("parameter `{name}` of a log output is not supported yet");
-            found.push(Diagnostic::warning(message).field(self.field(name)));
+            found.push(value.warning(message).without_excerpt());
         }
-    }
-
-    fn field(&self, name: &str) -> String {
-        format!("{}.{name}", self.place)
     }
 
     fn all(&mut self, name: &str) -> Vec<String> {
         self.used.insert(name.to_owned());
-        self.values.get(name).cloned().unwrap_or_default()
+        self.output.parameters.get(name).map(|value| value.value.clone()).unwrap_or_default()
     }
 
     fn one(&mut self, name: &str) -> Option<String> {
         self.all(name).into_iter().next_back().filter(|value| !value.is_empty())
     }
 
-    fn switch(&mut self, name: &str, default: bool, found: &mut Diagnostics) -> bool {
+    fn switch(&mut self, name: &str, default: bool, found: &mut Vec<Problem>) -> bool {
         match self.one(name).map(|text| text.to_ascii_lowercase()).as_deref() {
             None => default,
             Some("on" | "true" | "yes" | "1") => true,
@@ -69,12 +65,17 @@ impl Parameters {
         }
     }
 
-    /// Values may be secrets and are never shown.
-    fn problem(&self, name: &str, what: &str) -> Diagnostic {
-        Diagnostic::error(format!("parameter `{name}` of a log output {what}")).field(self.field(name))
+    /// Where a parameter stands, or the output that lacks it.
+    fn place(&self, name: &str) -> Spanned<()> {
+        self.output.parameters.get(name).map_or_else(|| self.output.name.map_ref(), Spanned::map_ref)
     }
 
-    fn json(&mut self, date: DateFormat, found: &mut Diagnostics) -> Form {
+    /// Values may be secrets and are never shown.
+    fn problem(&self, name: &str, what: &str) -> Problem {
+        self.place(name).error(format!("parameter `{name}` of a log output {what}")).without_excerpt()
+    }
+
+    fn json(&mut self, date: DateFormat, found: &mut Vec<Problem>) -> Form {
         let date_key = match self.one("json_date_key") {
             None => Some("date".to_owned()),
             Some(word) if word.eq_ignore_ascii_case("false") => None,
@@ -100,7 +101,7 @@ impl Parameters {
 }
 
 /// `file`: a folder in `path` and a name in `file`, or an absolute path in `file`.
-pub(super) fn file(parameters: &mut Parameters, found: &mut Diagnostics) -> Option<(Form, Target)> {
+pub(super) fn file(parameters: &mut Parameters<'_>, found: &mut Vec<Problem>) -> Option<(Form, Target)> {
     let folder = parameters.one("path");
     let Some(name) = parameters.one("file") else {
         found.push(parameters.problem("file", "is missing").help("give the name of the file"));
@@ -117,13 +118,9 @@ pub(super) fn file(parameters: &mut Parameters, found: &mut Diagnostics) -> Opti
             };
             let (template, unknown) = Template::parse(&text);
             for name in unknown {
-                found.push(
-                    Diagnostic::warning(format!(
-                        "`{{{name}}}` is no variable of log templates and stays as it is"
-                    ))
-                    .field(parameters.field("template"))
-                    .help(format!("variables: {}", variables())),
-                );
+                let message = format!("`{{{name}}}` is no variable of log templates and stays as it is");
+                let problem = parameters.place("template").warning(message);
+                found.push(problem.help(format!("variables: {}", variables())));
             }
             Form::Template(template)
         }
@@ -143,7 +140,7 @@ pub(super) fn file(parameters: &mut Parameters, found: &mut Diagnostics) -> Opti
 }
 
 /// `http`, with the defaults of Fluent Bit except for the format, which there is MessagePack.
-pub(super) fn http(parameters: &mut Parameters, found: &mut Diagnostics) -> Option<(Form, Target)> {
+pub(super) fn http(parameters: &mut Parameters<'_>, found: &mut Vec<Problem>) -> Option<(Form, Target)> {
     let tls = parameters.switch("tls", false, found);
     let verify = parameters.switch("tls.verify", true, found);
     let host = parameters.one("host").unwrap_or_else(|| "127.0.0.1".to_owned());

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use crate::{
-    base::{Diagnostic, Diagnostics, Secret, suggest::closest},
+    base::{Diagnostic, Diagnostics, Secret},
+    document::{Problem, Spanned},
     outbound::ForwardProxy,
 };
 
@@ -14,8 +15,9 @@ use super::{
 };
 
 /// `spec.logging` after reading. The default is standard output only.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct LogPlan {
+    /// Each under a name of its own.
     pub outputs: Vec<OutputPlan>,
     /// `runtimeLogs.logLevel`; `None`: the setting `log.level`.
     pub level: Option<Level>,
@@ -28,13 +30,19 @@ pub struct LogPlan {
 }
 
 /// One of `outputs`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct OutputPlan {
-    pub name: String,
-    /// `type`, as written.
-    pub kind: String,
-    /// A value that is no list is a list of one.
-    pub parameters: BTreeMap<String, Vec<String>>,
+    pub name: Spanned<String>,
+    pub kind: OutputKind,
+    /// By their names in lower case. A value that is no list is a list of one.
+    pub parameters: BTreeMap<String, Spanned<Vec<String>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputKind {
+    File,
+    Http,
+    Stdout,
 }
 
 /// An output that can be started.
@@ -72,75 +80,20 @@ pub(super) enum Body {
     JsonArray,
 }
 
-/// Types of outputs that Fluent Bit has and this gateway does not have yet.
-const NOT_SUPPORTED_YET: &[&str] = &[
-    "azure",
-    "azure_blob",
-    "azure_kusto",
-    "azure_logs_ingestion",
-    "bigquery",
-    "chronicle",
-    "cloudwatch_logs",
-    "counter",
-    "datadog",
-    "es",
-    "exit",
-    "flowcounter",
-    "forward",
-    "gelf",
-    "influxdb",
-    "kafka",
-    "kafka-rest",
-    "kinesis_firehose",
-    "kinesis_streams",
-    "logdna",
-    "loki",
-    "nats",
-    "nrlogs",
-    "null",
-    "opensearch",
-    "opentelemetry",
-    "pgsql",
-    "plot",
-    "prometheus_exporter",
-    "prometheus_remote_write",
-    "s3",
-    "skywalking",
-    "slack",
-    "splunk",
-    "stackdriver",
-    "syslog",
-    "tcp",
-    "td",
-    "udp",
-    "vivo_exporter",
-    "websocket",
-];
-const SUPPORTED: &[&str] = &["file", "http", "stdout"];
-
 impl LogPlan {
-    /// What is wrong or not supported yet. Fields are paths below `spec.logging`. An output with a
-    /// problem is left out when the plan is applied; everything else works.
+    /// What is wrong or not supported yet. An output with an error is left out when the plan is applied; everything
+    /// else works.
     pub fn check(&self) -> Diagnostics {
         self.compile().1
     }
 
     pub(super) fn compile(&self) -> (Vec<OutputSpec>, Diagnostics) {
-        let mut found = Diagnostics::default();
+        let mut all = Diagnostics::default();
         let mut specs: Vec<OutputSpec> = Vec::new();
-        for (index, output) in self.outputs.iter().enumerate() {
-            let place = format!("outputs[{index}]");
-            if self.outputs[..index].iter().any(|earlier| earlier.name == output.name) {
-                let message = format!("two log outputs are named `{}`", output.name);
-                found.push(
-                    Diagnostic::error(message).field(format!("{place}.name")).help("the first is used"),
-                );
-                continue;
-            }
-            let problems_before = found.iter().filter(|one| one.is_error()).count();
-            if let Some(mut spec) = compile_output(output, &place, &mut found)
-                && found.iter().filter(|one| one.is_error()).count() == problems_before
-            {
+        for output in &self.outputs {
+            let mut found = Vec::new();
+            let spec = compile_output(output, &mut found);
+            if let Some(mut spec) = spec.filter(|_| !found.iter().any(Problem::is_error)) {
                 if let Target::Http(target) = &mut spec.target {
                     // Exact names only (configuration reference 11).
                     let proxy = self.proxy.as_ref().filter(|proxy| proxy.serves_exact(&target.host));
@@ -148,53 +101,24 @@ impl LogPlan {
                 }
                 specs.push(spec);
             }
+            all.extend(found.into_iter().map(Diagnostic::from));
         }
-        for (place, names) in [("runtimeLogs.outputs", &self.runtime), ("accessLogs.outputs", &self.access)] {
-            for (index, name) in names.iter().enumerate() {
-                if !self.outputs.iter().any(|output| output.name == *name) {
-                    let field = format!("{place}[{index}]");
-                    let problem = Diagnostic::error(format!("no log output is named `{name}`")).field(field);
-                    let known = self.outputs.iter().map(|output| output.name.as_str());
-                    found.push(match closest(name, known) {
-                        Some(meant) => problem.help(format!("did you mean `{meant}`?")),
-                        None => problem.help("define it under `outputs`"),
-                    });
-                }
-            }
-        }
-        (specs, found)
+        (specs, all)
     }
 }
 
-fn compile_output(output: &OutputPlan, place: &str, found: &mut Diagnostics) -> Option<OutputSpec> {
-    let kind = output.kind.to_ascii_lowercase();
-    let mut parameters = Parameters::new(output, format!("{place}.parameters"));
-    let compiled = match kind.as_str() {
-        "stdout" => {
+fn compile_output(output: &OutputPlan, found: &mut Vec<Problem>) -> Option<OutputSpec> {
+    let mut parameters = Parameters::new(output);
+    let compiled = match output.kind {
+        OutputKind::Stdout => {
             // Its format cannot differ from what goes to standard output anyway.
             parameters.ignore(&["format", "json_date_key", "json_date_format"]);
             Some((Form::Text, Target::Stdout))
         }
-        "file" => parameters::file(&mut parameters, found),
-        "http" => parameters::http(&mut parameters, found),
-        _ => {
-            found.push(unknown_type(&output.kind, &kind).field(format!("{place}.type")));
-            return None;
-        }
+        OutputKind::File => parameters::file(&mut parameters, found),
+        OutputKind::Http => parameters::http(&mut parameters, found),
     };
     parameters.report_unknown(found);
     let (form, target) = compiled?;
-    Some(OutputSpec { name: output.name.clone(), form, target })
-}
-
-fn unknown_type(written: &str, kind: &str) -> Diagnostic {
-    if NOT_SUPPORTED_YET.contains(&kind) {
-        return Diagnostic::warning(format!("log outputs of type `{written}` are not supported yet"))
-            .help("supported: `file`, `http`, `stdout`; lines still go to standard output");
-    }
-    let problem = Diagnostic::error(format!("unknown type of log output `{written}`"));
-    match closest(kind, SUPPORTED.iter().chain(NOT_SUPPORTED_YET).copied()) {
-        Some(meant) => problem.help(format!("did you mean `{meant}`?")),
-        None => problem.help("supported: `file`, `http`, `stdout`"),
-    }
+    Some(OutputSpec { name: output.name.value.clone(), form, target })
 }

@@ -9,7 +9,7 @@ use super::{
     sinks::{FileSink, HttpSink},
 };
 use crate::{
-    base::{Diagnostic, Diagnostics},
+    base::Diagnostics,
     outbound::{Limits, OutboundClient},
 };
 
@@ -41,10 +41,11 @@ impl Routes {
             let output = kept.map_or_else(|| start(log, &spec, applied), Ok);
             match output {
                 Ok(output) => routes.started.push((spec, output)),
-                Err(error) => {
-                    found
-                        .push(Diagnostic::error(format!("log output `{}` cannot start: {error}", spec.name)));
-                }
+                Err(error) => found.extend(
+                    plan.outputs.iter().filter(|output| *output.name == spec.name).map(|output| {
+                        output.name.error(format!("log output `{}` cannot start: {error}", spec.name)).into()
+                    }),
+                ),
             }
         }
         let named = |names: &[String]| {
