@@ -27,6 +27,8 @@ pub struct UpstreamPlan {
     pub address: ServiceAddress,
     /// Where its connections lead.
     pub endpoint: Arc<Endpoint>,
+    /// What its TLS comes from, if it is not the default.
+    pub tls_binding: Option<ResourceName>,
     /// `Host` towards it: the host without port (configuration reference 4.7).
     pub authority: Box<str>,
     /// Outbound policies.
