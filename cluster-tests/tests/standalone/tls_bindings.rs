@@ -2,11 +2,11 @@
 //! (configuration reference 6.2 and 6.3, decision 12).
 
 use cluster_tests::binary::validate;
-use cluster_tests::client::get;
+use cluster_tests::client::{Client, get};
 use cluster_tests::config::{api, binding, service};
 use cluster_tests::gateway::Plan;
 use cluster_tests::ports;
-use cluster_tests::tls::Authority;
+use cluster_tests::tls::{Authority, Pair, certificate, curl, with};
 use cluster_tests::upstream::Upstream;
 use serde_json::{Value, json};
 
@@ -51,4 +51,43 @@ fn a_second_outbound_binding_does_not_replace_the_first() {
     let (code, said) = validate(&both, &[]);
     assert_eq!(code, Some(65), "{said}");
     assert!(said.contains("a Service has one context: make them equal, or remove one"), "{said}");
+}
+
+#[test]
+fn a_list_of_files_is_refused_and_what_it_was_to_restrict_is_not_open() {
+    let (authority, upstream) = (Authority::new(), Upstream::echo("up"));
+    let [server, good, bad] = ["gateway.test", "good.test", "bad.test"].map(|name| authority.issue(name));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let list = folder.path().join("ca.crl");
+    std::fs::write(&list, authority.revoke(&bad)).expect("a writable folder");
+    let port = ports::free();
+    let tls = |crl: Value| {
+        let config = json!({
+            "certificate": certificate(&server), "trustedCA": authority.pem(), "requireClientCertificate": true,
+        });
+        binding("shop-tls", "ApiInstance", "shop", "tls", json!({"config": with(&config, crl)}))
+    };
+    let plan = |crl: Value| {
+        let shop = api("shop", &format!("http://127.0.0.1:{port}"), &upstream.url());
+        Plan::new().with("api.yaml", &[shop]).with("tls.yaml", &[tls(crl)])
+    };
+    let status = |(crt, key): &Pair| {
+        let (crt, key) = (crt.to_string_lossy(), key.to_string_lossy());
+        let own = ["--cert", &*crt, "--key", &*key];
+        curl(&authority.certificate(), ([127, 0, 0, 1], port).into(), "gateway.test/a", &own).status
+    };
+    let gateway = plan(json!({"crlFile": list})).start();
+    assert_eq!((status(&good), status(&bad)), (200, 0));
+    for wrong in [json!([list]), json!(null), json!("")] {
+        gateway.apply("tls.yaml", &[tls(json!({"crlFile": wrong}))]);
+        assert_eq!((status(&good), status(&bad)), (200, 0), "{wrong}: the last good context stays");
+        let (ready, reason) = gateway.condition("PolicyBinding", "shop-tls");
+        assert_eq!(ready, "False");
+        assert!(reason.contains("expected the path of a file"), "{reason}");
+    }
+    drop(gateway);
+    let gateway = plan(json!({"crlFile": [list]})).start_unready();
+    gateway.says("expected the path of a file, found a list");
+    gateway.says("stays closed");
+    assert!(Client::try_connect(([127, 0, 0, 1], port).into()).is_err());
 }
