@@ -4,10 +4,10 @@
 use cluster_tests::binary::validate;
 use cluster_tests::client::{Client, get};
 use cluster_tests::config::{api, binding, service};
-use cluster_tests::gateway::Plan;
-use cluster_tests::ports;
+use cluster_tests::gateway::{Gateway, Plan};
 use cluster_tests::tls::{Authority, Pair, certificate, curl, with};
 use cluster_tests::upstream::Upstream;
+use cluster_tests::{eventually, ports};
 use serde_json::{Value, json};
 
 fn outbound(name: &str, config: Value) -> Value {
@@ -90,4 +90,63 @@ fn a_list_of_files_is_refused_and_what_it_was_to_restrict_is_not_open() {
     gateway.says("expected the path of a file, found a list");
     gateway.says("stays closed");
     assert!(Client::try_connect(([127, 0, 0, 1], port).into()).is_err());
+}
+
+/// Secured and in plain text: 0 where there is no answer.
+fn both_ways(authority: &Authority, port: u16) -> (u16, u16) {
+    let secured = curl(&authority.certificate(), ([127, 0, 0, 1], port).into(), "gateway.test/a", &[]).status;
+    let plain = Client::try_connect(([127, 0, 0, 1], port).into()).ok().and_then(|mut client| {
+        let request = b"GET /a HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n\r\n";
+        client.exchange("GET", request).ok()
+    });
+    (secured, plain.map_or(0, |response| response.status))
+}
+
+fn vanishes(gateway: &Gateway, file: &str, expected: impl Fn() -> bool) {
+    gateway.remove(file);
+    // A file that vanishes is held for a moment (decision 16).
+    eventually("it is gone", || {
+        gateway.reload();
+        expected().then_some(())
+    });
+}
+
+#[test]
+fn a_slip_in_the_target_kind_or_version_of_a_tls_binding_turns_no_port_to_plain_text() {
+    let (authority, upstream, port) = (Authority::new(), Upstream::echo("up"), ports::free());
+    let pair = authority.issue("gateway.test");
+    let tls = |name: &str, target: &str| {
+        let config = json!({"config": {"certificate": certificate(&pair)}});
+        binding(name, "ApiInstance", target, "tls", config)
+    };
+    let good = tls("shop-tls", "shop");
+    let shop = api("shop", &format!("http://127.0.0.1:{port}"), &upstream.url());
+    let gateway = Plan::new().with("api.yaml", &[shop]).with("tls.yaml", std::slice::from_ref(&good)).start();
+    assert_eq!(both_ways(&authority, port), (200, 0));
+    let mut kind = good.clone();
+    kind["kind"] = json!("PolicyBindng");
+    let mut version = good.clone();
+    version["apiVersion"] = json!("gateway.mulesoft.com/v1");
+    let mut nothing = good.clone();
+    nothing["spec"].as_object_mut().expect("an object").remove("targetRef");
+    let mut of_service = good.clone();
+    of_service["spec"]["targetRef"] = json!({"kind": "Service", "name": "shop-up"});
+    let slips =
+        [tls("shop-tls", "shpo"), tls("other-name", "shpo"), kind.clone(), version, nothing, of_service];
+    for slip in &slips {
+        gateway.apply("tls.yaml", std::slice::from_ref(slip));
+        assert_eq!(both_ways(&authority, port).1, 0, "{slip}");
+        gateway.says("keeps the TLS that it has");
+        let (code, said) = validate(std::slice::from_ref(slip), &[]);
+        assert_eq!(code, Some(65), "{said}");
+    }
+    gateway.apply("tls.yaml", &[tls("other-name", "shpo")]);
+    assert_eq!(both_ways(&authority, port), (200, 0));
+    // Even where the file is another one.
+    gateway.apply("new.yaml", &[kind]);
+    vanishes(&gateway, "tls.yaml", || gateway.log().contains("`PolicyBindng` is not known"));
+    assert_eq!(both_ways(&authority, port), (200, 0));
+    // What is really removed is gone.
+    vanishes(&gateway, "new.yaml", || both_ways(&authority, port) == (0, 200));
+    gateway.says("answers in plain text from now on");
 }
