@@ -17,7 +17,7 @@ use crate::{
     outbound::{ForwardProxy, proxy::host_and_port},
     policy::{Chain, CircuitLimits},
     resources::{ServiceAddress, ServiceScheme},
-    telemetry::metrics::UpstreamMetrics,
+    telemetry::metrics::{ConnectFailure, UpstreamMetrics},
     tls::{Failure, OutboundContext},
 };
 
@@ -41,6 +41,29 @@ pub struct UpstreamPlan {
     pub blocked: Option<String>,
 }
 
+impl UpstreamPlan {
+    /// A handshake with it failed.
+    pub fn tls_failed(&self, failure: &Failure) {
+        self.metrics.tls_failed(failure.reason.label_of_upstream());
+        if let Some(tls) = &self.endpoint.tls {
+            tls.failed(&self.name, failure);
+        }
+    }
+
+    /// The same, of a connection that was taken to be open.
+    pub fn refused_by_tls(&self, failure: &Failure) {
+        self.metrics.connect_failed(ConnectFailure::Tls);
+        self.tls_failed(failure);
+    }
+
+    /// It has answered.
+    pub fn answered(&self) {
+        if let Some(tls) = &self.endpoint.tls {
+            tls.works(&self.name);
+        }
+    }
+}
+
 /// TLS towards an upstream.
 #[derive(Debug)]
 pub struct UpstreamTls {
@@ -56,7 +79,7 @@ impl UpstreamTls {
     }
 
     /// A handshake failed. Only the first time in a row is a warning.
-    pub fn failed(&self, upstream: &ResourceName, failure: &Failure) {
+    fn failed(&self, upstream: &ResourceName, failure: &Failure) {
         let code = failure.reason.of_upstream();
         if self.failing.swap(true, Relaxed) {
             tracing::debug!("no TLS with upstream {upstream}: {code}: {failure}");
@@ -65,7 +88,7 @@ impl UpstreamTls {
         }
     }
 
-    pub fn works(&self, upstream: &ResourceName) {
+    fn works(&self, upstream: &ResourceName) {
         if self.failing.load(Relaxed) && self.failing.swap(false, Relaxed) {
             tracing::info!("TLS with upstream {upstream} works again");
         }

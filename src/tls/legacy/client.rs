@@ -47,7 +47,7 @@ impl Client {
         let verdict: Verdict = Arc::new(OnceLock::new());
         let begun = self.begin(name, &verdict).and_then(|ssl| Stream::new(ssl, Greeted::from(socket)));
         let mut stream = begun.map_err(|error| Failure::new(Reason::Unexpected, error.to_string()))?;
-        stream.handshake().await.map_err(|error| explain(error, Some(&verdict)))?;
+        stream.handshake().await.map_err(|error| explain(&error, Some(&verdict)))?;
         // What was not judged is not accepted, whatever OpenSSL thinks of it.
         if !matches!(verdict.get(), Some(Ok(()))) {
             return Err(Failure::new(Reason::CertificateRefused, "the certificate was not verified"));

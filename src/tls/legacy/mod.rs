@@ -108,7 +108,7 @@ fn judge(
 }
 
 /// What OpenSSL says of a handshake that failed.
-fn explain(error: openssl::ssl::Error, verdict: Option<&Verdict>) -> Failure {
+fn explain(error: &openssl::ssl::Error, verdict: Option<&Verdict>) -> Failure {
     if let Some(Err(failure)) = verdict.and_then(|verdict| verdict.get()) {
         return failure.clone();
     }
