@@ -1,7 +1,7 @@
 //! The cipher suites of the reference (6.5), and which of them a context uses.
 
 use rustls::{
-    SupportedCipherSuite,
+    SignatureAlgorithm, SupportedCipherSuite,
     crypto::aws_lc_rs::cipher_suite::{
         TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
         TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
@@ -14,6 +14,7 @@ use super::{
     Backend, Findings, Version,
     Version::{V1_1, V1_2, V1_3},
     Versions,
+    identity::Identity,
 };
 use crate::base::{ConfigProblem, suggest::closest};
 
@@ -46,6 +47,11 @@ impl Cipher {
             Served::Legacy => true,
             Served::PreShared => self.lowest == V1_1,
         }
+    }
+
+    /// Whether a server with such a key can negotiate it.
+    fn fits(&self, key: SignatureAlgorithm) -> bool {
+        self.lowest == V1_3 || self.name.contains("_ECDSA_") != (key == SignatureAlgorithm::RSA)
     }
 
     fn is_within(&self, versions: Versions) -> bool {
@@ -151,6 +157,35 @@ impl Suites {
             Served::Legacy | Served::PreShared => None,
         });
         suites.collect()
+    }
+
+    /// Whether a server that presents this certificate, which is in `field`, can negotiate each version.
+    pub fn check_key(&self, versions: Versions, field: &str, identity: &Identity, findings: &mut Findings) {
+        let key = identity.certified.key.algorithm();
+        let below_1_3 = || self.0.iter().filter(|cipher| cipher.lowest < V1_3);
+        if below_1_3().next().is_none() || below_1_3().any(|cipher| cipher.fits(key)) {
+            return;
+        }
+        let (kind, other) = match key {
+            SignatureAlgorithm::RSA => ("RSA", "ECDSA"),
+            SignatureAlgorithm::ED25519 => ("Ed25519", "RSA"),
+            _ => ("ECDSA", "RSA"),
+        };
+        let names: Vec<_> = below_1_3().map(|cipher| format!("`{}`", cipher.name)).collect();
+        let names = names.join(", ");
+        let help = format!("list suites for such a key, or present a certificate with another: {other}");
+        let problem = |of: &str| {
+            ConfigProblem::new(
+                "ciphers",
+                format!("{of}: the key of `{field}` is {kind}, and these are not for it: {names}"),
+            )
+            .help(help.clone())
+        };
+        if versions.contains(V1_3) {
+            findings.warning(problem("only TLS 1.3 can be negotiated"));
+        } else {
+            findings.error(problem("no suite can be negotiated"));
+        }
     }
 
     /// Whether each version can be negotiated, and any at all (rules 3 and 6, decision 26).

@@ -9,7 +9,7 @@ use cluster_tests::config::{binding, service};
 use cluster_tests::daemon::Daemon;
 use cluster_tests::http2_server::Http2Upstream;
 use cluster_tests::load::get_bytes;
-use cluster_tests::tls::{Authority, Front, Shop, backends, record, with};
+use cluster_tests::tls::{Authority, Front, Shop, backends, record, text, with};
 use cluster_tests::upstream::Upstream;
 use cluster_tests::{PATIENCE, eventually};
 use serde_json::{Value, json};
@@ -128,6 +128,37 @@ fn an_upstream_without_a_protocol_in_common_is_503() {
         assert_eq!(shop.status(&format!("{backend}-right")), 200, "{}", gateway.log());
     }
     assert!(http1.received().is_empty());
+}
+
+/// Of an intermediate that two authorities have certified, each of the two may be the one that is trusted.
+#[test]
+fn of_cross_signed_intermediates_the_one_counts_that_leads_to_whom_we_trust() {
+    let (upstream, mut shop) = (Upstream::echo("up"), Shop::new());
+    let [one, other] = ["one CA", "other CA"].map(Authority::named);
+    let middle = one.intermediate("middle CA");
+    let crossed = other.cross_sign(&middle, "middle CA");
+    let (leaf, key) = middle.issue("right.test");
+    let orders =
+        [("first", [middle.pem(), crossed.clone()].concat()), ("second", [crossed, middle.pem()].concat())];
+    let fronts = orders.map(|(name, intermediates)| {
+        let chain = leaf.with_extension(name);
+        std::fs::write(&chain, text(&leaf) + &intermediates).expect("writable");
+        Front::start(&(chain, key.clone()), upstream.address(), json!({}))
+    });
+    for (backend, base) in backends() {
+        for (at_front, front) in fronts.iter().enumerate() {
+            for (name, authority) in [("one", &one), ("other", &other)] {
+                let context = with(&base, json!({"trustedCA": authority.pem()}));
+                shop.serve(&format!("{backend}-{at_front}-{name}"), &at("right.test", front), &context);
+            }
+        }
+    }
+    let gateway = shop.plan().start();
+    for (backend, _) in backends() {
+        for name in ["0-one", "0-other", "1-one", "1-other"] {
+            assert_eq!(shop.status(&format!("{backend}-{name}")), 200, "{backend} {name}: {}", gateway.log());
+        }
+    }
 }
 
 /// With TLS 1.3 the upstream says so after our handshake, to all streams at once.

@@ -46,7 +46,15 @@ fn read(config: &Config, now: Timestamp, findings: &mut Findings) -> Option<Inbo
         config.require_client_certificate,
         findings,
     );
-    Some(Inbound::new(negotiable?, certificates?, clients))
+    let (negotiable, certificates) = (negotiable?, certificates?);
+    for (index, identity) in certificates.identities().iter().enumerate() {
+        let field = match index.checked_sub(1) {
+            None => "certificate".to_owned(),
+            Some(index) => format!("certificates[{index}].certificate"),
+        };
+        negotiable.suites.check_key(negotiable.versions, &field, identity, findings);
+    }
+    Some(Inbound::new(negotiable, certificates, clients))
 }
 
 fn certificates(config: &Config, now: Timestamp, findings: &mut Findings) -> Option<Choice> {
