@@ -16,7 +16,10 @@ use super::{
     Versions,
     identity::Identity,
 };
-use crate::base::{ConfigProblem, suggest::closest};
+use crate::{
+    base::{ConfigProblem, suggest::closest},
+    document::shortened,
+};
 
 /// One row of the table.
 #[derive(Debug)]
@@ -245,7 +248,10 @@ pub(super) fn unknown_suite(index: usize, name: &str) -> Option<ConfigProblem> {
     if TABLE.iter().any(|cipher| cipher.name == name) {
         return None;
     }
-    let problem = ConfigProblem::new(format!("ciphers[{index}]"), format!("unknown cipher suite `{name}`"));
+    let problem = ConfigProblem::new(
+        format!("ciphers[{index}]"),
+        format!("unknown cipher suite `{}`", shortened(name)),
+    );
     Some(match closest(name, TABLE.iter().map(|cipher| cipher.name)) {
         Some(close) => problem.help(format!("did you mean `{close}`?")),
         None => {

@@ -103,6 +103,7 @@ fn an_encrypted_key_a_foreign_key_and_no_key_are_told_apart() {
         (fixture!("encrypted.key"), "the key is encrypted, and there is no parameter for its passphrase"),
         (fixture!("rsa-pkcs8.key"), "the key does not belong to the certificate"),
         ("none", "there is no private key in it"),
+        (fixture!("ec-sec1-without-curve.key"), "the key does not name its curve"),
     ];
     for (key, message) in cases {
         let errors = refused(build_text(&certificate((key, EC.1))));
@@ -298,6 +299,7 @@ fn a_port_may_have_more_certificates_for_other_names() {
         (None, 0),
         (Some("a.example.com"), 0),
         (Some("B.example.com"), 1),
+        (Some("b.example.com."), 1),
         (Some("x.example.org"), 1),
         (Some("example.org"), 0),
         (Some("x.y.example.org"), 0),
@@ -318,6 +320,19 @@ fn an_unknown_suite_is_an_error_with_did_you_mean() {
     );
     for name in ["TLS_RSA_WITH_NULL_SHA", "TLS_RSA_WITH_AES_128_CBC_SHA256"] {
         assert!(refused(build(&format!("ciphers: [{name}]")))[0].contains("unknown cipher suite"));
+    }
+}
+
+#[test]
+fn a_key_that_was_pasted_elsewhere_is_not_printed() {
+    let block = |name: &str| {
+        let lines = EC.0.lines().map(|line| format!("    {line}\n")).collect::<String>();
+        format!("{name}:\n  - |\n{lines}")
+    };
+    for name in ["alpn", "ciphers"] {
+        let errors = refused(build(&block(name)));
+        let secret = EC.0.lines().nth(1).unwrap();
+        assert!(errors[0].contains("BEGIN EC PRIVATE KEY") && !errors[0].contains(secret), "{errors:?}");
     }
 }
 

@@ -62,7 +62,8 @@ impl Client {
     fn begin(&self, name: &ServerName<'static>, verdict: &Verdict) -> Result<Ssl, ErrorStack> {
         let mut ssl = Ssl::new(&self.context)?;
         if let ServerName::DnsName(host) = name {
-            ssl.set_hostname(host.as_ref())?;
+            // The final dot of an absolute name is not sent (RFC 6066 section 3).
+            ssl.set_hostname(host.as_ref().trim_end_matches('.'))?;
         }
         let (verifier, verdict, name) = (Arc::clone(&self.verifier), Arc::clone(verdict), name.clone());
         ssl.set_verify_callback(SslVerifyMode::PEER, move |clean, found| {
