@@ -118,9 +118,9 @@ impl FileWatcher {
     fn follow(&mut self, files: &[PathBuf]) {
         let Some(watcher) = &mut self.watcher else { return };
         let configured = self.state.paths.iter().map(|watched| &watched.path);
-        let links = configured.clone().flat_map(|path| folders_to(path));
+        let links = configured.clone().flat_map(folders_to);
         let folders: BTreeSet<PathBuf> =
-            files.iter().flat_map(|file| folders_to(file)).chain(links).filter_map(real).collect();
+            files.iter().flat_map(folders_to).chain(links).filter_map(real).collect();
         // Those of the configuration are watched already, with all that is below them.
         let known: Vec<PathBuf> = configured.filter_map(|path| real(folder_of(path))).collect();
         for folder in folders.iter().filter(|folder| !known.iter().any(|known| folder.starts_with(known))) {

@@ -103,11 +103,11 @@ pub fn read(
     }
     let api_version = match api_version(root) {
         Ok(api_version) => api_version,
-        Err(problem) => return foreign(root, problem, diagnostics),
+        Err(problem) => return foreign(root, *problem, diagnostics),
     };
     let kind = match kind(root, diagnostics) {
         Ok(kind) => kind,
-        Err(problem) => return foreign(root, problem, diagnostics),
+        Err(problem) => return foreign(root, *problem, diagnostics),
     };
     let mut problems: Vec<Problem> = document.problems.clone();
     let subject = metadata_name(root).map(|name| Subject::new(kind.as_str(), name));
@@ -153,7 +153,7 @@ fn foreign(root: &Node, mut problem: Problem, diagnostics: &mut Vec<Diagnostic>)
     let policy = root.get_ignore_case("spec").and_then(lenient_policy);
     if policy.is_some_and(|policy| bare(policy) == "tls") {
         problem.severity = Severity::Error;
-        problem = problem.help("it binds `tls`: correct it, or remove the document");
+        problem.help.push("it binds `tls`: correct it, or remove the document".to_owned());
     }
     let read = if problem.is_error() { Read::Unidentified } else { Read::Ignored };
     diagnostics.push(problem.into());
@@ -161,7 +161,7 @@ fn foreign(root: &Node, mut problem: Problem, diagnostics: &mut Vec<Diagnostic>)
 }
 
 /// The version, if the document is one of ours.
-fn api_version(root: &Node) -> Result<Arc<str>, Problem> {
+fn api_version(root: &Node) -> Result<Arc<str>, Box<Problem>> {
     let entry = root.entry_ignore_case("apiVersion");
     let text = entry.and_then(|(_, value)| value.as_text());
     if let Some(text) = text.filter(|text| API_VERSIONS.contains(&&***text)) {
@@ -178,16 +178,17 @@ fn api_version(root: &Node) -> Result<Arc<str>, Problem> {
         }
         _ => Problem::warning(&root.place, "apiVersion", "`apiVersion` is missing; the document is ignored"),
     };
-    Err(problem.help(format!("allowed: `{}`, `{}`", API_VERSIONS[0], API_VERSIONS[1])))
+    Err(Box::new(problem.help(format!("allowed: `{}`, `{}`", API_VERSIONS[0], API_VERSIONS[1]))))
 }
 
-fn kind(root: &Node, diagnostics: &mut Vec<Diagnostic>) -> Result<Kind, Problem> {
+fn kind(root: &Node, diagnostics: &mut Vec<Diagnostic>) -> Result<Kind, Box<Problem>> {
     let names = Kind::ALL.map(Kind::as_str);
     let allowed = names.map(|name| format!("`{name}`")).join(", ");
     let entry = root.entry_ignore_case("kind");
     let Some((value, text)) = entry.and_then(|(_, value)| Some((value, value.as_text()?))) else {
         let place = entry.map_or(&root.place, |(key, _)| &key.place);
-        return Err(Problem::error(place, "kind", "`kind` is missing").help(format!("allowed: {allowed}")));
+        let problem = Problem::error(place, "kind", "`kind` is missing");
+        return Err(Box::new(problem.help(format!("allowed: {allowed}"))));
     };
     if let Some(kind) = Kind::ALL.into_iter().find(|kind| *kind.as_str() == **text) {
         return Ok(kind);
@@ -203,7 +204,7 @@ fn kind(root: &Node, diagnostics: &mut Vec<Diagnostic>) -> Result<Kind, Problem>
     if let Some(close) = closest(text, names) {
         problem = problem.help(format!("did you mean `{close}`?"));
     }
-    Err(problem.help(format!("allowed: {allowed}")))
+    Err(Box::new(problem.help(format!("allowed: {allowed}"))))
 }
 
 /// The identity, read leniently, so that everything else can be reported about it.

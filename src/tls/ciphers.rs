@@ -162,32 +162,33 @@ impl Suites {
         suites.collect()
     }
 
-    /// Whether a server that presents this certificate, which is in `field`, can negotiate each version.
-    pub fn check_key(&self, versions: Versions, field: &str, identity: &Identity, findings: &mut Findings) {
-        let key = identity.certified.key.algorithm();
-        let below_1_3 = || self.0.iter().filter(|cipher| cipher.lowest < V1_3);
-        if below_1_3().next().is_none() || below_1_3().any(|cipher| cipher.fits(key)) {
+    /// Whether a server that presents these certificates, each with its field, can negotiate what is below TLS 1.3.
+    pub fn check_keys(&self, versions: Versions, presented: &[(String, &Identity)], findings: &mut Findings) {
+        let below_1_3: Vec<_> = self.iter().filter(|cipher| cipher.lowest < V1_3).collect();
+        let fits = |identity: &Identity| {
+            below_1_3.iter().any(|cipher| cipher.fits(identity.certified.key.algorithm()))
+        };
+        if below_1_3.is_empty() {
             return;
         }
-        let (kind, other) = match key {
-            SignatureAlgorithm::RSA => ("RSA", "ECDSA"),
-            SignatureAlgorithm::ED25519 => ("Ed25519", "RSA"),
-            _ => ("ECDSA", "RSA"),
-        };
-        let names: Vec<_> = below_1_3().map(|cipher| format!("`{}`", cipher.name)).collect();
+        let names: Vec<_> = below_1_3.iter().map(|cipher| format!("`{}`", cipher.name)).collect();
         let names = names.join(", ");
-        let help = format!("list suites for such a key, or present a certificate with another: {other}");
-        let problem = |of: &str| {
-            ConfigProblem::new(
-                "ciphers",
-                format!("{of}: the key of `{field}` is {kind}, and these are not for it: {names}"),
-            )
-            .help(help.clone())
-        };
-        if versions.contains(V1_3) {
-            findings.warning(problem("only TLS 1.3 can be negotiated"));
-        } else {
-            findings.error(problem("no suite can be negotiated"));
+        let is_error = !versions.contains(V1_3) && !presented.iter().any(|(_, identity)| fits(identity));
+        for (field, identity) in presented.iter().filter(|(_, identity)| !fits(identity)) {
+            let (kind, other) = match identity.certified.key.algorithm() {
+                SignatureAlgorithm::RSA => ("RSA", "ECDSA"),
+                SignatureAlgorithm::ED25519 => ("Ed25519", "RSA"),
+                _ => ("ECDSA", "RSA"),
+            };
+            let what = match versions.contains(V1_3) {
+                true => "only TLS 1.3 can be negotiated",
+                false => "no suite can be negotiated",
+            };
+            let message =
+                format!("{what}: the key of `{field}` is {kind}, and these are not for it: {names}");
+            let help = format!("list suites for such a key, or present a certificate with another: {other}");
+            let problem = ConfigProblem::new("ciphers", message).help(help);
+            if is_error { findings.error(problem) } else { findings.warning(problem) }
         }
     }
 

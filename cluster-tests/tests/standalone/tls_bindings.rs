@@ -129,7 +129,7 @@ fn a_slip_in_the_target_kind_or_version_of_a_tls_binding_turns_no_port_to_plain_
     version["apiVersion"] = json!("gateway.mulesoft.com/v1");
     let mut nothing = good.clone();
     nothing["spec"].as_object_mut().expect("an object").remove("targetRef");
-    let mut of_service = good.clone();
+    let mut of_service = good;
     of_service["spec"]["targetRef"] = json!({"kind": "Service", "name": "shop-up"});
     let slips =
         [tls("shop-tls", "shpo"), tls("other-name", "shpo"), kind.clone(), version, nothing, of_service];

@@ -47,13 +47,13 @@ fn read(config: &Config, now: Timestamp, findings: &mut Findings) -> Option<Inbo
         findings,
     );
     let (negotiable, certificates) = (negotiable?, certificates?);
-    for (index, identity) in certificates.identities().iter().enumerate() {
-        let field = match index.checked_sub(1) {
-            None => "certificate".to_owned(),
-            Some(index) => format!("certificates[{index}].certificate"),
-        };
-        negotiable.suites.check_key(negotiable.versions, &field, identity, findings);
-    }
+    let field = |index: usize| match index.checked_sub(1) {
+        None => "certificate".to_owned(),
+        Some(index) => format!("certificates[{index}].certificate"),
+    };
+    let presented = certificates.identities().iter().enumerate();
+    let presented: Vec<_> = presented.map(|(index, identity)| (field(index), identity)).collect();
+    negotiable.suites.check_keys(negotiable.versions, &presented, findings);
     Some(Inbound::new(negotiable, certificates, clients))
 }
 
