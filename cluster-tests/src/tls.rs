@@ -130,6 +130,19 @@ impl Authority {
         below
     }
 
+    /// Another certificate for the key of an authority below, whose common name this is; PEM.
+    ///
+    /// # Panics
+    /// When `openssl` fails.
+    #[must_use]
+    pub fn cross_sign(&self, below: &Self, name: &str) -> String {
+        let (key, subject) = (below.path("ca.key"), format!("/CN={name}"));
+        let key = key.to_string_lossy();
+        self.openssl(&["req", "-new", "-key", &key, "-subj", &subject, "-out", "cross.csr"]);
+        self.ca(&["-in", "cross.csr", "-out", "cross.crt", "-extfile", "ca.ext", "-notext"]);
+        text(&self.path("cross.crt"))
+    }
+
     fn empty() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for (file, content) in

@@ -114,15 +114,16 @@ impl FileWatcher {
         }));
     }
 
-    /// Watches the folders of these files too.
+    /// Watches the folders of these files too, and of all links on the way to them and to the configuration.
     fn follow(&mut self, files: &[PathBuf]) {
         let Some(watcher) = &mut self.watcher else { return };
+        let configured = self.state.paths.iter().map(|watched| &watched.path);
+        let links = configured.clone().flat_map(folders_to);
+        let folders: BTreeSet<PathBuf> =
+            files.iter().flat_map(folders_to).chain(links).filter_map(real).collect();
         // Those of the configuration are watched already, with all that is below them.
-        let known = |folder: &&Path| {
-            !self.state.paths.iter().any(|watched| folder.starts_with(folder_of(&watched.path)))
-        };
-        let folders: BTreeSet<&Path> = files.iter().map(|file| folder_of(file)).filter(known).collect();
-        for folder in folders {
+        let known: Vec<PathBuf> = configured.filter_map(|path| real(folder_of(path))).collect();
+        for folder in folders.iter().filter(|folder| !known.iter().any(|known| folder.starts_with(known))) {
             // Otherwise changes are found by the next rescan.
             if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
                 tracing::debug!("cannot watch {}: {error}", folder.display());
@@ -135,6 +136,35 @@ impl FileWatcher {
 fn folder_of(path: &Path) -> &Path {
     let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
     if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
+}
+
+/// Links on the way to a file, at most: as many as the system follows.
+const LINKS_MAX: usize = 40;
+
+/// The folders in which a change can make a path lead to another file: its own, and that of each symbolic link on the
+/// way, as Kubernetes mounts files through `..data`.
+fn folders_to(path: impl AsRef<Path>) -> Vec<PathBuf> {
+    let path = std::path::absolute(&path).unwrap_or_else(|_| path.as_ref().to_owned());
+    let mut folders = vec![folder_of(&path).to_owned()];
+    let mut followed = vec![path];
+    let mut at = 0;
+    while at < followed.len() && followed.len() < LINKS_MAX {
+        let path = followed[at].clone();
+        at += 1;
+        for link in path.ancestors() {
+            let (Ok(target), Some(folder)) = (std::fs::read_link(link), link.parent()) else { continue };
+            folders.push(folder.to_owned());
+            let behind = path.strip_prefix(link).unwrap_or(Path::new(""));
+            followed.push(folder.join(target).join(behind));
+        }
+    }
+    folders.extend(followed.iter().filter_map(|path| path.parent()).map(Path::to_owned));
+    folders
+}
+
+/// By the one name that all others lead to.
+fn real(folder: impl AsRef<Path>) -> Option<PathBuf> {
+    std::fs::canonicalize(folder).ok()
 }
 
 fn now() -> Option<String> {
@@ -224,5 +254,34 @@ impl Handler<Stop> for FileWatcher {
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
         ctx.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    #[test]
+    fn every_link_on_the_way_to_a_file_lies_in_a_folder_that_is_watched() {
+        let all = tempfile::tempdir().unwrap();
+        let at = |path: &str| all.path().join(path);
+        for folder in ["volume/..2026", "links", "elsewhere"] {
+            fs::create_dir_all(at(folder)).unwrap();
+        }
+        fs::write(at("volume/..2026/tls.crt"), "").unwrap();
+        // As Kubernetes mounts a secret, and a link to its folder from somewhere else.
+        symlink("..2026", at("volume/..data")).unwrap();
+        symlink("..data/tls.crt", at("volume/tls.crt")).unwrap();
+        symlink("../volume", at("links/volume")).unwrap();
+        symlink(at("links/volume/tls.crt"), at("elsewhere/tls.crt")).unwrap();
+        let folders: BTreeSet<_> = folders_to(at("elsewhere/tls.crt")).iter().filter_map(real).collect();
+        for folder in ["elsewhere", "links", "volume", "volume/..2026"] {
+            assert!(folders.contains(&real(at(folder)).unwrap()), "{folder}: {folders:?}");
+        }
+        // Links in a circle end.
+        symlink("round", at("links/round")).unwrap();
+        assert!(folders_to(at("links/round/tls.crt")).contains(&at("links")));
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     base::{Diagnostic, Diagnostics, Severity},
     policies::tls_outbound::TlsOutbound,
     policy::PolicyDefinition,
-    resources::{BoundPolicy, ResolvedModel},
+    resources::{BoundPolicy, ResolvedModel, kinds::shared_storage::SharedStorage},
     snapshot::Generation,
     tls::{Backend, Inbound, Negotiable, Outbound, ciphers, identity::Identity, trust::ServerTrust},
 };
@@ -104,6 +104,13 @@ fn contexts(generation: &Generation) -> Vec<Explained> {
         let policies = outbound_policies(model, upstream);
         let name = format!("Service {} ({})", upstream.name, upstream.address);
         explained.push(outbound(name, &tls.context.described, &policies, diagnostics));
+    }
+    if let Some(SharedStorage::Redis(plan)) = &model.settings.shared_storage
+        && let Some(tls) = &plan.tls
+    {
+        let mut redis = outbound("shared storage in Redis".to_owned(), tls, &[], diagnostics);
+        redis.bindings = vec!["`sharedStorage.redis.tls`".to_owned()];
+        explained.push(redis);
     }
     explained
 }

@@ -2,14 +2,17 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::{http1::wire::Transport, resolver::Resolver};
 use crate::{
     outbound::ProxyError,
     snapshot::{Speaks, UpstreamPlan},
     telemetry::metrics::ConnectFailure,
-    tls::{Failure, Protocol, outbound::ClientStream},
+    tls::{Failure, Protocol, Reason, outbound::ClientStream},
 };
 
 /// A new connection.
@@ -96,11 +99,10 @@ async fn try_addresses(
     })?;
     let mut outcome = Err(ConnectError::Resolve);
     for socket in found {
-        outcome = match timeout(limit, connect_to(upstream, socket, request_id)).await {
-            Ok(Ok(transport)) => return Ok(transport),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(ConnectError::Timeout),
-        };
+        outcome = connect_to(upstream, socket, Instant::now() + limit, request_id).await;
+        if outcome.is_ok() {
+            break;
+        }
     }
     outcome
 }
@@ -108,8 +110,37 @@ async fn try_addresses(
 async fn connect_to(
     upstream: &UpstreamPlan,
     socket: SocketAddr,
+    deadline: Instant,
     request_id: &str,
 ) -> Result<Connected, ConnectError> {
+    let stream = timeout_at(deadline, reach(upstream, socket, request_id)).await;
+    let stream = stream.unwrap_or(Err(ConnectError::Timeout))?;
+    let Some(tls) = &upstream.endpoint.tls else {
+        let http2 = upstream.endpoint.speaks() == Speaks::Http2;
+        return Ok(Connected { transport: Transport::Tcp(stream), http2 });
+    };
+    let secured = timeout_at(deadline, tls.context.connect(&tls.name, stream)).await;
+    let secured = secured.unwrap_or_else(|_| Err(Failure::new(Reason::Timeout, "it took too long")));
+    let connected = secured.map_err(|failure| {
+        upstream.tls_failed(&failure);
+        ConnectError::Tls(failure)
+    })?;
+    Ok(Connected {
+        http2: connected.protocol == Some(Protocol::H2),
+        transport: match connected.stream {
+            ClientStream::Rustls(stream) => Transport::TlsClient(stream),
+            #[cfg(feature = "legacy-tls")]
+            ClientStream::OpenSsl(stream) => Transport::OpenSsl(stream),
+        },
+    })
+}
+
+/// A connection to the socket, and through it to the upstream if it is the forward proxy's.
+async fn reach(
+    upstream: &UpstreamPlan,
+    socket: SocketAddr,
+    request_id: &str,
+) -> Result<TcpStream, ConnectError> {
     let note = |error: &dyn fmt::Display| {
         tracing::debug!(request_id, upstream = %upstream.name, %socket, %error, "cannot connect");
     };
@@ -122,21 +153,5 @@ async fn connect_to(
     if let Some(via) = upstream.endpoint.proxy.as_ref().filter(|via| via.tunnel) {
         via.proxy.tunnel(&mut stream, &via.authority).await.map_err(ConnectError::Proxy)?;
     }
-    let Some(tls) = &upstream.endpoint.tls else {
-        let http2 = upstream.endpoint.speaks() == Speaks::Http2;
-        return Ok(Connected { transport: Transport::Tcp(stream), http2 });
-    };
-    let connected = tls.context.connect(&tls.name, stream).await.map_err(|failure| {
-        tls.failed(&upstream.name, &failure);
-        ConnectError::Tls(failure)
-    })?;
-    tls.works(&upstream.name);
-    Ok(Connected {
-        http2: connected.protocol == Some(Protocol::H2),
-        transport: match connected.stream {
-            ClientStream::Rustls(stream) => Transport::TlsClient(stream),
-            #[cfg(feature = "legacy-tls")]
-            ClientStream::OpenSsl(stream) => Transport::OpenSsl(stream),
-        },
-    })
+    Ok(stream)
 }

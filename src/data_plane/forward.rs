@@ -1,15 +1,17 @@
 //! One request to one upstream: limits, connection, deadlines, the one retry, and what each failure
 //! is for the client (configuration reference 4.8, 7.1, 7.2).
 
-use std::{future::poll_fn, pin::pin, rc::Rc, sync::Arc, task::Poll, time::Instant};
+use std::{fmt::Display, future::poll_fn, pin::pin, rc::Rc, sync::Arc, task::Poll, time::Instant};
 
 use super::{
     client_side::ClientSide,
     connect::ConnectError,
     envoy,
     http1::{
-        client::{ExchangeError, ExchangeLimits, Fault, Outgoing},
-        encode, sender,
+        client::{ExchangeLimits, Outgoing},
+        encode,
+        fault::{ExchangeError, Fault},
+        sender,
         tunnel::Upgraded,
     },
     http2,
@@ -22,6 +24,7 @@ use crate::{
     outbound::ProxyError,
     policy::{Exchange, Rejection, chain::Outcome},
     snapshot::{EngineSettings, Gauge, UpstreamPlan},
+    tls::Reason,
 };
 
 /// What a forward works with.
@@ -58,6 +61,7 @@ impl Forward<'_> {
                     Ok(mut response) => {
                         let took = started.elapsed();
                         upstream.metrics.responded(took);
+                        upstream.answered();
                         envoy::from_upstream(&mut response, self.engine, took);
                         return Ok(response);
                     }
@@ -231,6 +235,7 @@ impl Forward<'_> {
                 "upstream_reset",
                 "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
             ),
+            Fault::Tls(reason) => refused_by_tls(upstream, reason.of_upstream()),
             Fault::Malformed(what) => Rejection::text(
                 502,
                 "upstream_protocol",
@@ -296,14 +301,25 @@ fn connect_failure() -> Rejection {
     )
 }
 
+fn connect_timeout() -> Rejection {
+    unavailable(
+        "connect_timeout",
+        "upstream connect error or disconnect/reset before headers. reset reason: connection timeout",
+    )
+}
+
+/// Why is for the log alone (connected mode reference 21.11, K13).
+fn refused_by_tls(upstream: &UpstreamPlan, why: impl Display) -> Rejection {
+    connect_failure().log(format!("upstream {}: {why}", upstream.name))
+}
+
 fn refuse_connect(error: &ConnectError, upstream: &UpstreamPlan) -> Rejection {
     let rejection = match error {
-        ConnectError::Timeout => unavailable(
-            "connect_timeout",
-            "upstream connect error or disconnect/reset before headers. reset reason: connection timeout",
-        ),
-        // Why is for the log alone (connected mode reference 21.11, K13).
-        ConnectError::Tls(_) => connect_failure().log(format!("upstream {}: {error}", upstream.name)),
+        ConnectError::Timeout => connect_timeout(),
+        ConnectError::Tls(failure) if failure.reason == Reason::Timeout => {
+            connect_timeout().log(format!("upstream {}: {error}", upstream.name))
+        }
+        ConnectError::Tls(_) => refused_by_tls(upstream, error),
         ConnectError::Resolve | ConnectError::Refused | ConnectError::Proxy(_) => connect_failure(),
     };
     match &upstream.endpoint.proxy {

@@ -15,7 +15,7 @@ pub mod source;
 pub use deserialize::{Deserialized, OneOrMany, RawNode, Spanned, deserialize};
 pub use environment::{is_unset, substitute_environment};
 pub use files::{read_text, read_up_to};
-pub use node::{Key, Node, NodeValue};
+pub use node::{Key, Node, NodeValue, shortened};
 pub use parse::{Document, Limits, Parsed, parse};
 pub use problem::Problem;
 pub use source::{Place, SourceFile};

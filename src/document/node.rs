@@ -164,7 +164,7 @@ impl Node {
 }
 
 /// Only what a line of a message can hold.
-pub(super) fn shortened(text: &str) -> String {
+pub fn shortened(text: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 60;
     let line = text.lines().next().unwrap_or("");
     if line.len() == text.len() && text.chars().count() <= SHOWN_CHARS_MAX {

@@ -4,9 +4,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Deserialize;
 
-use super::kinds::{self, Kind, Spec};
+use super::{
+    kinds::{self, Kind, Spec, policy_binding::lenient_policy},
+    normalise::bare,
+};
 use crate::{
-    base::{Diagnostic, Digest, ResourceName, Subject, ids::DEFAULT_NAMESPACE, suggest::closest},
+    base::{Diagnostic, Digest, ResourceName, Severity, Subject, ids::DEFAULT_NAMESPACE, suggest::closest},
     document::{Document, Node, Place, Problem, RawNode, Spanned, deserialize},
 };
 
@@ -98,10 +101,13 @@ pub fn read(
         );
         return Read::Unidentified;
     }
-    let Some(api_version) = api_version(root, diagnostics) else { return Read::Ignored };
+    let api_version = match api_version(root) {
+        Ok(api_version) => api_version,
+        Err(problem) => return foreign(root, *problem, diagnostics),
+    };
     let kind = match kind(root, diagnostics) {
         Ok(kind) => kind,
-        Err(read) => return read,
+        Err(problem) => return foreign(root, *problem, diagnostics),
     };
     let mut problems: Vec<Problem> = document.problems.clone();
     let subject = metadata_name(root).map(|name| Subject::new(kind.as_str(), name));
@@ -141,12 +147,25 @@ pub fn read(
     }))
 }
 
+/// What is none of our resources is left alone. Not what binds `tls`: a slip in its head must not turn a port to plain
+/// text.
+fn foreign(root: &Node, mut problem: Problem, diagnostics: &mut Vec<Diagnostic>) -> Read {
+    let policy = root.get_ignore_case("spec").and_then(lenient_policy);
+    if policy.is_some_and(|policy| bare(policy) == "tls") {
+        problem.severity = Severity::Error;
+        problem.help.push("it binds `tls`: correct it, or remove the document".to_owned());
+    }
+    let read = if problem.is_error() { Read::Unidentified } else { Read::Ignored };
+    diagnostics.push(problem.into());
+    read
+}
+
 /// The version, if the document is one of ours.
-fn api_version(root: &Node, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<str>> {
+fn api_version(root: &Node) -> Result<Arc<str>, Box<Problem>> {
     let entry = root.entry_ignore_case("apiVersion");
     let text = entry.and_then(|(_, value)| value.as_text());
     if let Some(text) = text.filter(|text| API_VERSIONS.contains(&&***text)) {
-        return Some(text.clone());
+        return Ok(text.clone());
     }
     let problem = match (entry, text) {
         (Some((_, value)), Some(text)) => {
@@ -159,19 +178,17 @@ fn api_version(root: &Node, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<str
         }
         _ => Problem::warning(&root.place, "apiVersion", "`apiVersion` is missing; the document is ignored"),
     };
-    diagnostics.push(problem.help(format!("allowed: `{}`, `{}`", API_VERSIONS[0], API_VERSIONS[1])).into());
-    None
+    Err(Box::new(problem.help(format!("allowed: `{}`, `{}`", API_VERSIONS[0], API_VERSIONS[1]))))
 }
 
-fn kind(root: &Node, diagnostics: &mut Vec<Diagnostic>) -> Result<Kind, Read> {
+fn kind(root: &Node, diagnostics: &mut Vec<Diagnostic>) -> Result<Kind, Box<Problem>> {
     let names = Kind::ALL.map(Kind::as_str);
     let allowed = names.map(|name| format!("`{name}`")).join(", ");
     let entry = root.entry_ignore_case("kind");
     let Some((value, text)) = entry.and_then(|(_, value)| Some((value, value.as_text()?))) else {
         let place = entry.map_or(&root.place, |(key, _)| &key.place);
-        let problem = Problem::error(place, "kind", "`kind` is missing").help(format!("allowed: {allowed}"));
-        diagnostics.push(problem.into());
-        return Err(Read::Unidentified);
+        let problem = Problem::error(place, "kind", "`kind` is missing");
+        return Err(Box::new(problem.help(format!("allowed: {allowed}"))));
     };
     if let Some(kind) = Kind::ALL.into_iter().find(|kind| *kind.as_str() == **text) {
         return Ok(kind);
@@ -187,8 +204,7 @@ fn kind(root: &Node, diagnostics: &mut Vec<Diagnostic>) -> Result<Kind, Read> {
     if let Some(close) = closest(text, names) {
         problem = problem.help(format!("did you mean `{close}`?"));
     }
-    diagnostics.push(problem.help(format!("allowed: {allowed}")).into());
-    Err(Read::Ignored)
+    Err(Box::new(problem.help(format!("allowed: {allowed}"))))
 }
 
 /// The identity, read leniently, so that everything else can be reported about it.

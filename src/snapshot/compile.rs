@@ -189,6 +189,7 @@ impl Compiler {
         if let Some((kept, plan)) = self.upstreams.get(&service.name)
             && *kept == digest
             && plan.blocked.is_none()
+            && !tls::may_clash(service)
             && self.keep_policies(&service.name, &service.policies, run)
         {
             run.gauges.insert(key, Arc::clone(&plan.gauges));
@@ -201,17 +202,15 @@ impl Compiler {
         let subject = Subject::new("Service", service.name.clone());
         let mut blocked = service.blocked.clone();
         let mut settings = UpstreamSettings::default();
-        // With the policy that it comes from.
-        let mut tls = None;
+        // With the policies that they come from.
+        let mut contexts = Vec::new();
         let mut steps = Vec::new();
         for policy in &service.policies {
             match self.policy(policy, &service.name, &service.policies, run) {
                 Some((KeptBuilt::Upstream(found), _)) => {
                     settings.idle_timeout = found.idle_timeout.or(settings.idle_timeout);
                     settings.limits = found.limits.or(settings.limits);
-                    if let Some(found) = found.tls {
-                        tls = Some((policy, found));
-                    }
+                    contexts.extend(found.tls.map(|described| (policy, described)));
                 }
                 Some((KeptBuilt::Step(instance), rules)) => {
                     steps.push(self.step(policy, &service.name, instance, rules));
@@ -220,8 +219,8 @@ impl Compiler {
                 None => blocked = blocked.or_else(|| Some(cannot_be_built(policy))),
             }
         }
-        let tls = match self.upstream_tls(service, tls, run) {
-            Ok(tls) => tls,
+        let (tls, tls_binding) = match self.upstream_tls(service, contexts, run) {
+            Ok(tls) => tls.unzip(),
             Err(cause) => {
                 let message = format!("TLS to `{}` is not possible: {cause}", service.address.host);
                 run.diagnostics.push(
@@ -231,7 +230,7 @@ impl Compiler {
                         .field("spec.address"),
                 );
                 blocked = blocked.or(Some(cause));
-                None
+                (None, None)
             }
         };
         let proxy = run.engine.forward_proxy.as_ref().filter(|proxy| proxy.serves(&service.address.host));
@@ -244,6 +243,7 @@ impl Compiler {
         run.gauges.insert(key, Arc::clone(&gauges));
         Arc::new(UpstreamPlan {
             endpoint,
+            tls_binding: tls_binding.flatten(),
             name: service.name.clone(),
             authority: authority(&service.address.host).into(),
             address: service.address.clone(),

@@ -17,7 +17,7 @@ use crate::{
     outbound::{ForwardProxy, proxy::host_and_port},
     policy::{Chain, CircuitLimits},
     resources::{ServiceAddress, ServiceScheme},
-    telemetry::metrics::UpstreamMetrics,
+    telemetry::metrics::{ConnectFailure, UpstreamMetrics},
     tls::{Failure, OutboundContext},
 };
 
@@ -27,6 +27,8 @@ pub struct UpstreamPlan {
     pub address: ServiceAddress,
     /// Where its connections lead.
     pub endpoint: Arc<Endpoint>,
+    /// What its TLS comes from, if it is not the default.
+    pub tls_binding: Option<ResourceName>,
     /// `Host` towards it: the host without port (configuration reference 4.7).
     pub authority: Box<str>,
     /// Outbound policies.
@@ -37,6 +39,29 @@ pub struct UpstreamPlan {
     pub metrics: Arc<UpstreamMetrics>,
     /// Why requests to it answer 503, if they do.
     pub blocked: Option<String>,
+}
+
+impl UpstreamPlan {
+    /// A handshake with it failed.
+    pub fn tls_failed(&self, failure: &Failure) {
+        self.metrics.tls_failed(failure.reason.label_of_upstream());
+        if let Some(tls) = &self.endpoint.tls {
+            tls.failed(&self.name, failure);
+        }
+    }
+
+    /// The same, of a connection that was taken to be open.
+    pub fn refused_by_tls(&self, failure: &Failure) {
+        self.metrics.connect_failed(ConnectFailure::Tls);
+        self.tls_failed(failure);
+    }
+
+    /// It has answered.
+    pub fn answered(&self) {
+        if let Some(tls) = &self.endpoint.tls {
+            tls.works(&self.name);
+        }
+    }
 }
 
 /// TLS towards an upstream.
@@ -54,7 +79,7 @@ impl UpstreamTls {
     }
 
     /// A handshake failed. Only the first time in a row is a warning.
-    pub fn failed(&self, upstream: &ResourceName, failure: &Failure) {
+    fn failed(&self, upstream: &ResourceName, failure: &Failure) {
         let code = failure.reason.of_upstream();
         if self.failing.swap(true, Relaxed) {
             tracing::debug!("no TLS with upstream {upstream}: {code}: {failure}");
@@ -63,7 +88,7 @@ impl UpstreamTls {
         }
     }
 
-    pub fn works(&self, upstream: &ResourceName) {
+    fn works(&self, upstream: &ResourceName) {
         if self.failing.load(Relaxed) && self.failing.swap(false, Relaxed) {
             tracing::info!("TLS with upstream {upstream} works again");
         }

@@ -1,7 +1,10 @@
 //! Application protocols that a context offers (configuration reference 6.1, `alpn`).
 
 use super::{Findings, Version, Versions};
-use crate::base::{ConfigProblem, suggest::closest};
+use crate::{
+    base::{ConfigProblem, suggest::closest},
+    document::shortened,
+};
 
 /// An application protocol by its registered name (RFC 7301 section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,8 @@ pub fn select(listed: &[String], versions: Versions, findings: &mut Findings) ->
         let field = format!("alpn[{index}]");
         match Protocol::of(name.as_bytes()) {
             None => {
-                let mut problem = ConfigProblem::new(field, format!("unknown protocol `{name}`"));
+                let mut problem =
+                    ConfigProblem::new(field, format!("unknown protocol `{}`", shortened(name)));
                 if let Some(close) = closest(name, Protocol::DEFAULT.map(Protocol::as_str)) {
                     problem = problem.help(format!("did you mean `{close}`?"));
                 }

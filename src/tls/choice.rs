@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use super::{Findings, identity::Identity};
-use crate::base::{ConfigProblem, Digest};
+use crate::{
+    base::{ConfigProblem, Digest},
+    document::shortened,
+};
 
 /// Certificates by the name that a client asks for (RFC 6066 section 3).
 #[derive(Debug)]
@@ -41,8 +44,10 @@ impl Choice {
                     && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
             });
             if !is_name || host.starts_with('*') && !name.starts_with('.') {
-                let problem =
-                    ConfigProblem::new(format!("{field}.hosts"), format!("`{host}` is not a host name"));
+                let problem = ConfigProblem::new(
+                    format!("{field}.hosts"),
+                    format!("`{}` is not a host name", shortened(host)),
+                );
                 findings.error(
                     problem
                         .help("write `shop.example.com`, or `*.example.com` for all names one level below"),
@@ -64,8 +69,9 @@ impl Choice {
             return 0;
         }
         let Some(name) = name.map(str::to_ascii_lowercase) else { return 0 };
+        let name = name.trim_end_matches('.');
         let below = || name.find('.').and_then(|dot| self.wildcard.get(&name[dot..]));
-        self.exact.get(&name).or_else(below).copied().unwrap_or(0)
+        self.exact.get(name).or_else(below).copied().unwrap_or(0)
     }
 
     pub fn presented(&self, name: Option<&str>) -> &Identity {

@@ -1,7 +1,7 @@
 //! The cipher suites of the reference (6.5), and which of them a context uses.
 
 use rustls::{
-    SupportedCipherSuite,
+    SignatureAlgorithm, SupportedCipherSuite,
     crypto::aws_lc_rs::cipher_suite::{
         TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
         TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
@@ -14,8 +14,12 @@ use super::{
     Backend, Findings, Version,
     Version::{V1_1, V1_2, V1_3},
     Versions,
+    identity::Identity,
 };
-use crate::base::{ConfigProblem, suggest::closest};
+use crate::{
+    base::{ConfigProblem, suggest::closest},
+    document::shortened,
+};
 
 /// One row of the table.
 #[derive(Debug)]
@@ -46,6 +50,11 @@ impl Cipher {
             Served::Legacy => true,
             Served::PreShared => self.lowest == V1_1,
         }
+    }
+
+    /// Whether a server with such a key can negotiate it.
+    fn fits(&self, key: SignatureAlgorithm) -> bool {
+        self.lowest == V1_3 || self.name.contains("_ECDSA_") != (key == SignatureAlgorithm::RSA)
     }
 
     fn is_within(&self, versions: Versions) -> bool {
@@ -153,6 +162,36 @@ impl Suites {
         suites.collect()
     }
 
+    /// Whether a server that presents these certificates, each with its field, can negotiate what is below TLS 1.3.
+    pub fn check_keys(&self, versions: Versions, presented: &[(String, &Identity)], findings: &mut Findings) {
+        let below_1_3: Vec<_> = self.iter().filter(|cipher| cipher.lowest < V1_3).collect();
+        let fits = |identity: &Identity| {
+            below_1_3.iter().any(|cipher| cipher.fits(identity.certified.key.algorithm()))
+        };
+        if below_1_3.is_empty() {
+            return;
+        }
+        let names: Vec<_> = below_1_3.iter().map(|cipher| format!("`{}`", cipher.name)).collect();
+        let names = names.join(", ");
+        let is_error = !versions.contains(V1_3) && !presented.iter().any(|(_, identity)| fits(identity));
+        for (field, identity) in presented.iter().filter(|(_, identity)| !fits(identity)) {
+            let (kind, other) = match identity.certified.key.algorithm() {
+                SignatureAlgorithm::RSA => ("RSA", "ECDSA"),
+                SignatureAlgorithm::ED25519 => ("Ed25519", "RSA"),
+                _ => ("ECDSA", "RSA"),
+            };
+            let what = match versions.contains(V1_3) {
+                true => "only TLS 1.3 can be negotiated",
+                false => "no suite can be negotiated",
+            };
+            let message =
+                format!("{what}: the key of `{field}` is {kind}, and these are not for it: {names}");
+            let help = format!("list suites for such a key, or present a certificate with another: {other}");
+            let problem = ConfigProblem::new("ciphers", message).help(help);
+            if is_error { findings.error(problem) } else { findings.warning(problem) }
+        }
+    }
+
     /// Whether each version can be negotiated, and any at all (rules 3 and 6, decision 26).
     fn check_reach(&self, versions: Versions, findings: &mut Findings) {
         if self.0.is_empty() {
@@ -210,7 +249,10 @@ pub(super) fn unknown_suite(index: usize, name: &str) -> Option<ConfigProblem> {
     if TABLE.iter().any(|cipher| cipher.name == name) {
         return None;
     }
-    let problem = ConfigProblem::new(format!("ciphers[{index}]"), format!("unknown cipher suite `{name}`"));
+    let problem = ConfigProblem::new(
+        format!("ciphers[{index}]"),
+        format!("unknown cipher suite `{}`", shortened(name)),
+    );
     Some(match closest(name, TABLE.iter().map(|cipher| cipher.name)) {
         Some(close) => problem.help(format!("did you mean `{close}`?")),
         None => {

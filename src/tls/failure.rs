@@ -53,22 +53,31 @@ impl Reason {
 
     /// The code of a failed handshake with an upstream (connected mode reference 21.11).
     pub fn of_upstream(self) -> &'static str {
+        self.code_and_label().0
+    }
+
+    /// The label of a failed handshake with an upstream.
+    pub fn label_of_upstream(self) -> &'static str {
+        self.code_and_label().1
+    }
+
+    fn code_and_label(self) -> (&'static str, &'static str) {
         match self {
-            Self::Closed => "UPSTREAM_TLS_CLOSED",
-            Self::Timeout => "UPSTREAM_TLS_TIMEOUT",
-            Self::NoCommonVersion => "UPSTREAM_TLS_VERSION",
-            Self::NoCommonCipher => "UPSTREAM_TLS_CIPHER",
-            Self::NoCommonProtocol => "UPSTREAM_TLS_ALPN",
-            Self::CertificateMissing => "UPSTREAM_TLS_CERTIFICATE_MISSING",
-            Self::CertificateName => "UPSTREAM_TLS_SAN",
-            Self::CertificateIssuer => "UPSTREAM_TLS_ISSUER",
-            Self::CertificateTime => "UPSTREAM_TLS_VALIDITY",
-            Self::CertificateKey => "UPSTREAM_TLS_KEY",
-            Self::CertificateRevoked => "UPSTREAM_TLS_REVOKED",
-            Self::CertificateRefused => "UPSTREAM_TLS_CERTIFICATE",
-            Self::RefusedByPeer => "UPSTREAM_TLS_REFUSED",
-            Self::Malformed => "UPSTREAM_TLS_MALFORMED",
-            Self::Overload | Self::Unexpected => "UPSTREAM_TLS_UNEXPECTED",
+            Self::Closed => ("UPSTREAM_TLS_CLOSED", "closed"),
+            Self::Timeout => ("UPSTREAM_TLS_TIMEOUT", "timeout"),
+            Self::NoCommonVersion => ("UPSTREAM_TLS_VERSION", "no_common_version"),
+            Self::NoCommonCipher => ("UPSTREAM_TLS_CIPHER", "no_common_cipher"),
+            Self::NoCommonProtocol => ("UPSTREAM_TLS_ALPN", "no_common_protocol"),
+            Self::CertificateMissing => ("UPSTREAM_TLS_CERTIFICATE_MISSING", "certificate_missing"),
+            Self::CertificateName => ("UPSTREAM_TLS_SAN", "certificate_name"),
+            Self::CertificateIssuer => ("UPSTREAM_TLS_ISSUER", "certificate_issuer"),
+            Self::CertificateTime => ("UPSTREAM_TLS_VALIDITY", "certificate_validity"),
+            Self::CertificateKey => ("UPSTREAM_TLS_KEY", "certificate_key"),
+            Self::CertificateRevoked => ("UPSTREAM_TLS_REVOKED", "certificate_revoked"),
+            Self::CertificateRefused => ("UPSTREAM_TLS_CERTIFICATE", "certificate_refused"),
+            Self::RefusedByPeer => ("UPSTREAM_TLS_REFUSED", "refused_by_upstream"),
+            Self::Malformed => ("UPSTREAM_TLS_MALFORMED", "malformed"),
+            Self::Overload | Self::Unexpected => ("UPSTREAM_TLS_UNEXPECTED", "unexpected"),
         }
     }
 }
@@ -85,12 +94,21 @@ impl Failure {
         Self { reason, detail: detail.into() }
     }
 
-    /// Of a stream; what rustls says of it is inside.
+    /// Of a stream; what TLS says of it is inside.
     pub fn of_io(error: &io::Error) -> Self {
-        match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
-            Some(error) => Self::of_rustls(error),
-            None => Self::new(Reason::Closed, error.to_string()),
-        }
+        Self::inside(error).unwrap_or_else(|| Self::new(Reason::Closed, error.to_string()))
+    }
+
+    fn inside(error: &io::Error) -> Option<Self> {
+        let inner = error.get_ref()?;
+        let of_rustls = inner.downcast_ref::<Error>().map(Self::of_rustls);
+        of_rustls.or_else(|| inner.downcast_ref::<Self>().cloned())
+    }
+
+    /// Of the first read after a handshake: with TLS 1.3 the peer says only then that it refuses us (RFC 8446 section
+    /// 4.4.2.4). `None`: it may have closed the connection for any other reason.
+    pub fn of_first_read(error: &io::Error) -> Option<Self> {
+        Self::inside(error).filter(|failure| failure.reason != Reason::Closed)
     }
 
     pub fn of_rustls(error: &Error) -> Self {

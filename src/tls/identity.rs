@@ -9,6 +9,8 @@ use rustls::{
     sign::{CertifiedKey, SigningKey},
 };
 
+use x509_parser::der_parser::asn1_rs::{FromDer, Integer, OctetString, Sequence};
+
 use super::{
     Certificate, Findings, provider,
     x509::{self, Facts},
@@ -138,6 +140,13 @@ pub(super) fn is_encrypted(pem: &str) -> bool {
     pem.contains("ENCRYPTED")
 }
 
+/// Whether a SEC1 key has the parameters that say on which curve it is: some can do without, and guess.
+fn names_curve(sec1: &[u8]) -> bool {
+    let Ok((_, key)) = Sequence::from_der(sec1) else { return false };
+    let Ok((after_version, _)) = Integer::from_der(&key.content) else { return false };
+    OctetString::from_der(after_version).is_ok_and(|(after_key, _)| after_key.first() == Some(&0xa0))
+}
+
 type Key = (PrivateKeyDer<'static>, Arc<dyn SigningKey>);
 
 fn private_key(pem: &str) -> Result<Key, ConfigProblem> {
@@ -152,6 +161,12 @@ fn private_key(pem: &str) -> Result<Key, ConfigProblem> {
         ConfigProblem::new(KEY, "there is no private key in it")
             .help("write the lines from `-----BEGIN PRIVATE KEY-----` to `-----END PRIVATE KEY-----`, as a block (`|`)")
     })?;
+    if let PrivateKeyDer::Sec1(sec1) = &der
+        && !names_curve(sec1.secret_sec1_der())
+    {
+        return Err(ConfigProblem::new(KEY, "the key does not name its curve (RFC 5915 section 3)")
+            .help("export it anew, best as PKCS#8 (`-----BEGIN PRIVATE KEY-----`)"));
+    }
     let signing = provider().key_provider.load_private_key(der.clone_key()).map_err(|_| {
         ConfigProblem::new(KEY, "the key cannot be used")
             .help("it must be RSA of 2048 bits or more, ECDSA on P-256, P-384 or P-521, or Ed25519")

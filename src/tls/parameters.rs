@@ -149,13 +149,16 @@ impl RedisParameters {
     fn decrypted(&self, written: &RedisCertificate, findings: &mut Findings) -> Option<Certificate> {
         let crt = written.crt.clone();
         let passphrase = written.key_passphrase.as_ref().or(self.key_passphrase.as_ref());
-        match passphrase.filter(|_| is_encrypted(written.key.expose())) {
-            None => Some(Certificate { key: written.key.clone(), crt }),
-            Some(passphrase) => {
-                let key = findings.keep(decrypt(&written.key, passphrase))?;
-                Some(Certificate { key, crt })
-            }
-        }
+        let key = match passphrase {
+            _ if !is_encrypted(written.key.expose()) => Ok(written.key.clone()),
+            Some(passphrase) => decrypt(&written.key, passphrase),
+            None => Err(ConfigProblem::new(
+                "certificate.key",
+                "the key is encrypted, and its passphrase is missing",
+            )
+            .help("give it as `certificate.keyPassphrase`")),
+        };
+        Some(Certificate { key: findings.keep(key)?, crt })
     }
 }
 

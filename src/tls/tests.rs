@@ -56,6 +56,30 @@ async fn handshake(server: Backend, client: Backend) -> (inbound::Accepted, outb
     futures_util::future::join(accept, connect).await
 }
 
+/// What a client that is told this name asks for.
+async fn asked_for(client: Backend, name: &'static str) -> Option<String> {
+    let outbound = Arc::new(Outbound::new(negotiable(client), ServerTrust::Anyone, None)).context().unwrap();
+    let inbound = Arc::new(Inbound::new(negotiable(Backend::Rustls), Choice::new(identity()), None));
+    let inbound = inbound.context(None).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let accept = async {
+        let (socket, _) = listener.accept().await.unwrap();
+        inbound.accept(hello::collect(socket).await.unwrap()).await.unwrap()
+    };
+    let name = ServerName::try_from(name).unwrap();
+    let (accepted, _) = futures_util::future::join(accept, outbound.connect(&name, socket)).await;
+    let ServerStream::Rustls(stream) = &accepted.stream else { panic!("it was made for rustls") };
+    stream.get_ref().1.server_name().map(str::to_owned)
+}
+
+#[actix_rt::test]
+async fn the_final_dot_of_an_absolute_name_is_not_sent() {
+    for client in BACKENDS {
+        assert_eq!(asked_for(client, "any.test.").await.as_deref(), Some("any.test"), "{client:?}");
+    }
+}
+
 #[actix_rt::test]
 async fn either_backend_speaks_with_either_and_prefers_the_hybrid_key_exchange_and_http_2() {
     for server in BACKENDS {

@@ -6,7 +6,7 @@ use std::{fmt::Write, net::IpAddr};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use x509_parser::{
-    der_parser::asn1_rs::FromDer,
+    der_parser::asn1_rs::{Any, FromDer, Tag},
     extensions::GeneralName,
     objects::{oid_registry, oid2abbrev},
     parse_x509_certificate, parse_x509_crl,
@@ -140,6 +140,29 @@ fn is_strange(key: &SubjectPublicKeyInfo<'_>) -> bool {
     }
 }
 
+/// Attributes that have other names elsewhere: RFC 4514 section 3, and RFC 2985 section 5.2.1 as the original writes it.
+const ATTRIBUTES: [(&str, &str); 4] = [
+    ("2.5.4.9", "STREET"),
+    ("0.9.2342.19200300.100.1.25", "DC"),
+    ("0.9.2342.19200300.100.1.1", "UID"),
+    ("1.2.840.113549.1.9.1", "emailAddress"),
+];
+
+/// The text of an attribute (RFC 5280 section 4.1.2.4), if it is one. TeletexString is Latin-1 to everybody.
+fn characters(value: &Any<'_>) -> Option<String> {
+    match value.tag() {
+        Tag::NumericString | Tag::PrintableString | Tag::Utf8String | Tag::Ia5String => {
+            std::str::from_utf8(value.data).ok().map(str::to_owned)
+        }
+        Tag::T61String => Some(value.data.iter().copied().map(char::from).collect()),
+        Tag::BmpString if value.data.len().is_multiple_of(2) => {
+            let units = value.data.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+            char::decode_utf16(units).collect::<Result<_, _>>().ok()
+        }
+        _ => None,
+    }
+}
+
 /// A distinguished name as RFC 4514 writes it.
 fn name(name: &X509Name<'_>) -> String {
     let mut text = String::new();
@@ -152,16 +175,15 @@ fn name(name: &X509Name<'_>) -> String {
             if index > 0 {
                 text.push('+');
             }
-            let id = attribute.attr_type();
-            match oid2abbrev(id, oid_registry()) {
-                Ok(short) => text.push_str(short),
-                Err(_) => text.push_str(&id.to_id_string()),
-            }
+            let id = attribute.attr_type().to_id_string();
+            let named = ATTRIBUTES.iter().find(|(known, _)| *known == id).map(|(_, name)| *name);
+            let named = named.or_else(|| oid2abbrev(attribute.attr_type(), oid_registry()).ok());
+            text.push_str(named.unwrap_or(&id));
             text.push('=');
-            match attribute.as_str() {
-                Ok(value) => escape(value, &mut text),
+            match characters(attribute.attr_value()) {
+                Some(value) => escape(&value, &mut text),
                 // Section 2.4: the value as it is encoded.
-                Err(_) => {
+                None => {
                     text.push('#');
                     for byte in attribute.as_slice() {
                         // Writing to a string cannot fail.
@@ -211,6 +233,13 @@ mod tests {
         for length in 0..der.len() {
             assert_eq!(read(&der[..length]), None, "{length} bytes");
         }
+    }
+
+    #[test]
+    fn attributes_have_the_names_of_rfc_4514_and_all_kinds_of_text_are_read() {
+        let der = CertificateDer::from_pem_slice(include_bytes!("fixtures/names.crt")).unwrap();
+        let subject = "UID=ada,emailAddress=ada@example.com,STREET=High Street 1,OU=caf\\c3\\a9,O=\\ce\\a9\\ce\\bc,DC=example";
+        assert_eq!(read(&der).unwrap().subject, subject);
     }
 
     #[test]

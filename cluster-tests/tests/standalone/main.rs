@@ -35,6 +35,7 @@ mod smuggling_corpus;
 mod smuggling_http2;
 mod timeouts;
 mod tls;
+mod tls_bindings;
 mod tls_clients;
 mod tls_contexts;
 mod tls_mutual;

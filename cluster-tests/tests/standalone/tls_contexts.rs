@@ -172,7 +172,16 @@ fn default_tls_and_the_tls_of_redis_are_checked_like_other_contexts() {
         "trustedCA": text(&authority.certificate()), "minVersion": "1.2", "keyPassphrase": "secret",
         "certificate": {"crt": text(&certificate.0), "key": text(&certificate.1)},
     }}}});
-    let (_folder, path) = in_file(&[configuration("all", spec)]);
+    let (_folder, path) = in_file(&[configuration("all", spec.clone())]);
     let (code, said) = run(&["validate", &path]);
     assert_eq!(code, Some(0), "{said}");
+    let (code, said) = run(&["tls", "explain", &path]);
+    assert!(said.contains("shared storage in Redis") && said.contains("`sharedStorage.redis.tls`"), "{said}");
+    assert_eq!(code, Some(0), "{said}");
+    let mut without = spec;
+    without["sharedStorage"]["redis"]["tls"].as_object_mut().expect("an object").remove("keyPassphrase");
+    let (_folder, path) = in_file(&[configuration("all", without)]);
+    let (code, said) = run(&["validate", &path]);
+    assert!(said.contains("give it as `certificate.keyPassphrase`"), "{said}");
+    assert_eq!(code, Some(65), "{said}");
 }

@@ -342,6 +342,18 @@ fn an_upstream_that_gets_no_client_certificate_or_a_wrong_one_is_503_in_every_ru
         }
     }
     assert_eq!(upstream.received().len(), RUNS * 4);
+    for (backend, _) in backends() {
+        for name in ["12-none", "12-wrong", "13-none", "13-wrong"] {
+            gateway.says(&format!("shop-{backend}-{name}: UPSTREAM_TLS_REFUSED"));
+            let of = format!("upstream=\"shop-{backend}-{name}\"");
+            let counted = |metric: &str, reason: &str| {
+                gateway.metric(metric, &[of.as_str(), &format!("reason=\"{reason}\"")])
+            };
+            let refused = counted("portcullis_upstream_tls_handshake_failures_total", "refused_by_upstream");
+            assert!(refused >= 1.0, "{of}: {refused}");
+            assert!(counted("portcullis_upstream_connect_failures_total", "tls") >= refused, "{of}");
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use cluster_tests::config::{binding, service};
 use cluster_tests::daemon::Daemon;
 use cluster_tests::http2_server::Http2Upstream;
 use cluster_tests::load::get_bytes;
-use cluster_tests::tls::{Authority, Front, Shop, backends, record, with};
+use cluster_tests::tls::{Authority, Front, Shop, backends, record, text, with};
 use cluster_tests::upstream::Upstream;
 use cluster_tests::{PATIENCE, eventually};
 use serde_json::{Value, json};
@@ -130,6 +130,62 @@ fn an_upstream_without_a_protocol_in_common_is_503() {
     assert!(http1.received().is_empty());
 }
 
+/// Of an intermediate that two authorities have certified, each of the two may be the one that is trusted.
+#[test]
+fn of_cross_signed_intermediates_the_one_counts_that_leads_to_whom_we_trust() {
+    let (upstream, mut shop) = (Upstream::echo("up"), Shop::new());
+    let [one, other] = ["one CA", "other CA"].map(Authority::named);
+    let middle = one.intermediate("middle CA");
+    let crossed = other.cross_sign(&middle, "middle CA");
+    let (leaf, key) = middle.issue("right.test");
+    let orders =
+        [("first", [middle.pem(), crossed.clone()].concat()), ("second", [crossed, middle.pem()].concat())];
+    let fronts = orders.map(|(name, intermediates)| {
+        let chain = leaf.with_extension(name);
+        std::fs::write(&chain, text(&leaf) + &intermediates).expect("writable");
+        Front::start(&(chain, key.clone()), upstream.address(), json!({}))
+    });
+    for (backend, base) in backends() {
+        for (at_front, front) in fronts.iter().enumerate() {
+            for (name, authority) in [("one", &one), ("other", &other)] {
+                let context = with(&base, json!({"trustedCA": authority.pem()}));
+                shop.serve(&format!("{backend}-{at_front}-{name}"), &at("right.test", front), &context);
+            }
+        }
+    }
+    let gateway = shop.plan().start();
+    for (backend, _) in backends() {
+        for name in ["0-one", "0-other", "1-one", "1-other"] {
+            assert_eq!(shop.status(&format!("{backend}-{name}")), 200, "{backend} {name}: {}", gateway.log());
+        }
+    }
+}
+
+/// With TLS 1.3 the upstream says so after our handshake, to all streams at once.
+#[test]
+fn an_upstream_that_would_speak_http_2_and_wants_another_certificate_is_a_failure_of_tls() {
+    let (authority, http2, mut shop) = (Authority::new(), Http2Upstream::start(), Shop::new());
+    let terms = json!({"alpn": ["h2"], "min": "1.3", "client_ca": authority.certificate()});
+    let front = Front::start(&authority.issue("right.test"), http2.address(), terms);
+    for (backend, base) in backends() {
+        let context = with(&base, json!({"trustedCA": authority.pem()}));
+        shop.serve(backend, &at("right.test", &front), &context);
+    }
+    let gateway = shop.plan().start();
+    for (backend, _) in backends() {
+        let labels = [format!("upstream=\"shop-{backend}\""), "reason=\"refused_by_upstream\"".to_owned()];
+        eventually("the alert is seen", || {
+            let response = shop.get(backend);
+            assert_eq!(response.status, 503, "{}", response.text());
+            let labels = labels.each_ref().map(String::as_str);
+            let counted = gateway.metric("portcullis_upstream_tls_handshake_failures_total", &labels);
+            (counted >= 1.0).then_some(())
+        });
+        gateway.says(&format!("shop-{backend}: UPSTREAM_TLS_REFUSED"));
+    }
+    assert_eq!(http2.requests(), 0);
+}
+
 #[test]
 fn http_2_is_not_spoken_over_tls_1_1_with_an_upstream_pitfall_5() {
     let (authority, mut shop) = (Authority::new(), Shop::new());
@@ -222,7 +278,6 @@ fn a_service_with_http_as_its_scheme_is_called_over_tls_all_the_same_and_validat
     assert!(upstream.received().iter().all(|request| request.target.ends_with("good")));
 }
 
-/// A server that asks for certificates resumes sessions only within its context: ours must fit, or be made anew.
 #[test]
 fn a_handshake_that_an_upstream_never_ends_is_503_by_the_connect_timeout() {
     let (mut shop, silent) =
@@ -247,6 +302,14 @@ fn a_handshake_that_an_upstream_never_ends_is_503_by_the_connect_timeout() {
         let response = shop.get(&format!("{backend}-silent"));
         assert_eq!(response.status, 503);
         assert!(response.text().ends_with("connection timeout"), "{}", response.text());
+        gateway.says(&format!("shop-{backend}-silent: UPSTREAM_TLS_TIMEOUT"));
+        let of = format!("upstream=\"shop-{backend}-silent\"");
+        let counted = |metric: &str, reason: &str| {
+            gateway.metric(metric, &[of.as_str(), &format!("reason=\"{reason}\"")])
+        };
+        assert_eq!(counted("portcullis_upstream_tls_handshake_failures_total", "timeout"), 1.0);
+        let connects = "portcullis_upstream_connect_failures_total";
+        assert_eq!((counted(connects, "tls"), counted(connects, "timeout")), (1.0, 0.0));
         assert_eq!(shop.status(&format!("{backend}-plain")), 503);
         gateway.says(&format!("shop-{backend}-plain: UPSTREAM_TLS_MALFORMED"));
     }

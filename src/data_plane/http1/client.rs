@@ -6,6 +6,7 @@
 use std::{
     cell::{Cell, Ref, RefCell},
     future::{Future, poll_fn},
+    io,
     pin::pin,
     rc::{Rc, Weak},
     sync::Arc,
@@ -15,6 +16,7 @@ use std::{
 
 use super::{
     chunked::Decoder,
+    fault::{ExchangeError, Fault},
     head::{Framing, ResponseHead, parse_response},
     sender::{SendError, SendFraming, Sender},
     upgrade,
@@ -28,6 +30,7 @@ use crate::{
     },
     http::{Body, BodyError, BodySource, Headers, Length, Step, Version},
     snapshot::{Permit, Ticket, UpstreamPlan},
+    tls::Failure,
 };
 
 /// A connection to an upstream.
@@ -107,36 +110,6 @@ impl Awaited<'_> {
             .zip(head.upgrade)
             .is_some_and(|(offered, chosen)| upgrade::accepts(offered, head.headers.bytes(chosen)))
     }
-}
-
-/// Why there is no response.
-#[derive(Debug)]
-pub struct ExchangeError {
-    pub fault: Fault,
-    /// Something of the request was written: the upstream may have acted on it.
-    pub begun: bool,
-    /// Nothing of the body has been taken: it can be sent on another connection.
-    pub body_untouched: bool,
-    /// Whether a byte of the response came.
-    pub answered: bool,
-    /// What is left of the request body.
-    pub body: Body,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The upstream closed or reset the connection.
-    Closed,
-    /// The upstream's response cannot be trusted.
-    Malformed(&'static str),
-    ResponseTimeout,
-    StreamIdle,
-    /// The client's body broke off.
-    RequestBody(BodyError),
-    /// The forward proxy asks for other credentials: not the client's business.
-    ProxyCredentials,
-    /// Too many requests in flight (configuration reference 7.2).
-    Overflow,
 }
 
 impl ClientConnection {
@@ -321,13 +294,24 @@ impl ClientConnection {
             }
             let unread_max = awaited.head_bytes_max.max(super::wire::BUFFER_BYTES);
             let arrived = match ready!(wire.poll_fill(cx, unread_max)) {
-                Ok(0) | Err(_) => return Poll::Ready(Err(Fault::Closed)),
+                Ok(0) => return Poll::Ready(Err(Fault::Closed)),
+                Err(error) => return Poll::Ready(Err(self.ended_by(&error, wire.received))),
                 Ok(arrived) => arrived,
             };
             client.watch().restart(Timer::StreamIdle);
             // Nothing new can be decided without another line end.
             let unread = wire.input.unread();
             awaited.undecided = unread[unread.len() - arrived..].contains(&b'\n');
+        }
+    }
+
+    fn ended_by(&self, error: &io::Error, received: u64) -> Fault {
+        match Failure::of_first_read(error) {
+            Some(failure) if received == 0 => {
+                self.user().refused_by_tls(&failure);
+                Fault::Tls(failure.reason)
+            }
+            _ => Fault::Closed,
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod chunked;
 pub mod client;
 pub mod encode;
+pub mod fault;
 pub mod fields;
 pub mod head;
 pub mod sender;

@@ -20,7 +20,10 @@ use super::{
 use crate::{
     data_plane::{
         client_side::ClientSide,
-        http1::client::{CONTINUE_WAIT, ExchangeError, ExchangeLimits, Fault, INTERIMS_MAX},
+        http1::{
+            client::{CONTINUE_WAIT, ExchangeLimits, INTERIMS_MAX},
+            fault::{ExchangeError, Fault},
+        },
         timers::{Timer, Watch},
     },
     http::{Body, BodyError, BodySource, Headers, Length, Origin, Request, Response, Step},
@@ -206,8 +209,10 @@ impl ClientStream {
     /// Ends the stream and tells what a retry needs to know.
     fn fail(&self, failure: Failure, answered: bool) -> ExchangeError {
         let state = self.state.take();
+        let mut refused = None;
         let (body, untouched) = match state {
             Some(Open { sender, body, slot, .. }) => {
+                refused = slot.connection.meter.refused().map(|failure| Fault::Tls(failure.reason));
                 if matches!(&failure, Failure::Peer(error) if error.is_go_away() || error.is_io()) {
                     slot.connection.retire();
                 }
@@ -216,6 +221,7 @@ impl ClientStream {
             None => (Body::Empty, false),
         };
         let (fault, processed) = failure.explain();
+        let fault = refused.unwrap_or(fault);
         ExchangeError { fault, begun: processed, body_untouched: untouched, answered, body }
     }
 }

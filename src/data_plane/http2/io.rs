@@ -80,7 +80,7 @@ impl AsyncRead for Io {
         }
         let before = into.filled().len();
         if me.read.is_empty() {
-            ready!(me.transport.poll_read_into(cx, into))?;
+            ready!(me.transport.poll_read_into(cx, into)).inspect_err(|error| me.meter.failed(error))?;
         } else {
             let size = into.remaining().min(me.read.unread().len());
             into.put_slice(&me.read.unread()[..size]);

@@ -5,7 +5,8 @@
 //! that a peer can order for almost nothing.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
+    io,
     rc::Rc,
     time::Duration,
 };
@@ -14,6 +15,7 @@ use super::{
     PREFACE,
     io::{FAREWELL, LINGER},
 };
+use crate::tls::Failure;
 
 /// The time that counts are summed over, in slices.
 const WINDOW_SLICES: usize = 6;
@@ -85,6 +87,7 @@ pub struct Meter {
     block_open: Cell<bool>,
     flooded: Cell<bool>,
     ended: Cell<bool>,
+    refused: OnceCell<Failure>,
     unsent: Rc<Cell<usize>>,
 }
 
@@ -98,6 +101,19 @@ impl Meter {
     /// Bytes received so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.get()
+    }
+
+    /// Reading has failed.
+    pub fn failed(&self, error: &io::Error) {
+        if let Some(failure) = Failure::of_first_read(error).filter(|_| self.bytes() == 0) {
+            // The first is the cause of all others.
+            let _ = self.refused.set(failure);
+        }
+    }
+
+    /// Why the peer has refused us, if TLS says so.
+    pub fn refused(&self) -> Option<&Failure> {
+        self.refused.get()
     }
 
     /// Tells the time, since anything that does not change.

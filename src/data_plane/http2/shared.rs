@@ -212,11 +212,14 @@ impl SharedConnections {
         let slot = self.slot(&shared);
         self.open.borrow_mut().push(Rc::clone(&shared));
         let (weak, meter) = (Rc::downgrade(&shared), Rc::clone(&shared.meter));
-        let (home, timers) = (Rc::downgrade(self), Rc::clone(&worker.timers));
+        let (home, timers, plan) = (Rc::downgrade(self), Rc::clone(&worker.timers), Arc::clone(plan));
         drop(shared);
         actix_rt::spawn(async move {
             let busy = || weak.upgrade().is_some_and(|shared| shared.streams.get() > 0);
             drive(connection, &meter, &watch, &timers, busy).await;
+            if let Some(failure) = meter.refused() {
+                plan.refused_by_tls(failure);
+            }
             if let Some(shared) = weak.upgrade() {
                 shared.retire();
             }

@@ -121,6 +121,7 @@ impl Bench {
         };
         let endpoint = Endpoints::default().endpoint(&Endpoints::default(), &address_of_upstream, None, None);
         let upstream = Arc::new(UpstreamPlan {
+            tls_binding: None,
             endpoint,
             name: name.clone(),
             address: address_of_upstream,

@@ -46,7 +46,15 @@ fn read(config: &Config, now: Timestamp, findings: &mut Findings) -> Option<Inbo
         config.require_client_certificate,
         findings,
     );
-    Some(Inbound::new(negotiable?, certificates?, clients))
+    let (negotiable, certificates) = (negotiable?, certificates?);
+    let field = |index: usize| match index.checked_sub(1) {
+        None => "certificate".to_owned(),
+        Some(index) => format!("certificates[{index}].certificate"),
+    };
+    let presented = certificates.identities().iter().enumerate();
+    let presented: Vec<_> = presented.map(|(index, identity)| (field(index), identity)).collect();
+    negotiable.suites.check_keys(negotiable.versions, &presented, findings);
+    Some(Inbound::new(negotiable, certificates, clients))
 }
 
 fn certificates(config: &Config, now: Timestamp, findings: &mut Findings) -> Option<Choice> {

@@ -20,6 +20,7 @@ macro_rules! fixture {
 
 const EC: (&str, &str) = (fixture!("ec-sec1.key"), fixture!("ec.crt"));
 const RSA: (&str, &str) = (fixture!("rsa-pkcs1.key"), fixture!("rsa.crt"));
+const ED25519: (&str, &str) = (fixture!("ed25519.key"), fixture!("ed25519.crt"));
 
 /// `certificate` with these PEM texts.
 fn certificate((key, crt): (&str, &str)) -> String {
@@ -42,7 +43,11 @@ fn build(lines: &str) -> PolicyBuild {
 
 /// The context, which must be there, and the text of the warnings.
 fn built(lines: &str) -> (Arc<Inbound>, Vec<String>) {
-    let made = build(lines);
+    built_with(EC, lines)
+}
+
+fn built_with(pair: (&str, &str), lines: &str) -> (Arc<Inbound>, Vec<String>) {
+    let made = build_text(&format!("{lines}\n{}", certificate(pair)));
     let Some(Built::Inbound(inbound)) = made.built else { panic!("{lines}: {:?}", made.problems) };
     (inbound, made.problems.into_iter().map(|problem| problem.message).collect())
 }
@@ -76,9 +81,7 @@ fn a_certificate_is_required_inbound() {
 
 #[test]
 fn keys_may_be_pkcs1_pkcs8_sec1_or_ed25519() {
-    let pairs =
-        [RSA, (fixture!("rsa-pkcs8.key"), RSA.1), EC, (fixture!("ed25519.key"), fixture!("ed25519.crt"))];
-    for pair in pairs {
+    for pair in [RSA, (fixture!("rsa-pkcs8.key"), RSA.1), EC, ED25519] {
         let made = build_text(&certificate(pair));
         assert!(made.built.is_some() && made.problems.is_empty(), "{:?}", made.problems);
     }
@@ -100,6 +103,7 @@ fn an_encrypted_key_a_foreign_key_and_no_key_are_told_apart() {
         (fixture!("encrypted.key"), "the key is encrypted, and there is no parameter for its passphrase"),
         (fixture!("rsa-pkcs8.key"), "the key does not belong to the certificate"),
         ("none", "there is no private key in it"),
+        (fixture!("ec-sec1-without-curve.key"), "the key does not name its curve"),
     ];
     for (key, message) in cases {
         let errors = refused(build_text(&certificate((key, EC.1))));
@@ -202,7 +206,8 @@ fn legacy() -> Vec<&'static str> {
 fn a_suite_that_rustls_lacks_is_served_by_openssl_with_a_warning_within_the_versions() {
     assert_eq!(legacy().len(), 9);
     for name in legacy() {
-        let (inbound, warnings) = built(&format!("ciphers: [{name}]"));
+        let pair = if name.contains("ECDSA") { EC } else { RSA };
+        let (inbound, warnings) = built_with(pair, &format!("ciphers: [{name}]"));
         assert_eq!(inbound.backend(), Backend::OpenSsl);
         assert!(inbound.context(None).is_ok());
         assert_eq!(warnings, [format!("`{name}` is weak")]);
@@ -246,7 +251,7 @@ fn tls_1_1_without_a_suite_of_it_is_allowed_and_never_negotiated() {
 #[cfg(feature = "legacy-tls")]
 #[test]
 fn tls_1_1_is_allowed_with_a_suite_of_it_and_warned_of() {
-    let (inbound, warnings) = built("minversion: 1.1\nciphers: [TLS_RSA_WITH_AES_128_CBC_SHA]");
+    let (inbound, warnings) = built_with(RSA, "minversion: 1.1\nciphers: [TLS_RSA_WITH_AES_128_CBC_SHA]");
     assert_eq!(
         warnings,
         ["`TLS_RSA_WITH_AES_128_CBC_SHA` is weak", "TLS 1.1 is weak: it is deprecated (RFC 8996)"]
@@ -254,8 +259,32 @@ fn tls_1_1_is_allowed_with_a_suite_of_it_and_warned_of() {
     assert_eq!(inbound.backend(), Backend::OpenSsl);
     // A range without HTTP/2 offers none.
     let old = "minversion: 1.1\nmaxversion: 1.1\nciphers: [TLS_RSA_WITH_AES_128_CBC_SHA]";
-    assert_eq!(built(old).0.negotiable.alpn, [Protocol::Http11]);
+    assert_eq!(built_with(RSA, old).0.negotiable.alpn, [Protocol::Http11]);
     assert!(refused(build(&format!("{old}\nalpn: [h2]")))[0].contains("`h2` needs TLS 1.2"));
+}
+
+#[test]
+fn suites_of_which_none_is_for_the_key_are_found_and_named_with_it() {
+    let lines = |suite: &str, max: &str| format!("maxversion: {max}\nciphers: [{suite}]");
+    for (pair, suite, key) in [
+        (EC, "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "ECDSA"),
+        (RSA, "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "RSA"),
+        (ED25519, "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "Ed25519"),
+    ] {
+        let said = format!("the key of `certificate` is {key}, and these are not for it: `{suite}`");
+        let (_, warnings) = built_with(pair, &lines(suite, "1.3"));
+        assert_eq!(warnings, [format!("only TLS 1.3 can be negotiated: {said}")]);
+        let errors = refused(build_text(&format!("{}\n{}", lines(suite, "1.2"), certificate(pair))));
+        assert!(errors[0].starts_with(&format!("2:10 no suite can be negotiated: {said}")), "{errors:?}");
+        let both = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256";
+        assert!(built_with(pair, &lines(both, "1.2")).1.is_empty());
+    }
+    let other = certificate(RSA).lines().map(|line| format!("    {line}\n")).collect::<String>();
+    let more = format!("certificates:\n  - hosts: [b.test]\n{other}");
+    let suite = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256";
+    // The other certificate can be presented.
+    let (_, warnings) = built(&format!("{}\n{more}", lines(suite, "1.2")));
+    assert!(warnings[0].contains("the key of `certificates[0].certificate` is RSA"), "{warnings:?}");
 }
 
 #[test]
@@ -271,6 +300,7 @@ fn a_port_may_have_more_certificates_for_other_names() {
         (None, 0),
         (Some("a.example.com"), 0),
         (Some("B.example.com"), 1),
+        (Some("b.example.com."), 1),
         (Some("x.example.org"), 1),
         (Some("example.org"), 0),
         (Some("x.y.example.org"), 0),
@@ -291,6 +321,19 @@ fn an_unknown_suite_is_an_error_with_did_you_mean() {
     );
     for name in ["TLS_RSA_WITH_NULL_SHA", "TLS_RSA_WITH_AES_128_CBC_SHA256"] {
         assert!(refused(build(&format!("ciphers: [{name}]")))[0].contains("unknown cipher suite"));
+    }
+}
+
+#[test]
+fn a_key_that_was_pasted_elsewhere_is_not_printed() {
+    let block = |name: &str| {
+        let lines = EC.0.lines().map(|line| format!("    {line}\n")).collect::<String>();
+        format!("{name}:\n  - |\n{lines}")
+    };
+    for name in ["alpn", "ciphers"] {
+        let errors = refused(build(&block(name)));
+        let secret = EC.0.lines().nth(1).unwrap();
+        assert!(errors[0].contains("BEGIN EC PRIVATE KEY") && !errors[0].contains(secret), "{errors:?}");
     }
 }
 

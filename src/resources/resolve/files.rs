@@ -52,7 +52,7 @@ pub(super) fn substitute_files(
             let mut made = Vec::with_capacity(entries.len());
             for (key, value) in entries.iter() {
                 let field = format!("{path}.{}", key.text);
-                let Some(name) = named_by(key, value) else {
+                let Some(name) = named_by(key) else {
                     made.push((key.clone(), substitute_files(value, &field, files, problems)));
                     continue;
                 };
@@ -72,8 +72,7 @@ pub(super) fn substitute_files(
 }
 
 /// The parameter that a key gives as a file.
-fn named_by(key: &Key, value: &Node) -> Option<&'static str> {
-    value.as_text()?;
+fn named_by(key: &Key) -> Option<&'static str> {
     NAMES.into_iter().find(|name| {
         let parts = key.text.split_at_checked(name.len());
         parts.is_some_and(|(before, after)| {
@@ -82,10 +81,19 @@ fn named_by(key: &Key, value: &Node) -> Option<&'static str> {
     })
 }
 
-/// What a file holds. A parameter whose file cannot be read is empty, never missing: what it was to restrict must not
-/// be built without it.
+/// What a file holds. A parameter whose file cannot be read, or is not named, is empty, never missing: what it was to
+/// restrict must not be built without it.
 fn content(node: &Node, field: &str, files: &mut Vec<NamedFile>, problems: &mut Vec<Problem>) -> Node {
-    let Some(written) = node.as_text() else { return node.clone() };
+    let Some(written) = node.as_text().filter(|text| !text.is_empty() && !text.contains('\n')) else {
+        let found = match node.as_text() {
+            // It may be the key itself.
+            Some(text) if !text.is_empty() => "several lines".to_owned(),
+            _ => node.describe(),
+        };
+        let message = format!("expected the path of a file, found {found}");
+        problems.push(Problem::error(&node.place, field, message));
+        return Node::text(node.place.clone(), "");
+    };
     // Of a resource that another replica read, the files lie here where they lie there.
     let resource = &*node.place.file.path;
     let resource = Path::new(resource.strip_prefix(SharedFiles::PREFIX).unwrap_or(resource));

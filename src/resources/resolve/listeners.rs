@@ -8,7 +8,7 @@ use crate::{
     base::ResourceName,
     resources::{
         kinds::GatewaySettings,
-        model::{Instance, ListenAddress, ListenScheme},
+        model::{Instance, ListenAddress, ListenScheme, TlsBinding},
     },
     settings::RESERVED_PORT,
 };
@@ -128,6 +128,9 @@ impl Resolver<'_> {
             let drafts = tls.instances.iter().filter_map(|name| self.instances.get(name));
             tls.ports = drafts.map(|draft| draft.address.port).collect();
         }
+        if self.tls_astray || self.set.broken().next().is_some() {
+            self.keep_tls_of_ports();
+        }
         let with_tls: BTreeSet<u16> = self.tls.iter().flat_map(|tls| &tls.ports).copied().collect();
         let previous = self.inputs.previous.iter().flat_map(|model| &model.tls);
         let had_tls: BTreeSet<u16> = previous.flat_map(|tls| &tls.ports).copied().collect();
@@ -166,6 +169,32 @@ impl Resolver<'_> {
         }
         for (name, reason) in closing {
             self.close_instance(&name, &reason);
+        }
+    }
+
+    /// While a `tls` binding is written that leads nowhere, or may be, nobody knows for which port: what has TLS
+    /// keeps it, and what is served with it goes on.
+    fn keep_tls_of_ports(&mut self) {
+        let Some(previous) = self.inputs.previous else { return };
+        let settled: BTreeSet<u16> = self.tls.iter().flat_map(|tls| &tls.ports).copied().collect();
+        for before in &previous.tls {
+            let mut kept = BTreeSet::new();
+            for draft in self.instances.values().filter(|draft| before.ports.contains(&draft.address.port)) {
+                let port = draft.address.port;
+                if previous.instance(&draft.name).is_some_and(|served| served.address.port == port) {
+                    self.instance_outages.closed.remove(&draft.name);
+                }
+                if !settled.contains(&port) {
+                    let problem = draft.address.warning(format!("port {port} keeps the TLS that it has"));
+                    let help = "a `tls` binding is not valid or applies to nothing, or may stand in a file that is \
+                         not read: correct it; for plain text remove it";
+                    self.report.add(&draft.subject, problem.help(help));
+                    kept.insert(port);
+                }
+            }
+            if !kept.is_empty() {
+                self.tls.push(TlsBinding { ports: kept, ..before.clone() });
+            }
         }
     }
 

@@ -114,6 +114,8 @@ struct Resolver<'a> {
     instance_outages: Outages,
     service_outages: Outages,
     tls: Vec<TlsBinding>,
+    /// A `tls` binding is written that is not valid, or applies to nothing.
+    tls_astray: bool,
     files: Vec<NamedFile>,
     extensions: Vec<Extension>,
     /// Names of instances and services that exist, but not in a valid form.
@@ -131,6 +133,7 @@ impl<'a> Resolver<'a> {
             instance_outages: Outages::default(),
             service_outages: Outages::default(),
             tls: Vec::new(),
+            tls_astray: false,
             files: Vec::new(),
             extensions: Vec::new(),
             invalid: HashSet::new(),

@@ -158,6 +158,7 @@ impl Resolver<'_> {
         mut problem: Problem,
         reason: &str,
     ) {
+        self.tls_astray |= self.is_tls(&binding.policy.name);
         let service = matches!(targets, Targets::Service(_));
         let all = if let Targets::Instances(names) = targets { names.len() } else { 1 };
         let blocked = self.keep_last_good(binding, targets);

@@ -7,7 +7,7 @@ use crate::{
     resources::{
         envelope::Resource,
         kinds::policy_binding::{PolicyRef, Target, TargetKind, lenient_policy, lenient_target},
-        names::Direction,
+        names::{Direction, PolicyFacts},
         store::Entry,
     },
 };
@@ -16,6 +16,12 @@ use crate::{
 pub(super) enum Targets {
     Instances(Vec<ResourceName>),
     Service(ResourceName),
+}
+
+impl Targets {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Instances(names) if names.is_empty())
+    }
 }
 
 impl Resolver<'_> {
@@ -27,10 +33,14 @@ impl Resolver<'_> {
         policy: &PolicyRef,
     ) -> Option<Targets> {
         let subject = &resource.subject;
-        match target {
+        // What TLS is meant for cannot be guessed, and plain text is not what was meant.
+        let is_tls = self.is_tls(&policy.name);
+        let found = match target {
             None => {
                 let reason = "the binding has no `targetRef`; it applies to nothing";
-                let problem = Problem::warning(&resource.written.place, "spec.targetRef", reason);
+                let place = &resource.written.place;
+                let problem = if is_tls { Problem::error } else { Problem::warning };
+                let problem = problem(place, "spec.targetRef".to_owned(), reason.to_owned());
                 self.report
                     .add(subject, problem.help("name an ApiInstance or a Service under `spec.targetRef`"));
                 self.report.not_ready(subject, reason);
@@ -41,11 +51,13 @@ impl Resolver<'_> {
                 let wanted = self.full_name(resource, name, namespace.as_deref());
                 let found = self.named(*kind, &wanted, policy);
                 if found.is_none() {
-                    self.report_missing(subject, *kind, name, &wanted);
+                    self.report_missing(subject, *kind, name, &wanted, is_tls);
                 }
                 found
             }
-        }
+        };
+        self.tls_astray |= is_tls && found.as_ref().is_none_or(Targets::is_empty);
+        found
     }
 
     fn full_name(&self, resource: &Resource, name: &str, namespace: Option<&str>) -> ResourceName {
@@ -72,11 +84,19 @@ impl Resolver<'_> {
         }
     }
 
+    fn facts(&self, policy: &str) -> Option<PolicyFacts> {
+        super::policies::spellings(policy).find_map(|name| self.inputs.policies.find(&name))
+    }
+
     fn is_outbound(&self, policy: &str) -> bool {
-        let facts = super::policies::spellings(policy).find_map(|name| self.inputs.policies.find(&name));
-        facts.is_some_and(|facts| {
+        self.facts(policy).is_some_and(|facts| {
             facts.direction == Direction::Outbound || facts.name == super::policies::TLS_OUTBOUND
         })
+    }
+
+    /// Whether a policy is TLS of ports.
+    pub(super) fn is_tls(&self, policy: &str) -> bool {
+        self.facts(policy).is_some_and(|facts| facts.name == super::policies::TLS)
     }
 
     fn report_missing(
@@ -85,6 +105,7 @@ impl Resolver<'_> {
         kind: Option<TargetKind>,
         written: &Spanned<String>,
         wanted: &ResourceName,
+        is_error: bool,
     ) {
         let kind_name = if kind == Some(TargetKind::Service) { "Service" } else { "ApiInstance" };
         let invalid = |kind: &str| self.invalid.contains(&Subject::new(kind, wanted.clone()));
@@ -93,7 +114,7 @@ impl Resolver<'_> {
         } else {
             format!("there is no {kind_name} {wanted}; the binding is not applied")
         };
-        let mut problem = written.warning(&reason);
+        let mut problem = if is_error { written.error(&reason) } else { written.warning(&reason) };
         let other = match kind {
             Some(TargetKind::ApiInstance) if self.services.contains_key(wanted) => Some("Service"),
             Some(TargetKind::Service) if self.instances.contains_key(wanted) => Some("ApiInstance"),
@@ -119,7 +140,8 @@ impl Resolver<'_> {
         let cause = entry.not_ready.as_deref().unwrap_or("invalid");
         let reason = format!("{} is not valid: {cause}", resource.subject);
         // An API without its policy can answer 503; without its TLS it must not answer at all.
-        let is_tls = lenient_policy(&resource.written) == Some(super::policies::TLS);
+        let is_tls = lenient_policy(&resource.written).is_some_and(|policy| self.is_tls(policy));
+        self.tls_astray |= is_tls;
         let take_out = if is_tls { Self::close_instance } else { Self::block_instance };
         match lenient_target(&resource.written) {
             Some(Target::Selector { labels }) => {

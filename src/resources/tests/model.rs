@@ -262,6 +262,39 @@ fn tls_belongs_to_the_port_and_one_that_is_not_valid_closes_it() {
     assert!(warnings.iter().all(|d| d.message == "port 443 answers in plain text from now on"));
 }
 
+/// Decision 12; a binding that is really gone is in the test above.
+#[test]
+fn a_port_keeps_its_tls_while_a_binding_of_it_leads_nowhere() {
+    let apis = instance("a", "http://0.0.0.0:443/a") + &instance("b", "http://0.0.0.0:443/b");
+    let tls = |spec: &str| binding("tls", &format!("{{policyRef: {{name: tls}}, {spec}}}"));
+    let before = resolve_text(&(apis.clone() + &tls("targetRef: {name: a}")));
+    let good = tls("targetRef: {name: a}");
+    let slips = [
+        tls("targetRef: {name: aa}"),
+        tls("order: 1"),
+        tls("targetRef: {kind: Service, name: a}"),
+        tls("targetRef: {kind: Selector, selector: {labels: {a: b}}}"),
+        service("s") + &tls("targetRef: {kind: Service, name: s}"),
+        tls("targetRef: {kind: Gateway, name: a}"),
+        good.replace("name: tls}\nspec", "name: renamed}\nspec").replace("a}}", "a}, order: early}"),
+        good.replace("PolicyBinding", "PolicyBindng"),
+        good.replace("v1alpha1", "v1"),
+    ];
+    for slip in slips {
+        let after = resolve_after(&(apis.clone() + &slip), Some(&before));
+        let ports: Vec<u16> = after.tls.iter().flat_map(|tls| tls.ports.iter().copied()).collect();
+        assert_eq!(ports, [443], "{slip}");
+        assert_eq!(after.instances.len(), 2, "{slip}");
+        let kept = |found: &&crate::base::Diagnostic| found.message == "port 443 keeps the TLS that it has";
+        assert_eq!(after.diagnostics.iter().filter(kept).count(), 2, "{slip}");
+        // And in the next generation.
+        let again = resolve_after(&(apis.clone() + &slip), Some(&after));
+        let ports: Vec<u16> = again.tls.iter().flat_map(|tls| tls.ports.iter().copied()).collect();
+        assert_eq!((ports.as_slice(), again.instances.len()), (&[443][..], 2), "{slip}");
+        assert!(resolve_after(&apis, Some(&again)).tls.is_empty(), "{slip}: removed");
+    }
+}
+
 #[test]
 fn a_service_with_outbound_tls_is_not_called_in_plain_text() {
     let text = service("s")

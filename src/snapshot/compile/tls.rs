@@ -12,7 +12,9 @@ use rustls::pki_types::ServerName;
 
 use super::{Compiler, KeptBuilt, Run};
 use crate::{
-    base::{Diagnostic, ResourceName},
+    base::{Diagnostic, Digest, ResourceName},
+    policies::tls_outbound::TlsOutbound,
+    policy::PolicyDefinition,
     resources::{BoundPolicy, ResolvedModel, Service, ServiceAddress, ServiceScheme, TlsBinding},
     snapshot::upstream::UpstreamTls,
     tls::{Inbound, InboundContext, Outbound, Protocol},
@@ -48,30 +50,46 @@ pub(super) struct KeptContext {
 type Candidate<'m> = (&'m TlsBinding, Option<Arc<Inbound>>);
 
 impl Compiler {
-    /// TLS towards a service: as its policy says, else the default of an `https://` address; `None` for plain text.
+    /// TLS towards a service, and the binding that it comes from: as its policy says, else the default of an
+    /// `https://` address; `None` for plain text. Of different contexts one is in force, as on a port.
     pub(super) fn upstream_tls(
         &self,
         service: &Service,
-        bound: Option<(&BoundPolicy, Arc<Outbound>)>,
+        mut bound: Vec<(&BoundPolicy, Arc<Outbound>)>,
         run: &mut Run<'_>,
-    ) -> Result<Option<UpstreamTls>, String> {
+    ) -> Result<Option<(UpstreamTls, Option<ResourceName>)>, String> {
         let ServiceAddress { scheme, host, .. } = &service.address;
-        let described = match (scheme, bound) {
+        if *scheme == ServiceScheme::H2 {
+            for (_, described) in &mut bound {
+                *described = Arc::new(described.speaking(vec![Protocol::H2]));
+            }
+        }
+        let before = self.upstreams.get(&service.name).and_then(|(_, plan)| {
+            Some((plan.tls_binding.as_ref()?, plan.endpoint.tls.as_ref()?.context.described.digest))
+        });
+        let asked = bound.iter().map(|(policy, described)| (&policy.binding, described.digest));
+        let chosen = in_force(asked, before).map(|at| &bound[at]);
+        let described = match (scheme, chosen) {
             (ServiceScheme::Http | ServiceScheme::H2, None) => return Ok(None),
             (ServiceScheme::Https, None) => (self.tls_default)()?,
-            (ServiceScheme::Https, Some((_, described))) => described,
-            (ServiceScheme::H2, Some((_, described))) => Arc::new(described.speaking(vec![Protocol::H2])),
-            (ServiceScheme::Http, Some((policy, described))) => {
-                run.diagnostics.push(
-                    Diagnostic::warning(format!(
-                        "the Service {} is called over TLS although its address says `http://`",
-                        service.name
-                    ))
-                    .about(&policy.subject)
-                    .at(policy.location.clone())
-                    .help("write `https://` as its address, or remove the `tls-outbound` policy"),
-                );
-                described
+            (_, Some((policy, described))) => {
+                for (other, _) in bound.iter().filter(|(_, other)| other.digest != described.digest) {
+                    let of = format!("the Service {}", service.name);
+                    let help = "a Service has one context: make them equal, or remove one";
+                    report_clash(&of, &policy.binding, other, help, run);
+                }
+                if *scheme == ServiceScheme::Http {
+                    run.diagnostics.push(
+                        Diagnostic::warning(format!(
+                            "the Service {} is called over TLS although its address says `http://`",
+                            service.name
+                        ))
+                        .about(&policy.subject)
+                        .at(policy.location.clone())
+                        .help("write `https://` as its address, or remove the `tls-outbound` policy"),
+                    );
+                }
+                Arc::clone(described)
             }
         };
         let name = ServerName::try_from(host.clone())
@@ -82,7 +100,7 @@ impl Compiler {
             None => Arc::new(described.context().map_err(|error| error.to_string())?),
         };
         run.outbound.insert(described.digest, Arc::clone(&context));
-        Ok(Some(UpstreamTls::new(context, name)))
+        Ok(Some((UpstreamTls::new(context, name), chosen.map(|(policy, _)| policy.binding.clone()))))
     }
 
     pub(super) fn port_tls(&self, model: &ResolvedModel, run: &mut Run<'_>) -> PortTls {
@@ -130,14 +148,11 @@ fn settle(
     run: &mut Run<'_>,
     result: &mut PortTls,
 ) -> Option<KeptContext> {
-    let ready = || candidates.iter().filter_map(|(binding, inbound)| Some((*binding, inbound.as_ref()?)));
-    // What is active stays, so that a second binding changes nothing; else the first by name.
-    let chosen = ready()
-        .find(|(_, inbound)| before.is_some_and(|kept| kept.context.described.digest == inbound.digest))
-        .or_else(|| {
-            ready().find(|(binding, _)| before.is_some_and(|kept| kept.binding == binding.policy.binding))
-        })
-        .or_else(|| ready().next());
+    let ready: Vec<_> =
+        candidates.iter().filter_map(|(binding, inbound)| Some((*binding, inbound.as_ref()?))).collect();
+    let active = before.map(|kept| (&kept.binding, kept.context.described.digest));
+    let asked = ready.iter().map(|(binding, inbound)| (&binding.policy.binding, inbound.digest));
+    let chosen = in_force(asked, active).map(|at| ready[at]);
     let Some((binding, inbound)) = chosen else {
         report_closed(port, candidates, before, run);
         return before.cloned();
@@ -147,15 +162,8 @@ fn settle(
         let reason = match described {
             Some(described) if described.digest == inbound.digest => continue,
             Some(_) => {
-                let reason = format!("port {port} has the TLS context of {name}, and this one is different");
-                run.diagnostics.push(
-                    Diagnostic::error(&reason)
-                        .about(&other.policy.subject)
-                        .at(other.policy.location.clone())
-                        .help("a port has one context: make them equal, or give the API a port of its own"),
-                );
-                run.not_ready.push((other.policy.subject.clone(), reason.clone()));
-                reason
+                let help = "a port has one context: make them equal, or give the API a port of its own";
+                report_clash(&format!("port {port}"), name, &other.policy, help, run)
             }
             None => super::cannot_be_built(&other.policy),
         };
@@ -180,6 +188,41 @@ fn settle(
             before.cloned()
         }
     }
+}
+
+/// Which of several contexts is in force: the active one, so that a second binding changes nothing, or what its
+/// binding asks for now; else the first by name.
+fn in_force<'n>(
+    asked: impl Iterator<Item = (&'n ResourceName, Digest)> + Clone,
+    before: Option<(&ResourceName, Digest)>,
+) -> Option<usize> {
+    let (binding, digest) = before.unzip();
+    let at = |wanted: &dyn Fn(&ResourceName, Digest) -> bool| {
+        asked.clone().position(|(name, asked)| wanted(name, asked))
+    };
+    at(&|_, asked| Some(asked) == digest)
+        .or_else(|| at(&|name, _| Some(name) == binding))
+        .or_else(|| asked.clone().enumerate().min_by_key(|(_, (name, _))| *name).map(|(index, _)| index))
+}
+
+/// Says that a context is not in force; the reason is given back.
+fn report_clash(
+    of: &str,
+    in_force: &ResourceName,
+    other: &BoundPolicy,
+    help: &str,
+    run: &mut Run<'_>,
+) -> String {
+    let reason = format!("{of} has the TLS context of {in_force}, and this one is different");
+    let found = Diagnostic::error(&reason).about(&other.subject).at(other.location.clone()).help(help);
+    run.diagnostics.push(found);
+    run.not_ready.push((other.subject.clone(), reason.clone()));
+    reason
+}
+
+/// Whether a service has contexts to choose from: what comes of them is said in each generation.
+pub(super) fn may_clash(service: &Service) -> bool {
+    service.policies.iter().filter(|bound| bound.policy == TlsOutbound::NAME).count() > 1
 }
 
 fn report_closed(port: u16, candidates: &[&Candidate<'_>], before: Option<&KeptContext>, run: &mut Run<'_>) {

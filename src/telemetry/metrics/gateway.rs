@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, OnceLock,
+        Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -11,12 +11,10 @@ use std::{
 use super::{
     cells::{Counter, PerWorker},
     exposition::{Exposition, Kind},
+    reasons::Reasons,
     tunnels::Tunnels,
 };
 use crate::base::ResourceName;
-
-/// Reasons told apart; more than there are in the code, so the overflow stays empty.
-const REASONS_MAX: usize = 32;
 
 /// Why a client connection was closed before a request was read from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,40 +43,6 @@ struct Slot {
     refused: [Counter; REFUSALS.len()],
     tls_full: Counter,
     tls_resumed: Counter,
-}
-
-#[derive(Default)]
-struct Reason {
-    name: OnceLock<&'static str>,
-    count: AtomicU64,
-}
-
-/// Counts by reason, a fixed word of the code.
-#[derive(Default)]
-struct Reasons {
-    known: [Reason; REASONS_MAX],
-    other: AtomicU64,
-}
-
-impl Reasons {
-    fn count(&self, reason: &'static str) {
-        for known in &self.known {
-            if *known.name.get_or_init(|| reason) == reason {
-                known.count.fetch_add(1, Relaxed);
-                return;
-            }
-        }
-        self.other.fetch_add(1, Relaxed);
-    }
-
-    fn expose(&self, page: &mut Exposition) {
-        for reason in &self.known {
-            if let Some(name) = reason.name.get() {
-                page.sample("", &[("reason", name)], reason.count.load(Relaxed));
-            }
-        }
-        page.sample("", &[("reason", "other")], self.other.load(Relaxed));
-    }
 }
 
 /// The configuration being served.
@@ -282,7 +246,7 @@ impl GatewayMetrics {
             Kind::Counter,
             "Requests that no policy and no upstream saw, by reason.",
         );
-        self.refusals.expose(page);
+        self.refusals.expose(&[], page);
         page.family(
             "portcullis_tls_handshakes_total",
             Kind::Counter,
@@ -295,7 +259,7 @@ impl GatewayMetrics {
             Kind::Counter,
             "TLS handshakes with clients that failed, by reason.",
         );
-        self.tls_failures.expose(page);
+        self.tls_failures.expose(&[], page);
         page.family(
             "portcullis_tls_certificate_expiry_timestamp_seconds",
             Kind::Gauge,

@@ -14,6 +14,7 @@ mod exposition;
 mod gateway;
 mod policy;
 mod process;
+mod reasons;
 mod registry;
 mod tunnels;
 mod upstream;

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     cells::{Counter, Distribution, Histogram, PerWorker, Writer},
     exposition::{Exposition, Kind},
+    reasons::Reasons,
 };
 use crate::base::ResourceName;
 
@@ -41,6 +42,7 @@ struct Slot {
 pub struct UpstreamMetrics {
     pub(super) name: ResourceName,
     slots: PerWorker<Slot>,
+    tls_failures: Reasons,
 }
 
 macro_rules! count {
@@ -74,7 +76,7 @@ macro_rules! gauge {
 
 impl UpstreamMetrics {
     pub(super) fn new(name: ResourceName, workers: usize) -> Self {
-        Self { name, slots: PerWorker::new(workers) }
+        Self { name, slots: PerWorker::new(workers), tls_failures: Reasons::default() }
     }
 
     count! {
@@ -104,6 +106,11 @@ impl UpstreamMetrics {
     pub fn connect_failed(&self, why: ConnectFailure) {
         let (slot, writer) = self.slots.mine();
         slot.failures[why as usize].add(writer, 1);
+    }
+
+    /// TLS failed. `reason` is a fixed word of the code, such as `timeout`.
+    pub fn tls_failed(&self, reason: &'static str) {
+        self.tls_failures.count(reason);
     }
 
     /// The head of the response came, this long after the end of the request.
@@ -192,6 +199,15 @@ pub(super) fn expose(upstreams: &[Arc<UpstreamMetrics>], page: &mut Exposition) 
                 count,
             );
         }
+    }
+    page.family(
+        "portcullis_upstream_tls_handshake_failures_total",
+        Kind::Counter,
+        "TLS handshakes with upstreams that failed, by reason.",
+    );
+    for upstream in upstreams {
+        let name = &upstream.name;
+        upstream.tls_failures.expose(&[("namespace", &name.namespace), ("upstream", &name.name)], page);
     }
     page.family(
         "portcullis_upstream_response_seconds",

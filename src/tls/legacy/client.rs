@@ -47,7 +47,7 @@ impl Client {
         let verdict: Verdict = Arc::new(OnceLock::new());
         let begun = self.begin(name, &verdict).and_then(|ssl| Stream::new(ssl, Greeted::from(socket)));
         let mut stream = begun.map_err(|error| Failure::new(Reason::Unexpected, error.to_string()))?;
-        stream.handshake().await.map_err(|error| explain(error, Some(&verdict)))?;
+        stream.handshake().await.map_err(|error| explain(&error, Some(&verdict)))?;
         // What was not judged is not accepted, whatever OpenSSL thinks of it.
         if !matches!(verdict.get(), Some(Ok(()))) {
             return Err(Failure::new(Reason::CertificateRefused, "the certificate was not verified"));
@@ -62,7 +62,8 @@ impl Client {
     fn begin(&self, name: &ServerName<'static>, verdict: &Verdict) -> Result<Ssl, ErrorStack> {
         let mut ssl = Ssl::new(&self.context)?;
         if let ServerName::DnsName(host) = name {
-            ssl.set_hostname(host.as_ref())?;
+            // The final dot of an absolute name is not sent (RFC 6066 section 3).
+            ssl.set_hostname(host.as_ref().trim_end_matches('.'))?;
         }
         let (verifier, verdict, name) = (Arc::clone(&self.verifier), Arc::clone(verdict), name.clone());
         ssl.set_verify_callback(SslVerifyMode::PEER, move |clean, found| {

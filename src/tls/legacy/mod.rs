@@ -18,7 +18,8 @@ use openssl::{
     error::ErrorStack,
     pkey::PKey,
     ssl::{SslContextBuilder, SslMethod, SslMode, SslOptions, SslVersion},
-    x509::{X509, X509StoreContextRef},
+    stack::StackRef,
+    x509::{X509, X509StoreContext, X509StoreContextRef},
 };
 use rustls::{Error, pki_types::CertificateDer};
 
@@ -81,7 +82,7 @@ fn present(builder: &mut SslContextBuilder, identity: &Identity) -> Result<(), E
 /// What a verifier has said of the peer's certificate.
 type Verdict = Arc<OnceLock<Result<(), Failure>>>;
 
-/// Asks `verify` about the peer's chain, its own certificate first; the answer stays in `verdict`. OpenSSL calls this
+/// Asks `verify` about the peer's certificates, its own first; the answer stays in `verdict`. OpenSSL calls this
 /// for each of its own findings, which do not count, and with a clean result at the end of the chain.
 fn judge(
     clean: bool,
@@ -92,9 +93,10 @@ fn judge(
     if !clean || found.error_depth() != 0 {
         return true;
     }
-    let chain: Option<Vec<CertificateDer<'static>>> = found.chain().and_then(|chain| {
-        chain.iter().map(|certificate| certificate.to_der().ok().map(CertificateDer::from)).collect()
-    });
+    let chain: Option<Vec<CertificateDer<'static>>> =
+        sent_by_server(found).or(found.chain()).and_then(|chain| {
+            chain.iter().map(|certificate| certificate.to_der().ok().map(CertificateDer::from)).collect()
+        });
     // A panic must not leave through OpenSSL: that would end the process.
     let judged = catch_unwind(AssertUnwindSafe(|| match chain.as_deref() {
         Some([own, others @ ..]) => verify(own, others).map_err(|error| Failure::of_rustls(&error)),
@@ -107,8 +109,15 @@ fn judge(
     verdict.set(judged).is_ok() && accepted
 }
 
+/// All certificates that a server has sent. OpenSSL's own chain has one of those that bear the same name, which need
+/// not be the one that leads to whom we trust; of a client's certificates it shows us no other.
+fn sent_by_server(found: &X509StoreContextRef) -> Option<&StackRef<X509>> {
+    let session = found.ex_data(X509StoreContext::ssl_idx().ok()?)?;
+    if session.is_server() { None } else { session.peer_cert_chain() }
+}
+
 /// What OpenSSL says of a handshake that failed.
-fn explain(error: openssl::ssl::Error, verdict: Option<&Verdict>) -> Failure {
+fn explain(error: &openssl::ssl::Error, verdict: Option<&Verdict>) -> Failure {
     if let Some(Err(failure)) = verdict.and_then(|verdict| verdict.get()) {
         return failure.clone();
     }

@@ -78,7 +78,7 @@ impl Server {
         let verdict: Verdict = Arc::new(OnceLock::new());
         let begun = self.begin(&verdict).and_then(|ssl| Stream::new(ssl, client));
         let mut stream = begun.map_err(|error| Failure::new(Reason::Unexpected, error.to_string()))?;
-        stream.handshake().await.map_err(|error| explain(error, Some(&verdict)))?;
+        stream.handshake().await.map_err(|error| explain(&error, Some(&verdict)))?;
         let ssl = stream.ssl();
         let resumed = ssl.session_reused();
         let mut client = None;

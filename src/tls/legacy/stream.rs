@@ -16,6 +16,7 @@ use tokio::{
     net::TcpStream,
 };
 
+use super::explain;
 use crate::tls::{Version, hello::Greeted};
 
 /// The payload of one record.
@@ -173,5 +174,5 @@ impl Stream {
 }
 
 fn into_io(error: Error) -> io::Error {
-    error.into_io_error().unwrap_or_else(|error| io::Error::other(error.to_string()))
+    error.into_io_error().unwrap_or_else(|error| io::Error::other(explain(&error, None)))
 }
