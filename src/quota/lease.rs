@@ -1,7 +1,7 @@
 //! One limit of one key as a replica sees it: tokens leased from the storage, and what to do without them
 //! (`docs/cluster-limits.md`). No I/O: time comes in as readings of a clock that does not jump, microseconds.
 
-use super::{Allowance, Fallback, Quota};
+use super::{Allowance, Fallback, Quota, cap::Cap};
 use crate::storage::quota::{Answer, Call, Leased, NUMBER_MAX, Window};
 
 /// How long the tokens of one call should last at least.
@@ -112,14 +112,6 @@ struct Open {
     ends: u64,
     /// By the clock of the storage it has ended then at the latest: a replica alone goes on with the next.
     over: u64,
-}
-
-/// What the replica allows itself, whatever the storage says (decision 37): windows may open as often as they are
-/// long, one of them early.
-#[derive(Debug, Default)]
-struct Cap {
-    next: u64,
-    used: u64,
 }
 
 impl Lease {
@@ -430,18 +422,6 @@ impl Lease {
         };
         let reset = self.open.map_or(quota.period, |open| open.ends.saturating_sub(view.now));
         Allowance { limit: quota.requests_max, remaining, reset_ms: reset.div_ceil(1000) }
-    }
-}
-
-impl Cap {
-    fn open(&mut self, quota: &Quota, now: u64) {
-        if self.next > now.saturating_add(quota.period) {
-            return;
-        }
-        // A hundredth less, so that a clock that goes slower than the storage's never runs short of windows.
-        let length = quota.period - quota.period / 100;
-        self.next = self.next.max(now).saturating_add(length);
-        self.used = 0;
     }
 }
 

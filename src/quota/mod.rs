@@ -2,6 +2,7 @@
 //! ([`Ledger`], `docs/cluster-limits.md`).
 
 mod buckets;
+mod cap;
 mod keyed;
 mod lease;
 mod ledger;
