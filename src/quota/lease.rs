@@ -329,6 +329,13 @@ impl Lease {
         }
     }
 
+    /// Whether the answer to the last call shows that the storage has forgotten what it granted of a window that is open.
+    /// What was admitted alone it never knew.
+    pub fn is_forgotten(&self, number: u64, answer: &Answer) -> bool {
+        let forgotten = matches!(answer, Answer::Leased(leased) if leased.forgotten);
+        forgotten && number == self.number && self.granted > 0
+    }
+
     /// Takes note of an answer. What became of the window before, if another has begun.
     pub fn answered(&mut self, quota: &Quota, now: u64, number: u64, answer: &Answer) -> Option<Account> {
         // Tokens of an answer that is not waited for any more are taken back by the next call.

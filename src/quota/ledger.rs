@@ -238,7 +238,12 @@ impl Ledger {
         let over = self.counters.with_known(key, |entry| {
             let lease = &mut entry.leases[limit];
             let over = match outcome {
-                Ok(answer) => lease.answered(quota, view.now, number, answer),
+                Ok(answer) => {
+                    if lease.is_forgotten(number, answer) {
+                        self.service.was_forgotten();
+                    }
+                    lease.answered(quota, view.now, number, answer)
+                }
                 Err(_) => {
                     lease.failed(view.now, number);
                     None

@@ -18,10 +18,7 @@ use super::{
 };
 use crate::{
     base::{Clock, lock},
-    storage::{
-        Key, Keys, Storage, Unavailable,
-        quota::{Answer, Call, Leased},
-    },
+    storage::{Key, Keys, Storage, Unavailable, quota::Call},
     telemetry::metrics::{Exposition, Kind},
 };
 
@@ -264,9 +261,8 @@ impl Service {
         is_new
     }
 
-    /// What the storage does not know of its own window it has lost, even where it says that it is durable.
-    fn looks_for_loss(&self, answer: &Answer) {
-        let Answer::Leased(Leased { forgotten: true, .. }) = answer else { return };
+    /// The storage does not know what it granted: it has lost its memory, even where it is declared durable.
+    pub fn was_forgotten(&self) {
         let (now, last) = (self.clock.micros(), self.lost_at.load(Relaxed));
         if last == 0 || now - last > LOSSES_APART {
             self.lost_at.store(now, Relaxed);
@@ -325,10 +321,7 @@ impl Service {
             let (name, call) = &calls[index];
             self.calls.fetch_add(1, Relaxed);
             match &outcome {
-                Ok(answer) => {
-                    self.has_answered(*district);
-                    self.looks_for_loss(answer);
-                }
+                Ok(_) => self.has_answered(*district),
                 Err(error) => {
                     self.failures.fetch_add(1, Relaxed);
                     self.has_failed(*district, name.clone(), error);

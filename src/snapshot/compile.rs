@@ -208,6 +208,14 @@ impl Compiler {
         for policy in &service.policies {
             match self.policy(policy, &service.name, &service.policies, run) {
                 Some((KeptBuilt::Upstream(found), _)) => {
+                    let overruled = settings.idle_timeout.and(found.idle_timeout).is_some()
+                        || settings.limits.and(found.limits).is_some();
+                    if overruled {
+                        let what = format!("`{}` of the Service {}", policy.policy, service.name);
+                        let found = Diagnostic::warning(format!("this {what} takes the place of another"));
+                        let found = found.about(&policy.subject).at(policy.location.clone());
+                        run.diagnostics.push(found.help("a Service has one: remove the other"));
+                    }
                     settings.idle_timeout = found.idle_timeout.or(settings.idle_timeout);
                     settings.limits = found.limits.or(settings.limits);
                     contexts.extend(found.tls.map(|described| (policy, described)));

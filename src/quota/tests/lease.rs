@@ -93,6 +93,31 @@ fn what_is_not_known_to_be_less_is_whole() {
 }
 
 #[test]
+fn what_was_granted_may_be_forgotten_and_what_was_admitted_alone_was_never_known() {
+    let leased = Leased {
+        window: Window { start: 0, end: 10 * SECOND },
+        left: 9 * SECOND,
+        carried: true,
+        forgotten: true,
+        grant: 5,
+        rest: 60,
+    };
+    let answer = Answer::Leased(leased);
+    let mut lease = Lease::default();
+    let alone = View { away: 1, fallback: Fallback::Share, ..view(0) };
+    assert_eq!(lease.look(&QUOTA, &alone), Found::Token);
+    lease.take();
+    let call = lease.ask(&QUOTA, &view(1), "claimant").expect("none is under way");
+    assert!(call.claim == 1 && !lease.is_forgotten(call.number, &answer));
+    lease.answered(&QUOTA, 2, call.number, &answer);
+    let call = lease.ask(&QUOTA, &view(3), "claimant").expect("none is under way");
+    assert!(call.claim == 6 && lease.is_forgotten(call.number, &answer));
+    let known = Answer::Leased(Leased { forgotten: false, ..leased });
+    assert!(!lease.is_forgotten(call.number, &known));
+    assert!(!lease.is_forgotten(call.number - 1, &answer), "an answer that is not waited for any more");
+}
+
+#[test]
 fn only_a_lease_of_a_district_that_is_away_does_without_the_storage() {
     let away = View { away: 1 << 3 | 1 << 63, ..view(0) };
     for (district, found) in [(0, Found::Wait), (3, Found::Unknown), (4, Found::Wait), (63, Found::Unknown)] {

@@ -261,10 +261,10 @@ impl World {
                         one.under_way = None;
                         one.down = false;
                     }
-                    one.lease.answered(&one.quota.clone(), now, number, &answer);
-                    if matches!(answer, Answer::Leased(leased) if leased.forgotten) {
+                    if one.lease.is_forgotten(number, &answer) {
                         one.lost_at = Some(now);
                     }
+                    one.lease.answered(&one.quota.clone(), now, number, &answer);
                 }
             }
         }
