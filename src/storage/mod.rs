@@ -37,7 +37,7 @@ pub struct Storage(Arc<Inner>);
 /// The largest value: a cached response of 1 MB with its head (policies reference 3.4), sealed.
 pub const VALUE_BYTES_MAX: usize = 2 << 20;
 
-/// Parts of a storage that lies on several nodes: masters have slots side by side, so few parts lie on two.
+/// Nodes of a storage that are told apart; more share.
 pub const DISTRICTS: u8 = 64;
 
 struct Inner {
@@ -150,8 +150,8 @@ impl Storage {
         }
     }
 
-    /// In which part of the storage a key lies, below [`DISTRICTS`]: one part may be away while others answer. The same for
-    /// all keys where they lie together; only else the key is made.
+    /// In which district of the storage a key lies, below [`DISTRICTS`]: in a cluster its node, as long as the map stays;
+    /// one may be away while others answer. Where all keys lie together, in the first, and the key is not made.
     pub fn district(&self, key: impl FnOnce() -> Key) -> u8 {
         self.0.shared.load().as_ref().map_or(0, |redis| redis.district(key))
     }

@@ -85,6 +85,12 @@ impl Cluster {
         })
     }
 
+    /// Which of the nodes has the slot, as they stand in the map; the first where nobody has it.
+    pub fn place(&self, slot: u16) -> usize {
+        let owner = self.inner.map.load().owners.get(usize::from(slot)).copied().flatten();
+        usize::from(owner.unwrap_or_default())
+    }
+
     /// The node at an address; a new one if there is none yet.
     ///
     /// # Errors

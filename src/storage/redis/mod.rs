@@ -116,12 +116,8 @@ impl Redis {
         self.losses.so_far()
     }
 
-    /// Keys of different districts may lie on different nodes.
     pub fn district(&self, key: impl FnOnce() -> Key) -> u8 {
-        match self.routes.are_many() {
-            true => (slot(&key()) / (slots::SLOTS / u16::from(DISTRICTS))) as u8,
-            false => 0,
-        }
+        (self.routes.place(key) % usize::from(DISTRICTS)) as u8
     }
 
     pub fn status(&self) -> super::Status {

@@ -11,8 +11,9 @@ use super::{
     plan::{Address, Plan, Topology},
     reply,
     sentinel::Sentinels,
+    slots::slot,
 };
-use crate::storage::{Outcome, Unavailable};
+use crate::storage::{Key, Outcome, Unavailable};
 
 /// How often one call is sent on: a slot moves, and while it does its keys are on either side.
 const REDIRECTIONS_MAX: usize = 4;
@@ -82,9 +83,9 @@ impl Routes {
         }
     }
 
-    /// Whether keys lie on several nodes.
-    pub fn are_many(&self) -> bool {
-        self.cluster().is_ok()
+    /// Which of the nodes has a key; the first where there is one alone.
+    pub fn place(&self, key: impl FnOnce() -> Key) -> usize {
+        self.cluster().map_or(0, |cluster| cluster.place(slot(&key())))
     }
 
     fn judge(&self, node: &Node, answer: Value) -> Outcome<Value> {
