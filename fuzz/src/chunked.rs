@@ -153,4 +153,6 @@ impl Sink for Memory {
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
+
+    fn end(&mut self) {}
 }

@@ -33,7 +33,8 @@ def ranged(figure, digits):
 
 def print_head(box, options):
     versions = "".join(f", {name} {version}" for name, version in box["versions"].items())
-    print(f"\n{box['cpu']}, {box['cores']} cores, Linux {box['kernel']}{versions}")
+    network = "" if box["own_network"] else ", in the network of this machine"
+    print(f"\n{box['cpu']}, {box['cores']} cores, Linux {box['kernel']}{versions}{network}")
     print(f"{options.rounds} rounds of {options.seconds:g} s, {CONNECTIONS} connections where nothing else is said; median [least, most]")
 
 

@@ -12,7 +12,7 @@ use crate::{
     outbound::ProxyError,
     snapshot::{Speaks, UpstreamPlan},
     telemetry::metrics::ConnectFailure,
-    tls::{Failure, Protocol, Reason, outbound::ClientStream},
+    tls::{Failure, Protocol, Reason},
 };
 
 /// A new connection.
@@ -127,11 +127,7 @@ async fn connect_to(
     })?;
     Ok(Connected {
         http2: connected.protocol == Some(Protocol::H2),
-        transport: match connected.stream {
-            ClientStream::Rustls(stream) => Transport::TlsClient(stream),
-            #[cfg(feature = "legacy-tls")]
-            ClientStream::OpenSsl(stream) => Transport::OpenSsl(stream),
-        },
+        transport: Transport::Tls(connected.stream),
     })
 }
 

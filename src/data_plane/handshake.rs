@@ -24,7 +24,7 @@ use crate::{
     snapshot::Snapshot,
     tls::{
         Failure, InboundContext, Protocol, Reason, hello,
-        inbound::{Proven, ServerStream},
+        inbound::Proven,
         x509::{self, Facts},
     },
 };
@@ -120,12 +120,7 @@ async fn handshake(
         accepted.client.map(|proven| client_certificate(proven, Timestamp::now())).transpose()?;
     let http2 = accepted.protocol == Some(Protocol::H2);
     let tls = ClientTls { http2, trust: context.trust, certificate };
-    let transport = match accepted.stream {
-        ServerStream::Rustls(stream) => Transport::TlsServer(stream),
-        #[cfg(feature = "legacy-tls")]
-        ServerStream::OpenSsl(stream) => Transport::OpenSsl(stream),
-    };
-    Ok((Secured { transport, tls: Some(tls) }, accepted.resumed))
+    Ok((Secured { transport: Transport::Tls(accepted.stream), tls: Some(tls) }, accepted.resumed))
 }
 
 /// What a verified certificate says of its owner. A session that is resumed verifies nothing, and may be for ever:

@@ -2,13 +2,13 @@
 //! when its ClientHello is complete, and until then it costs neither cryptography nor a place among the handshakes.
 
 use std::{
-    io::{self, IoSlice, Read, Write},
+    io::{self, Read, Write},
     pin::Pin,
     task::{Context, Poll},
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncReadExt, AsyncWrite},
     net::TcpStream,
 };
 
@@ -86,22 +86,18 @@ impl Progress {
 ///
 /// # Errors
 /// Of the socket; `UnexpectedEof` when the client closes before.
-pub async fn collect(socket: TcpStream) -> io::Result<Greeted> {
+pub async fn collect(mut socket: TcpStream) -> io::Result<Greeted> {
     let mut received = Vec::with_capacity(FIRST_BYTES);
     let mut progress = Progress::default();
     while !progress.is_decided(&received) {
-        socket.readable().await?;
-        match socket.try_read_buf(&mut received) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+        if socket.read_buf(&mut received).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
     Ok(Greeted { received, read: 0, socket, reads_left: READS_MAX })
 }
 
-/// A connection of which the beginning has been received already; it is read again.
+/// A connection of which the beginning has been received already. Who reads from it (OpenSSL) reads that again.
 pub struct Greeted {
     received: Vec<u8>,
     read: usize,
@@ -113,6 +109,19 @@ pub struct Greeted {
 impl Greeted {
     pub fn socket(&self) -> &TcpStream {
         &self.socket
+    }
+
+    /// The socket, and all of the beginning.
+    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.socket, self.received)
+    }
+
+    /// Closes this side.
+    ///
+    /// # Errors
+    /// Of the socket.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 
     /// Begins one call into OpenSSL.
@@ -142,46 +151,6 @@ impl Greeted {
             return None;
         }
         Some(&self.received[from..self.read])
-    }
-}
-
-impl AsyncRead for Greeted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if let Some(again) = self.again(into.remaining()) {
-            into.put_slice(again);
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut self.socket).poll_read(cx, into)
-    }
-}
-
-impl AsyncWrite for Greeted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 

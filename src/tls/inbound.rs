@@ -3,15 +3,15 @@
 use std::{fmt, sync::Arc};
 
 use rustls::{
-    Error, HandshakeKind, ServerConfig,
+    Connection, Error, HandshakeKind, ServerConfig, ServerConnection,
     crypto::aws_lc_rs,
     server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache},
     sign::CertifiedKey,
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
-    Backend, Failure, Negotiable, Protocol, choice::Choice, hello::Greeted, trust::ClientCertificates,
+    Backend, Failure, Negotiable, Protocol, Stream, choice::Choice, hello::Greeted, session::Session,
+    trust::ClientCertificates,
 };
 use crate::base::Digest;
 
@@ -46,7 +46,7 @@ enum Made {
 
 /// A connection with a client.
 pub struct Accepted {
-    pub stream: ServerStream,
+    pub stream: Stream,
     pub resumed: bool,
     /// What the two agreed on; `None` where the client does not know of ALPN.
     pub protocol: Option<Protocol>,
@@ -60,12 +60,6 @@ pub struct Proven {
     pub certificate: Vec<u8>,
     /// URIs in the certificate that was presented to it.
     pub presented_uris: Vec<String>,
-}
-
-pub enum ServerStream {
-    Rustls(Box<TlsStream<Greeted>>),
-    #[cfg(feature = "legacy-tls")]
-    OpenSsl(Box<super::legacy::Stream>),
 }
 
 impl Inbound {
@@ -150,16 +144,19 @@ impl InboundContext {
     pub async fn accept(&self, client: Greeted) -> Result<Accepted, Failure> {
         match &self.made {
             Made::Rustls(config) => {
-                let accepted = TlsAcceptor::from(Arc::clone(config)).accept(client).await;
-                let stream = accepted.map_err(|error| Failure::of_io(&error))?;
-                let session = stream.get_ref().1;
+                let server =
+                    ServerConnection::new(Arc::clone(config)).map_err(|error| Failure::of_rustls(&error))?;
+                let (socket, received) = client.into_parts();
+                let session = Session::handshake(server.into(), socket, &received).await;
+                let session = session.map_err(|error| Failure::of_io(&error))?;
+                let tls = session.tls();
                 // Nobody gives one unasked.
-                let own = session.peer_certificates().and_then(<[_]>::first);
+                let own = tls.peer_certificates().and_then(<[_]>::first);
                 Ok(Accepted {
-                    client: own.map(|own| self.described.proven(own.to_vec(), session.server_name())),
-                    resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
-                    protocol: session.alpn_protocol().and_then(Protocol::of),
-                    stream: ServerStream::Rustls(Box::new(stream)),
+                    client: own.map(|own| self.described.proven(own.to_vec(), server_name(tls))),
+                    resumed: tls.handshake_kind() == Some(HandshakeKind::Resumed),
+                    protocol: tls.alpn_protocol().and_then(Protocol::of),
+                    stream: Stream::Rustls(Box::new(session)),
                 })
             }
             #[cfg(feature = "legacy-tls")]
@@ -182,6 +179,11 @@ impl fmt::Debug for InboundContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InboundContext").field("digest", &self.described.digest).finish_non_exhaustive()
     }
+}
+
+/// The name that a client has asked for.
+pub(super) fn server_name(tls: &Connection) -> Option<&str> {
+    if let Connection::Server(server) = tls { server.server_name() } else { None }
 }
 
 #[derive(Debug)]

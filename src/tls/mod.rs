@@ -12,6 +12,7 @@
 //! | `trust`, `verify` | whose certificates it accepts |
 //! | `inbound`, `hello`, `choice` | the context of a port, and the server's side of a handshake |
 //! | `outbound`, `parameters` | the context of a service, and the client's side |
+//! | `stream`, `session` | what a handshake leaves: payload both ways |
 //! | `failure` | why a handshake failed |
 
 pub mod alpn;
@@ -25,6 +26,8 @@ pub mod inbound;
 pub mod legacy;
 pub mod outbound;
 pub mod parameters;
+mod session;
+mod stream;
 #[cfg(all(test, feature = "legacy-tls"))]
 mod tests;
 pub mod trust;
@@ -48,6 +51,7 @@ pub use failure::{Failure, Reason};
 pub use inbound::{Inbound, InboundContext};
 pub use outbound::{Outbound, OutboundContext};
 pub use parameters::{OutboundParameters, RedisParameters};
+pub use stream::Stream;
 
 /// Who makes the handshakes of a context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,25 +1,19 @@
 //! The context of a service: the client's side of handshakes.
 
-use std::{
-    fmt, io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{fmt, sync::Arc};
 
 use rustls::{
-    ClientConfig, Error,
+    ClientConfig, ClientConnection, Error,
     client::ResolvesClientCert,
     pki_types::ServerName,
     sign::{CertifiedKey, SingleCertAndKey},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio::net::TcpStream;
 
-use super::{Backend, Failure, Negotiable, Protocol, Reason, identity::Identity, trust::ServerTrust};
+use super::{
+    Backend, Failure, Negotiable, Protocol, Reason, Stream, identity::Identity, session::Session,
+    trust::ServerTrust,
+};
 use crate::base::Digest;
 
 /// A checked description of the TLS towards a service.
@@ -47,15 +41,9 @@ enum Made {
 
 /// A connection with a server.
 pub struct Connected {
-    pub stream: ClientStream,
+    pub stream: Stream,
     /// What the server has chosen; `None` where it does not know of ALPN.
     pub protocol: Option<Protocol>,
-}
-
-pub enum ClientStream {
-    Rustls(Box<TlsStream<TcpStream>>),
-    #[cfg(feature = "legacy-tls")]
-    OpenSsl(Box<super::legacy::Stream>),
 }
 
 impl Outbound {
@@ -122,10 +110,12 @@ impl OutboundContext {
     pub async fn connect(&self, name: &ServerName<'static>, socket: TcpStream) -> Result<Connected, Failure> {
         match &self.made {
             Made::Rustls(config) => {
-                let connected = TlsConnector::from(Arc::clone(config)).connect(name.clone(), socket).await;
-                let stream = connected.map_err(|error| Failure::of_io(&error))?;
-                let protocol = stream.get_ref().1.alpn_protocol().and_then(Protocol::of);
-                Ok(Connected { stream: ClientStream::Rustls(Box::new(stream)), protocol })
+                let client = ClientConnection::new(Arc::clone(config), name.clone())
+                    .map_err(|error| Failure::of_rustls(&error))?;
+                let session = Session::handshake(client.into(), socket, &[]).await;
+                let session = session.map_err(|error| Failure::of_io(&error))?;
+                let protocol = session.tls().alpn_protocol().and_then(Protocol::of);
+                Ok(Connected { stream: Stream::Rustls(Box::new(session)), protocol })
             }
             #[cfg(feature = "legacy-tls")]
             Made::OpenSsl(client) => client.connect(name, socket).await,
@@ -152,42 +142,6 @@ impl OutboundContext {
             Made::Rustls(config) => Some(config),
             #[cfg(feature = "legacy-tls")]
             Made::OpenSsl(_) => None,
-        }
-    }
-}
-
-impl AsyncRead for ClientStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Rustls(stream) => Pin::new(&mut **stream).poll_read(cx, into),
-            #[cfg(feature = "legacy-tls")]
-            Self::OpenSsl(stream) => stream.poll_read(cx, into),
-        }
-    }
-}
-
-impl AsyncWrite for ClientStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Rustls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
-            #[cfg(feature = "legacy-tls")]
-            Self::OpenSsl(stream) => stream.poll_write(cx, &[io::IoSlice::new(bytes)]),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Rustls(stream) => Pin::new(&mut **stream).poll_flush(cx),
-            #[cfg(feature = "legacy-tls")]
-            Self::OpenSsl(stream) => stream.poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Rustls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
-            #[cfg(feature = "legacy-tls")]
-            Self::OpenSsl(stream) => stream.poll_shutdown(cx),
         }
     }
 }

@@ -6,10 +6,7 @@ use jiff::Timestamp;
 use rustls::{NamedGroup, pki_types::ServerName};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{
-    choice::Choice, hello, identity::Identity, inbound::ServerStream, outbound::ClientStream,
-    trust::ServerTrust, *,
-};
+use super::{choice::Choice, hello, identity::Identity, trust::ServerTrust, *};
 
 const BACKENDS: [Backend; 2] = [Backend::Rustls, Backend::OpenSsl];
 
@@ -69,8 +66,8 @@ async fn asked_for(client: Backend, name: &'static str) -> Option<String> {
     };
     let name = ServerName::try_from(name).unwrap();
     let (accepted, _) = futures_util::future::join(accept, outbound.connect(&name, socket)).await;
-    let ServerStream::Rustls(stream) = &accepted.stream else { panic!("it was made for rustls") };
-    stream.get_ref().1.server_name().map(str::to_owned)
+    let Stream::Rustls(session) = &accepted.stream else { panic!("it was made for rustls") };
+    inbound::server_name(session.tls()).map(str::to_owned)
 }
 
 #[actix_rt::test]
@@ -87,12 +84,12 @@ async fn either_backend_speaks_with_either_and_prefers_the_hybrid_key_exchange_a
             let (accepted, connected) = handshake(server, client).await;
             assert_eq!(accepted.protocol, Some(Protocol::H2), "{server:?} {client:?}");
             assert_eq!(connected.protocol, Some(Protocol::H2), "{server:?} {client:?}");
-            if let ServerStream::Rustls(stream) = &accepted.stream {
-                let group = stream.get_ref().1.negotiated_key_exchange_group().map(|group| group.name());
+            if let Stream::Rustls(session) = &accepted.stream {
+                let group = session.tls().negotiated_key_exchange_group().map(|group| group.name());
                 assert_eq!(group, Some(NamedGroup::X25519MLKEM768), "{client:?}");
             }
-            if let ClientStream::Rustls(stream) = &connected.stream {
-                let group = stream.get_ref().1.negotiated_key_exchange_group().map(|group| group.name());
+            if let Stream::Rustls(session) = &connected.stream {
+                let group = session.tls().negotiated_key_exchange_group().map(|group| group.name());
                 assert_eq!(group, Some(NamedGroup::X25519MLKEM768), "{server:?}");
             }
         }

@@ -14,6 +14,9 @@ pub trait Sink {
 
     /// Waits until what was written has reached the socket (TLS keeps records back).
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Nothing follows what was written: where the peer is to be told (TLS), it is along with it.
+    fn end(&mut self);
 }
 
 /// How the body is framed for the peer.
@@ -69,6 +72,7 @@ pub struct Sender {
     body_ended: bool,
     begun: bool,
     sent: bool,
+    is_last: bool,
     bytes: u64,
 }
 
@@ -77,7 +81,22 @@ impl Sender {
     pub fn new(head: Vec<u8>, framing: SendFraming) -> Self {
         let left = if let SendFraming::Length(length) = framing { length } else { 0 };
         let body_ended = framing == SendFraming::None;
-        Self { out: head, written: 0, framing, left, body_ended, begun: false, sent: false, bytes: 0 }
+        Self {
+            out: head,
+            written: 0,
+            framing,
+            left,
+            body_ended,
+            begun: false,
+            sent: false,
+            is_last: false,
+            bytes: 0,
+        }
+    }
+
+    /// Nothing is sent after this message.
+    pub fn set_last(&mut self) {
+        self.is_last = true;
     }
 
     /// Whether all of it has been written.
@@ -259,6 +278,9 @@ impl Sender {
             self.begun = true;
             self.advance(written);
             progress();
+        }
+        if self.is_last && self.body_ended {
+            sink.end();
         }
         sink.poll_flush(cx).map_err(SendError::Peer)
     }

@@ -19,17 +19,13 @@ use super::{
 };
 use crate::{
     http::{BodyError, Step},
-    tls::hello::Greeted,
+    tls,
 };
 
 /// Plain TCP, or TLS over it.
 pub enum Transport {
     Tcp(TcpStream),
-    TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
-    TlsServer(Box<tokio_rustls::server::TlsStream<Greeted>>),
-    /// Of either side.
-    #[cfg(feature = "legacy-tls")]
-    OpenSsl(Box<crate::tls::legacy::Stream>),
+    Tls(tls::Stream),
 }
 
 impl Transport {
@@ -43,20 +39,24 @@ impl Transport {
     pub fn poll_read_into(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
-            Self::TlsClient(stream) => Pin::new(&mut **stream).poll_read(cx, into),
-            Self::TlsServer(stream) => Pin::new(&mut **stream).poll_read(cx, into),
-            #[cfg(feature = "legacy-tls")]
-            Self::OpenSsl(stream) => stream.poll_read(cx, into),
+            Self::Tls(stream) => stream.poll_read(cx, into),
         }
     }
 
+    /// Says that nothing follows, where the protocol has a way of saying it, before the connection is closed.
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            // Closing the socket says so.
+            Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => stream.poll_end(cx),
+        }
+    }
+
+    /// Says that nothing follows; the peer may still be read from.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::TlsClient(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
-            Self::TlsServer(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
-            #[cfg(feature = "legacy-tls")]
-            Self::OpenSsl(stream) => stream.poll_shutdown(cx),
+            Self::Tls(stream) => stream.poll_shutdown(cx),
         }
     }
 
@@ -64,10 +64,7 @@ impl Transport {
     pub fn reset_when_closed(&self) {
         let stream = match self {
             Self::Tcp(stream) => stream,
-            Self::TlsClient(stream) => stream.get_ref().0,
-            Self::TlsServer(stream) => stream.get_ref().0.socket(),
-            #[cfg(feature = "legacy-tls")]
-            Self::OpenSsl(stream) => stream.socket(),
+            Self::Tls(stream) => stream.socket(),
         };
         // If the socket refuses, it is gone already.
         let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
@@ -75,27 +72,10 @@ impl Transport {
 
     /// Ready when a read is worth trying. Does no system call while nothing has arrived.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (stream, state) = match self {
-            Self::Tcp(stream) => (&*stream, None),
-            Self::TlsClient(stream) => {
-                let (stream, session) = stream.get_mut();
-                (&*stream, Some(session.process_new_packets()))
-            }
-            Self::TlsServer(stream) => {
-                let (stream, session) = stream.get_mut();
-                if stream.has_more() {
-                    return Poll::Ready(());
-                }
-                (stream.socket(), Some(session.process_new_packets()))
-            }
-            #[cfg(feature = "legacy-tls")]
-            Self::OpenSsl(stream) => return stream.poll_readable(cx),
-        };
-        // What was decrypted with an earlier record announces itself on no socket.
-        if state.is_some_and(|state| !state.is_ok_and(|state| state.plaintext_bytes_to_read() == 0)) {
-            return Poll::Ready(());
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx).map(|_| ()),
+            Self::Tls(stream) => stream.poll_readable(cx),
         }
-        stream.poll_read_ready(cx).map(|_| ())
     }
 }
 
@@ -104,20 +84,21 @@ impl Sink for Transport {
         match (self, parts) {
             (Self::Tcp(stream), [part]) => Pin::new(stream).poll_write(cx, part),
             (Self::Tcp(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
-            (Self::TlsClient(stream), parts) => Pin::new(&mut **stream).poll_write_vectored(cx, parts),
-            (Self::TlsServer(stream), parts) => Pin::new(&mut **stream).poll_write_vectored(cx, parts),
-            #[cfg(feature = "legacy-tls")]
-            (Self::OpenSsl(stream), parts) => stream.poll_write(cx, parts),
+            (Self::Tls(stream), parts) => stream.poll_write(cx, parts),
         }
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(_) => Poll::Ready(Ok(())),
-            Self::TlsClient(stream) => Pin::new(&mut **stream).poll_flush(cx),
-            Self::TlsServer(stream) => Pin::new(&mut **stream).poll_flush(cx),
-            #[cfg(feature = "legacy-tls")]
-            Self::OpenSsl(stream) => stream.poll_flush(cx),
+            Self::Tls(stream) => stream.poll_flush(cx),
+        }
+    }
+
+    fn end(&mut self) {
+        match self {
+            Self::Tcp(_) => {}
+            Self::Tls(stream) => stream.end(),
         }
     }
 }
@@ -131,6 +112,10 @@ impl Sink for &RefCell<Wire> {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.borrow_mut().transport.poll_flush(cx)
+    }
+
+    fn end(&mut self) {
+        self.borrow_mut().transport.end();
     }
 }
 

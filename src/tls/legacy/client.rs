@@ -15,9 +15,7 @@ use tokio::net::TcpStream;
 
 use super::{Stream, Verdict, builder, explain, internal, judge, present};
 use crate::tls::{
-    Failure, Outbound, Protocol, Reason, Version, alpn,
-    hello::Greeted,
-    outbound::{ClientStream, Connected},
+    self, Failure, Outbound, Protocol, Reason, Version, alpn, hello::Greeted, outbound::Connected,
     verify::ServerVerifier,
 };
 
@@ -56,7 +54,7 @@ impl Client {
         if protocol == Some(Protocol::H2) && stream.version() < Version::V1_2 {
             return Err(Failure::new(Reason::NoCommonProtocol, "the server chose HTTP/2 over TLS 1.1"));
         }
-        Ok(Connected { stream: ClientStream::OpenSsl(Box::new(stream)), protocol })
+        Ok(Connected { stream: tls::Stream::OpenSsl(Box::new(stream)), protocol })
     }
 
     fn begin(&self, name: &ServerName<'static>, verdict: &Verdict) -> Result<Ssl, ErrorStack> {

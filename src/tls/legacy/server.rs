@@ -16,12 +16,8 @@ use rustls::{Error, pki_types::UnixTime, server::danger::ClientCertVerifier};
 
 use super::{Stream, Verdict, builder, explain, internal, judge, present};
 use crate::tls::{
-    Failure, Inbound, Protocol, Reason,
-    hello::Greeted,
-    identity::Identity,
-    inbound::{Accepted, ServerStream},
-    trust::ClientCertificates,
-    verify::ClientVerifier,
+    self, Failure, Inbound, Protocol, Reason, hello::Greeted, identity::Identity, inbound::Accepted,
+    trust::ClientCertificates, verify::ClientVerifier,
 };
 
 /// Sessions that can be resumed, for each port.
@@ -96,7 +92,7 @@ impl Server {
             resumed,
             protocol: ssl.selected_alpn_protocol().and_then(Protocol::of),
             client,
-            stream: ServerStream::OpenSsl(Box::new(stream)),
+            stream: tls::Stream::OpenSsl(Box::new(stream)),
         })
     }
 

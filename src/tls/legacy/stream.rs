@@ -3,7 +3,6 @@
 use std::{
     future::poll_fn,
     io::{self, IoSlice},
-    pin::Pin,
     task::{Context, Poll, ready},
 };
 
@@ -11,10 +10,7 @@ use openssl::{
     error::ErrorStack,
     ssl::{Error, ErrorCode, Ssl, SslRef, SslStream, SslVersion},
 };
-use tokio::{
-    io::{AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::{io::ReadBuf, net::TcpStream};
 
 use super::explain;
 use crate::tls::{Version, hello::Greeted};
@@ -146,11 +142,11 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
-    /// Says that nothing more will be written, and closes this side.
+    /// Says that nothing more will be written.
     ///
     /// # Errors
     /// Of the session or the socket.
-    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(cx))?;
         if !self.ended {
             match ready!(self.poll_with(cx, SslStream::shutdown)) {
@@ -161,7 +157,16 @@ impl Stream {
             }
             self.ended = true;
         }
-        Pin::new(self.inner.get_mut()).poll_shutdown(cx)
+        Poll::Ready(Ok(()))
+    }
+
+    /// Says it, and closes this side.
+    ///
+    /// # Errors
+    /// Of the session or the socket.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_end(cx))?;
+        self.inner.get_mut().poll_shutdown(cx)
     }
 
     /// Ready when a read is worth trying.

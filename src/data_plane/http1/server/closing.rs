@@ -1,6 +1,11 @@
 //! Ending a connection so that the client gets what was sent.
 
-use std::{future::poll_fn, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use super::{
     super::wire::{BUFFER_BYTES, Transport},
@@ -16,7 +21,7 @@ pub(super) const LINGER_BYTES_MAX: u64 = 256 * 1024;
 impl ServerConnection {
     /// Ends this side, then reads on for a moment so that the client gets what was sent.
     pub(super) async fn linger(&self) {
-        self.shut_down().await;
+        self.told(Transport::poll_shutdown).await;
         self.watch.arm(Timer::Connection, LINGER);
         let mut left = LINGER_BYTES_MAX;
         poll_fn(|cx| {
@@ -40,15 +45,13 @@ impl ServerConnection {
 
     /// Ends a connection on which nothing is expected any more: closing the socket says so.
     pub(super) async fn end(&self) {
-        if !matches!(self.wire.borrow().transport, Transport::Tcp(_)) {
-            self.shut_down().await;
-        }
+        self.told(Transport::poll_end).await;
     }
 
     /// TLS has a last record to send; a client that does not read it is not waited for.
-    async fn shut_down(&self) {
+    async fn told(&self, tell: fn(&mut Transport, &mut Context<'_>) -> Poll<io::Result<()>>) {
         self.watch.arm(Timer::Connection, LINGER);
-        poll_fn(|cx| match self.wire.borrow_mut().transport.poll_shutdown(cx) {
+        poll_fn(|cx| match tell(&mut self.wire.borrow_mut().transport, cx) {
             Poll::Pending if !self.watch.is_due(Timer::Connection) => Poll::Pending,
             _ => Poll::Ready(()),
         })

@@ -3,7 +3,10 @@
 use std::{future::poll_fn, task::Poll};
 
 use super::{
-    super::head::{HeadRules, RequestHead, parse_request},
+    super::{
+        head::{HeadRules, RequestHead, parse_request},
+        sender::Sink,
+    },
     ServerConnection,
 };
 use crate::{
@@ -39,9 +42,13 @@ impl ServerConnection {
         self.watch.disarm(Timer::StreamIdle);
         self.watch.arm(Timer::Connection, worker.client_idle());
         poll_fn(|cx| {
-            if let Poll::Ready(arrived) = self.wire.borrow_mut().poll_arrival(cx) {
+            let mut wire = self.wire.borrow_mut();
+            if let Poll::Ready(arrived) = wire.poll_arrival(cx) {
                 return Poll::Ready(arrived.is_ok_and(|bytes| bytes > 0));
             }
+            // TLS keeps back what it says last in a handshake; no response takes it along now. If that fails, the
+            // next read tells.
+            let _ = wire.transport.poll_flush(cx);
             if self.watch.is_due(Timer::Connection) || self.listener.is_closed() {
                 return Poll::Ready(false);
             }

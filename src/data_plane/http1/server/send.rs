@@ -39,6 +39,10 @@ impl ServerConnection {
         if framing == SendFraming::None {
             body = Body::Empty;
         }
+        let is_last = rules.close || framing == SendFraming::UntilClose;
+        if is_last {
+            sender.set_last();
+        }
         self.watch.arm(Timer::StreamIdle, exchange.stream_idle_timeout());
         let outcome = poll_fn(|cx| {
             let mut sink = &self.wire;
@@ -67,7 +71,7 @@ impl ServerConnection {
                 return Ok((sent, if cut { After::Reset } else { After::Close }));
             }
         }
-        let after = match rules.close || framing == SendFraming::UntilClose {
+        let after = match is_last {
             // Closing over a pipelined request would reset the connection and with it the response.
             true => After::Linger,
             false => self.skip_body().await,

@@ -52,14 +52,16 @@ impl BodySource for Pieces {
     fn release(&self) {}
 }
 
-/// Accepts any number of bytes, or none for now.
+/// Accepts any number of bytes, or none for now; none after the end.
 struct Narrow {
     written: Vec<u8>,
+    ended: bool,
     random: fastrand::Rng,
 }
 
 impl Sink for Narrow {
     fn poll_write(&mut self, _: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        assert!(!self.ended, "nothing follows the end");
         let all: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
         if self.random.u8(..3) == 0 {
             return Poll::Pending;
@@ -72,6 +74,10 @@ impl Sink for Narrow {
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.random.bool() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
+
+    fn end(&mut self) {
+        self.ended = true;
+    }
 }
 
 fn send(
@@ -79,8 +85,12 @@ fn send(
     framing: SendFraming,
     random: &mut fastrand::Rng,
 ) -> (Vec<u8>, Result<(), SendError>) {
-    let mut sink = Narrow { written: Vec::new(), random: random.fork() };
+    let mut sink = Narrow { written: Vec::new(), ended: false, random: random.fork() };
     let mut sender = Sender::new(b"HEAD\r\n\r\n".to_vec(), framing);
+    let is_last = random.bool();
+    if is_last {
+        sender.set_last();
+    }
     let mut body = Body::wire(body);
     let mut cx = Context::from_waker(Waker::noop());
     let outcome = loop {
@@ -88,6 +98,11 @@ fn send(
             break outcome;
         }
     };
+    assert_eq!(
+        sink.ended,
+        is_last && outcome.is_ok(),
+        "the end is said of what is whole, if nothing follows"
+    );
     assert!(sender.has_begun() && sender.bytes() < sink.written.len() as u64, "the head is not counted");
     (sink.written, outcome)
 }
