@@ -58,7 +58,8 @@ fn slowly(asked: &str, listed: &[Vec<String>]) -> usize {
     let find = |matches: &dyn Fn(&str) -> bool| {
         listed.iter().position(|hosts| hosts.iter().any(|host| matches(&plain(host)))).map(|at| at + 1)
     };
-    let asked = plain(asked);
+    // The final dot of an absolute name is none of it (RFC 6066 section 3).
+    let asked = plain(asked.trim_end_matches('.'));
     let exact = find(&|host| !host.starts_with('*') && host.trim_end_matches('.') == asked);
     let wildcard = || {
         let (_, domain) = asked.split_once('.')?;
