@@ -150,13 +150,21 @@ impl Session {
         self.tls.send_close_notify();
     }
 
+    /// Ends, and waits until the socket has it.
+    ///
+    /// # Errors
+    /// Of the socket.
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.end();
+        self.poll_flush(cx)
+    }
+
     /// Ends, and closes this side.
     ///
     /// # Errors
     /// Of the socket.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.end();
-        ready!(self.poll_flush(cx))?;
+        ready!(self.poll_end(cx))?;
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 
@@ -190,22 +198,21 @@ struct NonBlocking<'a, 'b> {
     cx: &'a mut Context<'b>,
 }
 
+fn now<T>(done: Poll<io::Result<T>>) -> io::Result<T> {
+    if let Poll::Ready(done) = done { done } else { Err(ErrorKind::WouldBlock.into()) }
+}
+
 impl Read for NonBlocking<'_, '_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut into = ReadBuf::new(into);
-        match Pin::new(&mut *self.socket).poll_read(self.cx, &mut into) {
-            Poll::Ready(done) => done.map(|()| into.filled().len()),
-            Poll::Pending => Err(ErrorKind::WouldBlock.into()),
-        }
+        now(Pin::new(&mut *self.socket).poll_read(self.cx, &mut into))?;
+        Ok(into.filled().len())
     }
 }
 
 impl Write for NonBlocking<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match Pin::new(&mut *self.socket).poll_write(self.cx, bytes) {
-            Poll::Ready(written) => written,
-            Poll::Pending => Err(ErrorKind::WouldBlock.into()),
-        }
+        now(Pin::new(&mut *self.socket).poll_write(self.cx, bytes))
     }
 
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -213,10 +220,7 @@ impl Write for NonBlocking<'_, '_> {
             // A plain send costs the kernel less.
             return self.write(part);
         }
-        match Pin::new(&mut *self.socket).poll_write_vectored(self.cx, parts) {
-            Poll::Ready(written) => written,
-            Poll::Pending => Err(ErrorKind::WouldBlock.into()),
-        }
+        now(Pin::new(&mut *self.socket).poll_write_vectored(self.cx, parts))
     }
 
     fn flush(&mut self) -> io::Result<()> {

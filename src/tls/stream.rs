@@ -3,7 +3,7 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use tokio::{
@@ -91,10 +91,7 @@ impl Stream {
     /// Of the backend or the socket.
     pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Rustls(session) => {
-                session.end();
-                session.poll_flush(cx)
-            }
+            Self::Rustls(session) => session.poll_end(cx),
             #[cfg(feature = "legacy-tls")]
             Self::OpenSsl(stream) => stream.poll_end(cx),
         }
@@ -119,14 +116,10 @@ impl AsyncRead for Stream {
     }
 }
 
-/// For libraries, which may not flush: nothing is kept back that the socket takes. One task does both directions, because
-/// a read writes too.
+/// For libraries, on the client's side, which keeps nothing back. One task does both directions, because a read writes too.
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let stream = self.get_mut();
-        let taken = ready!(Self::poll_write(stream, cx, &[IoSlice::new(bytes)]))?;
-        let _ = Self::poll_flush(stream, cx)?;
-        Poll::Ready(Ok(taken))
+        Self::poll_write(self.get_mut(), cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
