@@ -1,16 +1,9 @@
 //! What a client says first. It is collected before anything else is done for it: which context serves it is decided
 //! when its ClientHello is complete, and until then it costs neither cryptography nor a place among the handshakes.
 
-use std::{
-    io::{self, Read, Write},
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::io;
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWrite},
-    net::TcpStream,
-};
+use tokio::{io::AsyncReadExt, net::TcpStream};
 
 /// A ClientHello with a hybrid key share has some 1,800 bytes.
 const FIRST_BYTES: usize = 2048;
@@ -20,9 +13,6 @@ const MESSAGE_BYTES_MAX: usize = 0xffff;
 const HELLO_BYTES_MAX: usize = 32 * 1024;
 /// RFC 8446 section 5.1.
 const RECORD_BYTES_MAX: usize = 16 * 1024;
-
-/// Records of two reads each, far more than one answer of a peer has.
-const READS_MAX: u32 = 64;
 
 const HANDSHAKE: u8 = 22;
 const MAJOR_VERSION: u8 = 3;
@@ -94,98 +84,13 @@ pub async fn collect(mut socket: TcpStream) -> io::Result<Greeted> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    Ok(Greeted { received, read: 0, socket, reads_left: READS_MAX })
+    Ok(Greeted { received, socket })
 }
 
-/// A connection of which the beginning has been received already. Who reads from it (OpenSSL) reads that again.
+/// A connection of which the beginning has been received already.
 pub struct Greeted {
-    received: Vec<u8>,
-    read: usize,
-    socket: TcpStream,
-    /// Reads that OpenSSL may make before it has to come back.
-    reads_left: u32,
-}
-
-impl Greeted {
-    pub fn socket(&self) -> &TcpStream {
-        &self.socket
-    }
-
-    /// The socket, and all of the beginning.
-    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
-        (self.socket, self.received)
-    }
-
-    /// Closes this side.
-    ///
-    /// # Errors
-    /// Of the socket.
-    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
-
-    /// Begins one call into OpenSSL.
-    pub fn begin_call(&mut self) {
-        self.reads_left = READS_MAX;
-    }
-
-    /// The call was told to come back although there may be more to read.
-    pub fn is_paused(&self) -> bool {
-        self.reads_left == 0
-    }
-
-    /// Whether some of the beginning has not been read again yet.
-    pub fn has_more(&self) -> bool {
-        self.read < self.received.len()
-    }
-
-    /// What of the beginning fits; `None` once all of it has been read.
-    fn again(&mut self, room: usize) -> Option<&[u8]> {
-        if self.received.is_empty() {
-            return None;
-        }
-        let from = self.read;
-        self.read = self.received.len().min(from + room);
-        if from == self.read && room > 0 {
-            self.received = Vec::new();
-            return None;
-        }
-        Some(&self.received[from..self.read])
-    }
-}
-
-/// Without waiting, for OpenSSL: `WouldBlock` where nothing can be done now.
-impl Read for Greeted {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if let Some(again) = self.again(into.len()) {
-            into[..again.len()].copy_from_slice(again);
-            return Ok(again.len());
-        }
-        // Within one call OpenSSL reads on past whatever is no payload (keys that are changed, say) for as long as
-        // there is something; the worker has other connections too.
-        if self.reads_left == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.reads_left -= 1;
-        self.socket.try_read(into)
-    }
-}
-
-impl Write for Greeted {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.try_write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl From<TcpStream> for Greeted {
-    /// Nothing has been received.
-    fn from(socket: TcpStream) -> Self {
-        Self { received: Vec::new(), read: 0, socket, reads_left: READS_MAX }
-    }
+    pub socket: TcpStream,
+    pub received: Vec<u8>,
 }
 
 #[cfg(test)]

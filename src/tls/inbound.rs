@@ -146,7 +146,7 @@ impl InboundContext {
             Made::Rustls(config) => {
                 let server =
                     ServerConnection::new(Arc::clone(config)).map_err(|error| Failure::of_rustls(&error))?;
-                let (socket, received) = client.into_parts();
+                let Greeted { socket, received } = client;
                 let session = Session::handshake(server.into(), socket, &received).await;
                 let session = session.map_err(|error| Failure::of_io(&error))?;
                 let tls = session.tls();

@@ -264,7 +264,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let accept = async {
             let (socket, _) = listener.accept().await.unwrap();
-            let (socket, received) = hello::collect(socket).await.unwrap().into_parts();
+            let hello::Greeted { socket, received } = hello::collect(socket).await.unwrap();
             let tls = ServerConnection::new(server).unwrap();
             Session::handshake(tls.into(), socket, &received).await.unwrap()
         };

@@ -15,8 +15,7 @@ use tokio::net::TcpStream;
 
 use super::{Stream, Verdict, builder, explain, internal, judge, present};
 use crate::tls::{
-    self, Failure, Outbound, Protocol, Reason, Version, alpn, hello::Greeted, outbound::Connected,
-    verify::ServerVerifier,
+    self, Failure, Outbound, Protocol, Reason, Version, alpn, outbound::Connected, verify::ServerVerifier,
 };
 
 /// `SSL_OP_LEGACY_SERVER_CONNECT`, which the crate does not name.
@@ -43,7 +42,7 @@ impl Client {
     /// [`Failure`].
     pub async fn connect(&self, name: &ServerName<'static>, socket: TcpStream) -> Result<Connected, Failure> {
         let verdict: Verdict = Arc::new(OnceLock::new());
-        let begun = self.begin(name, &verdict).and_then(|ssl| Stream::new(ssl, Greeted::from(socket)));
+        let begun = self.begin(name, &verdict).and_then(|ssl| Stream::new(ssl, socket.into()));
         let mut stream = begun.map_err(|error| Failure::new(Reason::Unexpected, error.to_string()))?;
         stream.handshake().await.map_err(|error| explain(&error, Some(&verdict)))?;
         // What was not judged is not accepted, whatever OpenSSL thinks of it.

@@ -7,6 +7,7 @@
 
 mod client;
 mod server;
+mod socket;
 mod stream;
 
 use std::{

@@ -72,7 +72,7 @@ impl Server {
     /// [`Failure`].
     pub async fn accept(&self, client: Greeted) -> Result<Accepted, Failure> {
         let verdict: Verdict = Arc::new(OnceLock::new());
-        let begun = self.begin(&verdict).and_then(|ssl| Stream::new(ssl, client));
+        let begun = self.begin(&verdict).and_then(|ssl| Stream::new(ssl, client.into()));
         let mut stream = begun.map_err(|error| Failure::new(Reason::Unexpected, error.to_string()))?;
         stream.handshake().await.map_err(|error| explain(&error, Some(&verdict)))?;
         let ssl = stream.ssl();

@@ -12,8 +12,8 @@ use openssl::{
 };
 use tokio::{io::ReadBuf, net::TcpStream};
 
-use super::explain;
-use crate::tls::{Version, hello::Greeted};
+use super::{explain, socket::Socket};
+use crate::tls::Version;
 
 /// The payload of one record.
 const RECORD_BYTES: usize = 16 * 1024;
@@ -21,7 +21,7 @@ const RECORD_BYTES: usize = 16 * 1024;
 /// A connection. What has been taken to be written is written as it was taken: OpenSSL may have encrypted it already
 /// when the socket takes no more.
 pub struct Stream {
-    inner: SslStream<Greeted>,
+    inner: SslStream<Socket>,
     taken: Vec<u8>,
     written: usize,
     /// Nothing is written any more.
@@ -31,7 +31,7 @@ pub struct Stream {
 impl Stream {
     /// # Errors
     /// Of OpenSSL.
-    pub fn new(ssl: Ssl, socket: Greeted) -> Result<Self, ErrorStack> {
+    pub fn new(ssl: Ssl, socket: Socket) -> Result<Self, ErrorStack> {
         Ok(Self { inner: SslStream::new(ssl, socket)?, taken: Vec::new(), written: 0, ended: false })
     }
 
@@ -40,7 +40,7 @@ impl Stream {
     }
 
     pub fn socket(&self) -> &TcpStream {
-        self.inner.get_ref().socket()
+        self.inner.get_ref().tcp()
     }
 
     pub fn version(&self) -> Version {
@@ -61,7 +61,7 @@ impl Stream {
     fn poll_with<T>(
         &mut self,
         cx: &mut Context<'_>,
-        mut attempt: impl FnMut(&mut SslStream<Greeted>) -> Result<T, Error>,
+        mut attempt: impl FnMut(&mut SslStream<Socket>) -> Result<T, Error>,
     ) -> Poll<Result<T, Error>> {
         loop {
             // What an earlier call has left there would be taken for its own.
@@ -75,7 +75,7 @@ impl Stream {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let socket = self.inner.get_ref().socket();
+            let socket = self.inner.get_ref().tcp();
             let waited = match error.code() {
                 ErrorCode::WANT_READ => ready!(socket.poll_read_ready(cx)),
                 ErrorCode::WANT_WRITE => ready!(socket.poll_write_ready(cx)),
