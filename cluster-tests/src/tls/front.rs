@@ -22,7 +22,8 @@ pub struct Front {
 
 impl Front {
     /// A front that presents this certificate. Further terms: `alpn` (its list, in its order), `client_ca` (a file: clients
-    /// need a certificate; with `optional` they may have one), `min`, `max`, `ciphers` (as OpenSSL writes them), `listen` (a port).
+    /// need a certificate; with `optional` they may have one), `min`, `max`, `ciphers` (as OpenSSL writes them), `listen` (a port),
+    /// `notify` (it ends sessions by an alert; otherwise with their connections).
     ///
     /// # Panics
     /// When Python fails.

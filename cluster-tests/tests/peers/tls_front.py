@@ -41,6 +41,10 @@ def pump(source, sink):
     try:
         while data := source.recv(65536):
             sink.sendall(data)
+        if terms.get("notify") and isinstance(sink, ssl.SSLSocket):
+            # The alert is sent at once; the answer to it is not waited for.
+            sink.settimeout(0)
+            sink.unwrap()
     except OSError:
         pass
     for end in (source, sink):

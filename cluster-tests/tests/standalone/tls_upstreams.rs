@@ -100,6 +100,39 @@ fn an_upstream_is_spoken_to_in_the_protocol_that_it_chooses() {
     }
 }
 
+/// RFC 9112 section 9.8; RFC 8446 section 6.1.
+#[test]
+fn a_body_up_to_the_end_of_its_connection_is_whole_only_if_the_session_ended_too() {
+    let (authority, mut shop) = (Authority::new(), Shop::new());
+    let upstream = Upstream::start(|exchange| {
+        exchange.close();
+        exchange.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall or half of it")
+    });
+    let pair = authority.issue("right.test");
+    let front = |max: &str, notify: bool| {
+        Front::start(&pair, upstream.address(), json!({"max": max, "notify": notify}))
+    };
+    let fronts = ["1.2", "1.3"].map(|max| (max, front(max, true), front(max, false)));
+    for (backend, base) in backends() {
+        let context = with(&base, json!({"trustedCA": authority.pem()}));
+        for (max, ended, cut) in &fronts {
+            shop.serve(&format!("{backend}-{max}-ended"), &at("right.test", ended), &context);
+            shop.serve(&format!("{backend}-{max}-cut"), &at("right.test", cut), &context);
+        }
+    }
+    let _gateway = shop.plan().start();
+    for (backend, _) in backends() {
+        for (max, ..) in &fronts {
+            let whole = shop.get(&format!("{backend}-{max}-ended"));
+            assert_eq!((whole.status, whole.text().as_str()), (200, "all or half of it"), "{backend} {max}");
+            let mut client = Client::connect(shop.address());
+            client.send(&get_bytes(&format!("/{backend}-{max}-cut")));
+            let half = client.response_to("GET");
+            assert!(half.is_err(), "{backend} {max}: half of a body passes for a whole one: {half:?}");
+        }
+    }
+}
+
 #[test]
 fn an_upstream_without_a_protocol_in_common_is_503() {
     let (authority, mut shop) = (Authority::new(), Shop::new());
