@@ -1,6 +1,7 @@
 //! Message bodies: streamed from a connection's buffer without a copy, or whole.
 
 use std::{
+    cell::RefCell,
     fmt,
     future::poll_fn,
     rc::Rc,
@@ -107,14 +108,53 @@ pub enum Body {
     Resumed { read: Bytes, rest: WireBody },
 }
 
+/// A body at hand that has trailers: where they are to follow, no length is stated.
+struct Trailed {
+    rest: RefCell<Body>,
+    trailers: RefCell<Option<Headers>>,
+}
+
+impl BodySource for Trailed {
+    fn length(&self) -> Length {
+        Length::Unknown
+    }
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<Step, BodyError>> {
+        self.rest.borrow_mut().poll_ready(cx)
+    }
+
+    fn lend(&self, take: &mut dyn FnMut(&[u8]) -> usize) {
+        self.rest.borrow_mut().lend(take);
+    }
+
+    fn trailers(&self) -> Option<Headers> {
+        self.trailers.take()
+    }
+
+    fn release(&self) {}
+}
+
 /// Outcome of [`Body::collect`].
 pub enum Collected {
-    Whole(Bytes),
+    /// And the trailers, if there were any.
+    Whole(Bytes, Option<Headers>),
     /// Over the limit. The body is as good as before: nothing of it is lost.
     TooLarge(Body),
 }
 
 impl Body {
+    /// At hand in full.
+    pub fn whole(bytes: Bytes, trailers: Option<Headers>) -> Self {
+        match trailers {
+            Some(trailers) => Self::wire(Rc::new(Trailed {
+                rest: RefCell::new(Self::Whole(bytes)),
+                trailers: RefCell::new(Some(trailers)),
+            })),
+            None if bytes.is_empty() => Self::Empty,
+            None => Self::Whole(bytes),
+        }
+    }
+
     pub fn wire(source: Rc<dyn BodySource>) -> Self {
         Self::Wire(WireBody::new(source))
     }
@@ -190,8 +230,8 @@ impl Body {
     /// [`BodyError`] when the body breaks off.
     pub async fn collect(mut self, limit: usize) -> Result<Collected, BodyError> {
         match self {
-            Self::Empty => return Ok(Collected::Whole(Bytes::new())),
-            Self::Whole(bytes) if bytes.len() <= limit => return Ok(Collected::Whole(bytes)),
+            Self::Empty => return Ok(Collected::Whole(Bytes::new(), None)),
+            Self::Whole(bytes) if bytes.len() <= limit => return Ok(Collected::Whole(bytes, None)),
             Self::Whole(_) => return Ok(Collected::TooLarge(self)),
             Self::Wire(_) | Self::Resumed { .. } => {}
         }
@@ -207,7 +247,10 @@ impl Body {
                 return Ok(Collected::TooLarge(Self::Resumed { read: read.freeze(), rest }));
             }
             match poll_fn(|cx| self.poll_ready(cx)).await? {
-                Step::End => return Ok(Collected::Whole(read.freeze())),
+                Step::End => {
+                    let trailers = self.trailers().filter(|trailers| !trailers.is_empty());
+                    return Ok(Collected::Whole(read.freeze(), trailers));
+                }
                 Step::Data => self.lend(&mut |bytes| {
                     read.extend_from_slice(bytes);
                     bytes.len()

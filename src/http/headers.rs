@@ -4,6 +4,9 @@
 //! add are appended to the same text. Both vectors go back to a per-thread shelf when a head is
 //! dropped, so a request in steady state allocates nothing for its fields.
 
+#[cfg(test)]
+mod tests;
+
 use std::{borrow::Cow, cell::RefCell, fmt};
 
 pub use super::characters::{is_field_value, is_text_of_lines, is_token, is_token_byte, trim};
@@ -193,15 +196,21 @@ impl Headers {
         self.fields.iter().filter(move |f| field_is(&self.text, f, name)).map(|f| self.bytes(f.value))
     }
 
-    /// All values of this name joined with `, ` (RFC 9110 section 5.3), as text.
+    /// All values of this name joined with `, ` (RFC 9110 section 5.3), as text: bytes that are no UTF-8 are all the same
+    /// there.
     pub fn joined(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.joined_bytes(name).map(into_text)
+    }
+
+    /// As [`Self::joined`], as the bytes that they are.
+    pub fn joined_bytes(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         let mut values = self.get_all(name);
-        let first = String::from_utf8_lossy(values.next()?);
-        let Some(second) = values.next() else { return Some(first) };
-        let mut all = first.into_owned();
+        let first = values.next()?;
+        let Some(second) = values.next() else { return Some(Cow::Borrowed(first)) };
+        let mut all = first.to_vec();
         for value in std::iter::once(second).chain(values) {
-            all.push_str(", ");
-            all.push_str(&String::from_utf8_lossy(value));
+            all.extend_from_slice(b", ");
+            all.extend_from_slice(value);
         }
         Some(Cow::Owned(all))
     }
@@ -234,6 +243,24 @@ impl Headers {
             let name = std::str::from_utf8(slice(text, field.name)).unwrap_or_default();
             keep(name, slice(text, field.value))
         });
+    }
+
+    /// The same fields in no more memory than they need, for those who keep them: what was removed or replaced still lies
+    /// in the text, and a recycled head has room for a large one.
+    #[must_use]
+    pub fn compact(&self) -> Self {
+        let mut compact = Self::default();
+        let bytes = self.fields.iter().map(|field| field.name.len() + field.value.len() + 4).sum();
+        compact.text.reserve_exact(bytes);
+        compact.fields.reserve_exact(self.fields.len());
+        self.iter().for_each(|(name, value)| compact.push_field(name, value));
+        compact
+    }
+
+    /// What is allocated, bytes.
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.text.capacity() + self.fields.capacity() * size_of::<Field>()
     }
 
     /// Names in order.
@@ -281,6 +308,14 @@ impl Headers {
         field.value.start as usize == field.name.end() + 2
             && self.text[field.name.end()..].starts_with(b": ")
             && self.text[field.value.end()..].starts_with(b"\r\n")
+    }
+}
+
+/// As text, what is no UTF-8 replaced.
+pub fn into_text(bytes: Cow<'_, [u8]>) -> Cow<'_, str> {
+    match bytes {
+        Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+        Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
     }
 }
 
@@ -333,80 +368,4 @@ fn slice(text: &[u8], span: Span) -> &[u8] {
 
 fn field_is(text: &[u8], field: &Field, name: &str) -> bool {
     field.name.len() == name.len() && slice(text, field.name).eq_ignore_ascii_case(name.as_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample() -> Headers {
-        let mut headers = Headers::new();
-        headers.append("Accept", "a").unwrap();
-        headers.append("x-one", "1").unwrap();
-        headers.append("accept", "b").unwrap();
-        headers
-    }
-
-    #[test]
-    fn names_compare_without_regard_to_case_and_keep_their_spelling() {
-        let headers = sample();
-        assert_eq!(headers.get("ACCEPT"), Some(&b"a"[..]));
-        assert_eq!(headers.joined("accept").as_deref(), Some("a, b"));
-        let names: Vec<_> = headers.iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["Accept", "x-one", "accept"]);
-    }
-
-    #[test]
-    fn set_replaces_all_fields_of_a_name() {
-        let mut headers = sample();
-        headers.set("accept", "c").unwrap();
-        let mut out = Vec::new();
-        headers.write_to(&mut out);
-        assert_eq!(out, b"x-one: 1\r\naccept: c\r\n");
-    }
-
-    #[test]
-    fn names_that_begin_alike_are_removed_together_without_regard_to_case() {
-        let mut headers = Headers::new();
-        for name in ["X-Envoy-Internal", "x-envoy", "accept", "x-envoyage", "x-ENVOY-", "x-envoy-b"] {
-            headers.append(name, "1").unwrap();
-        }
-        headers.remove_prefixed("x-envoy-");
-        let names: Vec<_> = headers.iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["x-envoy", "accept", "x-envoyage"]);
-    }
-
-    #[test]
-    fn a_value_can_never_split_a_head() {
-        let mut headers = sample();
-        assert_eq!(headers.append("x", "a\r\nb: c"), Err(InvalidField));
-        assert_eq!(headers.append("x y", "a"), Err(InvalidField));
-        assert_eq!(headers.append("", "a"), Err(InvalidField));
-        assert_eq!(headers.append("x", "a\0"), Err(InvalidField));
-        assert_eq!(headers.len(), 3);
-    }
-
-    #[test]
-    fn odd_spacing_on_the_wire_is_written_anew() {
-        let mut headers = Headers::new();
-        let text = headers.push_text(b"a:1\r\nb: 2\r\nc:  3 \r\n");
-        let spans = [(0, 1, 2, 1), (5, 1, 8, 1), (11, 1, 15, 1)];
-        for (name, name_len, value, value_len) in spans {
-            headers.push_spans(
-                Headers::sub_span(text, name, name_len),
-                Headers::sub_span(text, value, value_len),
-            );
-        }
-        let mut out = Vec::new();
-        headers.write_to(&mut out);
-        assert_eq!(out, b"a: 1\r\nb: 2\r\nc: 3\r\n");
-    }
-
-    #[test]
-    fn a_recycled_head_remembers_nothing() {
-        drop(sample());
-        let headers = Headers::new();
-        assert!(headers.is_empty());
-        assert!(headers.get("accept").is_none());
-    }
 }

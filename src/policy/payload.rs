@@ -21,14 +21,14 @@ pub enum Payload {
 /// # Errors
 /// When the body breaks off; then it is gone, and so is the exchange.
 pub async fn read(body: &mut Body, headers: &Headers, limit: usize) -> Result<Payload, BodyError> {
-    let whole = match std::mem::take(body).collect(limit).await? {
-        Collected::Whole(bytes) => bytes,
+    let (whole, trailers) = match std::mem::take(body).collect(limit).await? {
+        Collected::Whole(bytes, trailers) => (bytes, trailers),
         Collected::TooLarge(rest) => {
             *body = rest;
             return Ok(Payload::TooLarge);
         }
     };
-    *body = if whole.is_empty() { Body::Empty } else { Body::Whole(Bytes::clone(&whole)) };
+    *body = Body::whole(Bytes::clone(&whole), trailers);
     let content_type = headers.joined("content-type");
     Ok(Payload::Read(payload_value(content_type.as_deref(), &whole)))
 }

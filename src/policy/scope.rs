@@ -8,7 +8,7 @@ use percent_encoding::percent_decode;
 use super::{ConfigProblem, Exchange, PolicyServices};
 use crate::{
     expression::{Attribute, Object, Scope, Template, Uses, Value},
-    http::{Headers, Method, Peer, Request, Response, Span, Version},
+    http::{Headers, Method, Peer, Request, Response, Span, Version, headers::into_text},
 };
 
 #[cfg(test)]
@@ -27,8 +27,7 @@ pub struct RequestScope<'a> {
     extras: Extras<'a>,
 }
 
-/// The response half. `attributes.headers` are those of the response, other attributes those of the
-/// request, as far as they were kept.
+/// The response half. `attributes.headers` are of the response, other attributes of the request, if they were kept.
 pub struct ResponseScope<'a> {
     response: &'a Response,
     request: &'a RequestView,
@@ -300,12 +299,17 @@ impl<'a> RequestHead<'a> {
     /// A header field by its name in lower case, as the client sent it: also those that describe the
     /// body or the connection and are no members of [`Headers`]. Rules and expressions read it here.
     pub fn field(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.field_bytes(name).map(into_text)
+    }
+
+    /// As [`Self::field`], as the bytes that it is.
+    pub fn field_bytes(&self, name: &str) -> Option<Cow<'a, [u8]>> {
         match name {
-            "host" => Some(self.authority).filter(|host| !host.is_empty()).map(Cow::Borrowed),
-            "content-length" => self.length.map(|length| Cow::Owned(length.to_string())),
-            "upgrade" => self.upgrade.map(Cow::Borrowed),
-            "expect" => self.expects.then_some(Cow::Borrowed("100-continue")),
-            name => self.headers.joined(name),
+            "host" => Some(self.authority.as_bytes()).filter(|host| !host.is_empty()).map(Cow::Borrowed),
+            "content-length" => self.length.map(|length| Cow::Owned(length.to_string().into_bytes())),
+            "upgrade" => self.upgrade.map(|protocols| Cow::Borrowed(protocols.as_bytes())),
+            "expect" => self.expects.then_some(Cow::Borrowed(b"100-continue")),
+            name => self.headers.joined_bytes(name),
         }
     }
 

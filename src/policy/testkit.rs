@@ -103,7 +103,7 @@ impl Terminal for Bench {
 /// The body of a response of the gateway as text.
 pub fn body_text(response: Response) -> String {
     match block_on_ready(response.body.collect(1 << 20)) {
-        Ok(Collected::Whole(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+        Ok(Collected::Whole(bytes, _)) => String::from_utf8_lossy(&bytes).into_owned(),
         Ok(Collected::TooLarge(Body::Whole(_) | _)) | Err(_) => panic!("a test body is small and whole"),
     }
 }

@@ -47,6 +47,11 @@ pub const ENTRIES_MAX: u64 = 10_000;
 pub const TTL: u64 = 600;
 
 impl Config {
+    /// Names the binding, whatever its configuration.
+    pub fn binding(services: &PolicyServices) -> Digest {
+        Digest::builder().part(services.target.to_string()).part(&*services.state_name).finish()
+    }
+
     /// Names the cache of this binding: what is stored under one configuration is not found under another.
     pub fn namespace(&self, services: &PolicyServices) -> Digest {
         let text = |template: &Option<Template>| match template {
@@ -56,8 +61,7 @@ impl Config {
         let said = (self.max_cache_entries, self.ttl, self.use_http_cache_headers, &self.invalidation_header);
         let ours = (self.honor_vary, self.strip_set_cookie, self.rfc9111);
         Digest::builder()
-            .part(services.target.to_string())
-            .part(&*services.state_name)
+            .part(Self::binding(services).as_bytes())
             .part(text(&self.http_caching_key))
             .part(text(&self.request_expression))
             .part(text(&self.response_expression))

@@ -107,8 +107,7 @@ impl Disk {
     /// In the folder of the replica's state: a folder for the binding, and in it one for its configuration.
     pub fn new(
         state: &Path,
-        binding: Digest,
-        namespace: Digest,
+        [binding, namespace]: [Digest; 2],
         seals: Option<Arc<KeyRing>>,
         clock: Clock,
         entries_max: usize,
@@ -124,7 +123,10 @@ impl Disk {
             self.load(&memory);
             let mut complained = false;
             while let Some(changes) = mirror.next() {
-                for (key, change) in changes {
+                // What is to go first: it must not be there after a restart.
+                let (gone, kept): (Vec<_>, Vec<_>) =
+                    changes.into_iter().partition(|(_, change)| change.is_none());
+                for (key, change) in gone.into_iter().chain(kept) {
                     let written = match change {
                         Some((kept, subject)) => self.write(&key, &kept, subject),
                         None => self.remove(&key),
@@ -140,6 +142,23 @@ impl Disk {
         });
         if let Err(error) = started {
             tracing::warn!("cached responses will not survive a restart: no thread for them: {error}");
+        }
+    }
+
+    /// Removes all that the binding has there, which keeps nothing there now: should it do so again, what was invalidated
+    /// meanwhile must not come back.
+    pub fn forget(self) {
+        let Some(folder) = self.folder.parent().filter(|folder| folder.exists()).map(Path::to_owned) else {
+            return;
+        };
+        let remove = move || {
+            if let Err(error) = fs::remove_dir_all(&folder) {
+                tracing::warn!("cached responses cannot be removed from {}: {error}", folder.display());
+            }
+        };
+        let started = thread::Builder::new().name("http-cache".to_owned()).spawn(remove);
+        if let Err(error) = started {
+            tracing::warn!("cached responses cannot be removed: no thread for them: {error}");
         }
     }
 

@@ -27,7 +27,7 @@ pub enum Filling {
     Nobody,
     /// Whoever has this token.
     Somebody(Digest),
-    /// It would not help: what comes is not stored.
+    /// It would not help: what comes is not stored, or not used unasked.
     Useless,
 }
 
@@ -36,6 +36,15 @@ pub fn beside(work: impl Future<Output = ()> + Send + 'static) {
     // Outside of a runtime, as at the end of the process, there is nobody to do it.
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.spawn(work);
+    }
+}
+
+/// Work for the storage that is done even if who waits for it is gone.
+pub async fn to_the_end(work: impl Future<Output = ()> + Send + 'static) {
+    match tokio::runtime::Handle::try_current() {
+        // A panic in it has been reported where it was.
+        Ok(runtime) => drop(runtime.spawn(work).await),
+        Err(_) => work.await,
     }
 }
 
@@ -67,8 +76,8 @@ impl Fill {
         Self { shared: Arc::clone(shared), lock: shared.lock_key(fills), token, held: false, useless: false }
     }
 
-    /// The response cannot be stored: nobody needs to wait for the next one.
-    pub fn useless(mut self) {
+    /// The response cannot be stored, or not be used again unasked: nobody needs to wait for the next one.
+    pub fn useless(&mut self) {
         self.useless = true;
     }
 }

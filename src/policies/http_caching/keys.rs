@@ -96,10 +96,10 @@ impl Varies {
         let mut key = Digest::builder().part(base.as_bytes()).part(self.family.to_be_bytes());
         for name in &self.names {
             key.add(name);
-            match request.field(name) {
+            match request.field_bytes(name) {
                 Some(value) => {
                     key.add("=");
-                    key.add(value.as_bytes());
+                    key.add(&*value);
                 }
                 // One that is missing matches only one that is missing.
                 None => key.add(""),

@@ -82,7 +82,8 @@ impl Memory {
         None
     }
 
-    /// Stores under a key, in place of what was there, unless an invalidation meant it since `began`.
+    /// Stores under a key, in place of what was there, unless an invalidation meant it since `began`, or what is there was
+    /// asked for later: a slow client's response does not replace a newer one.
     pub fn put(&self, key: Digest, subject: Digest, began: u64, kept: Arc<Kept>, now: u64) {
         let bytes = kept.bytes();
         if bytes > self.budget.bytes_max() {
@@ -90,7 +91,8 @@ impl Memory {
         }
         let mut shelf = self.shelf();
         let slot = Slot { kept, subject, stored: self.budget.tick(), began, bytes };
-        if shelf.invalidations.mean(&slot) {
+        let is_newer = |there: &Slot| there.began > began && there.kept.timing().kept_for(now).is_some();
+        if shelf.invalidations.mean(&slot) || shelf.slots.get(&key).is_some_and(is_newer) {
             return;
         }
         self.remove_from(&mut shelf, &key);

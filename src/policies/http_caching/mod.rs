@@ -25,7 +25,6 @@ use std::{
 };
 
 use crate::{
-    base::Digest,
     expression::{Template, Uses, Value},
     http::{Request, headers::is_token},
     policy::{
@@ -74,7 +73,7 @@ struct Cache {
 struct Place {
     /// In use as long as no shared storage is.
     memory: Arc<Memory>,
-    disk: Option<Persisted>,
+    disk: Option<OnDisk>,
     shared: Option<Arc<Shared>>,
 }
 
@@ -85,11 +84,12 @@ impl Place {
     }
 }
 
-/// The disk, which is read when the first request comes: `validate` builds policies too.
-struct Persisted {
+/// The disk, which is touched when the first request comes: `validate` builds policies too.
+struct OnDisk {
     start: Once,
     disk: Box<dyn Fn() -> Disk + Send + Sync>,
-    mirror: Arc<Mirror>,
+    /// `None`: nothing is kept there, and what is there goes.
+    mirror: Option<Arc<Mirror>>,
 }
 
 impl PolicyDefinition for HttpCaching {
@@ -207,7 +207,14 @@ fn place(
     ttl: u64,
     is_strict: bool,
 ) -> Place {
-    let namespace = config.namespace(services);
+    let (binding, namespace) = (Config::binding(services), config.namespace(services));
+    let on_disk = |mirror| {
+        let folder = Arc::clone(services.caching.state_folder.as_ref()?);
+        let (seals, clock) = (services.caching.seals.clone(), clock.clone());
+        let disk =
+            move || Disk::new(&folder, [binding, namespace], seals.clone(), clock.clone(), entries_max);
+        Some(OnDisk { start: Once::new(), disk: Box::new(disk), mirror })
+    };
     if config.distributed == Some(true) {
         if !services.shared_storage {
             let problem = "there is no shared storage: each replica has a cache of its own";
@@ -222,31 +229,18 @@ fn place(
             services.warn(problem.help("give all replicas the same keys: the setting `cluster.key_file`"));
         }
         let life = Duration::from_micros(ttl);
-        let shared = Shared::new(services, namespace, clock.clone(), entries_max, life, is_strict);
+        let shared = Shared::new(services, [binding, namespace], clock.clone(), entries_max, life, is_strict);
         let memory = Memory::new(entries_max, &services.caching.budget, None);
-        return Place { memory, disk: None, shared: Some(Arc::new(shared)) };
+        return Place { memory, disk: on_disk(None), shared: Some(Arc::new(shared)) };
     }
-    let mut disk = None;
-    if config.persist_cache == Some(true) {
-        match &services.caching.state_folder {
-            None => {
-                let problem = "there is no folder for state: the cache ends with the process";
-                let problem = ConfigProblem::new("persistCache", problem);
-                services.warn(problem.help("name a folder in the setting `state.folder`"));
-            }
-            Some(folder) => {
-                let (folder, seals, clock) =
-                    (Arc::clone(folder), services.caching.seals.clone(), clock.clone());
-                let binding = Digest::builder().part(services.target.to_string());
-                let binding = binding.part(&*services.state_name).finish();
-                let start =
-                    move || Disk::new(&folder, binding, namespace, seals.clone(), clock.clone(), entries_max);
-                let mirror = Arc::new(Mirror::default());
-                disk = Some(Persisted { start: Once::new(), disk: Box::new(start), mirror });
-            }
-        }
+    let persists = config.persist_cache == Some(true);
+    if persists && services.caching.state_folder.is_none() {
+        let problem = "there is no folder for state: the cache ends with the process";
+        let problem = ConfigProblem::new("persistCache", problem);
+        services.warn(problem.help("name a folder in the setting `state.folder`"));
     }
-    let mirror = disk.as_ref().map(|disk| Arc::clone(&disk.mirror));
+    let disk = on_disk(persists.then(Arc::default));
+    let mirror = disk.as_ref().and_then(|disk| disk.mirror.clone());
     Place { memory: Memory::new(entries_max, &services.caching.budget, mirror), disk, shared: None }
 }
 
@@ -275,9 +269,11 @@ impl Policy for HttpCaching {
 impl Cache {
     /// The disk is read beside the first request.
     fn begin(&self) {
-        if let Some(persisted) = &self.place.disk {
-            let start = || (persisted.disk)().start(Arc::clone(&persisted.mirror), &self.place.memory);
-            persisted.start.call_once(start);
+        if let Some(OnDisk { start, disk, mirror }) = &self.place.disk {
+            start.call_once(|| match mirror {
+                Some(mirror) => disk().start(Arc::clone(mirror), &self.place.memory),
+                None => disk().forget(),
+            });
         }
     }
 

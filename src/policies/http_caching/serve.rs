@@ -8,7 +8,7 @@ use super::{
     Cache,
     directives::RequestDirectives,
     entry::{Entry, Kept},
-    fill::{Fill, Filling, beside},
+    fill::{Fill, Filling, beside, to_the_end},
     freshness::Rules,
     keys::{RequestKeys, subject_of},
     memory::Memory,
@@ -79,7 +79,8 @@ impl Cache {
         }
         if let Some(shared) = self.place.shared() {
             return Handling::wait(async move {
-                self.invalidate_shared(shared, invalidation, keys).await;
+                let (cache, shared) = (Arc::clone(self), Arc::clone(shared));
+                to_the_end(async move { cache.invalidate_shared(&shared, invalidation, keys).await }).await;
                 self.go_on(request, next, looks).await
             });
         }
@@ -178,17 +179,24 @@ impl Cache {
     /// Passes a request on that may change what it names, and forgets what was stored of that unless the origin
     /// refused (RFC 9111 section 4.4).
     async fn pass_unsafe(self: &Arc<Self>, request: Request, next: Next<'_>) -> Outcome {
-        let subject = subject_of(&request);
+        let mut unanswered = Unanswered { cache: self, subject: Some(subject_of(&request)) };
         let response = next.run(request).await;
-        if (200..400).contains(&response.status) {
-            self.place.memory.invalidate(subject, &[]);
-            if let Some(shared) = self.place.shared()
-                && let Err(unavailable) = shared.invalidate(&subject, &[]).await
-            {
-                self.owe(shared, &unavailable);
-            }
+        if let Some(subject) = unanswered.subject.take()
+            && (200..400).contains(&response.status)
+        {
+            to_the_end(Arc::clone(self).forget(subject)).await;
         }
         Ok(response)
+    }
+
+    /// Forgets what was stored of a URI, here and in the shared storage.
+    async fn forget(self: Arc<Self>, subject: Digest) {
+        self.place.memory.invalidate(subject, &[]);
+        if let Some(shared) = self.place.shared()
+            && let Err(unavailable) = shared.invalidate(&subject, &[]).await
+        {
+            self.owe(shared, &unavailable);
+        }
     }
 
     fn asked(&self, request: &Request, exchange: &Exchange) -> Asked {
@@ -283,7 +291,8 @@ impl Cache {
         let view = self.terms.honor_vary.then(|| RequestView::capture_with_headers(&request));
         let head = view.as_ref().and_then(RequestView::head);
         let said = &asked.said;
-        let collapses = !said.no_store && !said.no_cache;
+        // A reload is not helped by what another one has fetched.
+        let collapses = !said.no_store && !said.no_cache && said.max_age != Some(0);
         let until = self.clock.micros() + WAIT_MAX.as_micros() as u64;
         let mut fill = None;
         let (stale, looked) = loop {
@@ -359,6 +368,22 @@ impl Cache {
         }
         self.observer.looked_up(CacheLookup::Miss);
         next.pass(request).await
+    }
+}
+
+/// An unsafe request that the origin may have carried out. Dropped before it is answered, as when its client leaves, it
+/// counts as if it had been.
+struct Unanswered<'c> {
+    cache: &'c Arc<Cache>,
+    subject: Option<Digest>,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(subject) = self.subject.take() {
+            self.cache.place.memory.invalidate(subject, &[]);
+            beside(Arc::clone(self.cache).forget(subject));
+        }
     }
 }
 

@@ -11,18 +11,19 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 
 use super::{
     bodies::Bodies,
-    entry::{Kept, Stamp, Varies, decode, encode},
+    entry::{Kept, Stamp, Varies, decode, encode, parse},
     fill::{Filling, beside},
     flights::Flights,
+    freshness::micros_between,
     keys::RequestKeys,
 };
 use crate::{
@@ -39,6 +40,8 @@ const OWED_AGAIN: Duration = Duration::from_millis(500);
 /// How long a request may take from its look to the storing of its response: the life of a number with which nothing
 /// was stored yet.
 const NUMBER: Duration = Duration::from_secs(60);
+/// From the head of a response to its end; beyond, another one may have been stored meanwhile, which is not replaced.
+const LONG: Duration = Duration::from_secs(1);
 /// Members of the list that are taken off in one call, and calls for one invalidation.
 const DRAINED_AT_ONCE: usize = 256;
 const DRAINS_MAX: usize = 4096;
@@ -46,6 +49,8 @@ const DRAINS_MAX: usize = 4096;
 pub struct Shared {
     pub(super) storage: Storage,
     keys: Keys,
+    /// Whose invalidations count: those of every configuration that the binding has had.
+    binding: Digest,
     namespace: Digest,
     seals: Option<Arc<KeyRing>>,
     clock: Clock,
@@ -58,8 +63,8 @@ pub struct Shared {
     locks: Flights<Digest, Outcome<Filling>>,
     bodies: Bodies,
     pub(super) storing: AtomicUsize,
-    /// An invalidation did not reach the storage yet.
-    owes: AtomicBool,
+    /// When nothing lives any more that an invalidation meant which has not reached the storage; 0: there is none.
+    owes: AtomicU64,
 }
 
 /// What a look found.
@@ -91,7 +96,7 @@ pub struct Order {
 impl Shared {
     pub fn new(
         services: &crate::policy::PolicyServices,
-        namespace: Digest,
+        [binding, namespace]: [Digest; 2],
         clock: Clock,
         entries_max: usize,
         life: Duration,
@@ -100,6 +105,7 @@ impl Shared {
         Self {
             storage: services.storage.clone(),
             keys: services.caching.keys.clone(),
+            binding,
             namespace,
             seals: services.caching.seals.clone(),
             clock,
@@ -110,7 +116,7 @@ impl Shared {
             locks: Flights::default(),
             bodies: Bodies::new(&services.caching.budget),
             storing: AtomicUsize::new(0),
-            owes: AtomicBool::new(false),
+            owes: AtomicU64::new(0),
         }
     }
 
@@ -137,7 +143,8 @@ impl Shared {
     }
 
     fn generation_keys(&self, subject: &Digest) -> [Key; 2] {
-        [self.key("cache-number", b""), self.key("cache-number", subject.as_bytes())]
+        let key = |of: &[u8]| self.keys.digested("cache-number", &[self.binding.as_bytes(), of]);
+        [key(b""), key(subject.as_bytes())]
     }
 
     /// What is stored for a request: under its own key, for HEAD also what was stored of HEAD.
@@ -239,11 +246,8 @@ impl Shared {
         generations: [u64; 2],
     ) -> Option<Kept> {
         let entry = entry.filter(|entry| entry.len() <= VALUE_BYTES_MAX)?;
-        let plain = match &self.seals {
-            Some(seals) => seals.open(Purpose::HttpCache, self.entry_key(key).as_str().as_bytes(), &entry)?,
-            None => entry,
-        };
-        let (mut kept, stamp) = decode(&Bytes::from(plain), self.clock.micros(), self.clock.wall())?;
+        let plain = self.unsealed(&self.entry_key(key), entry)?;
+        let (mut kept, stamp) = decode(&plain, self.clock.micros(), self.clock.wall())?;
         let counts = stamp.generations == generations && !generations.contains(&0);
         if !counts || stamp.subject != keys.subject || kept.timing().kept_for(self.clock.micros()).is_none() {
             return None;
@@ -255,6 +259,22 @@ impl Shared {
             entry.body = self.bodies.hold(stamp.number, std::mem::take(&mut entry.body))?;
         }
         Some(kept)
+    }
+
+    fn unsealed(&self, name: &Key, entry: Vec<u8>) -> Option<Bytes> {
+        let plain = match &self.seals {
+            Some(seals) => seals.open(Purpose::HttpCache, name.as_str().as_bytes(), &entry)?,
+            None => entry,
+        };
+        Some(Bytes::from(plain))
+    }
+
+    /// Whether what stands under a name came later than this, by the wall clocks of those who stored them.
+    async fn is_overtaken(&self, name: &Key, stamp: &Stamp, came: u64) -> Outcome<bool> {
+        let there = self.storage.get(std::slice::from_ref(name)).await?.pop().flatten();
+        let there = there.filter(|there| there.len() <= VALUE_BYTES_MAX);
+        let there = there.and_then(|there| parse(&self.unsealed(name, there)?));
+        Ok(there.is_some_and(|(_, other, stored)| other.generations == stamp.generations && stored > came))
     }
 
     /// Stores entries; whether there was a place for them. What falls out of the list is removed.
@@ -270,6 +290,11 @@ impl Shared {
             let now = self.clock.micros();
             let Some(life) = kept.timing().kept_for(now) else { continue };
             let (name, member) = (self.entry_key(&key), key.to_string());
+            let took = now.saturating_sub(kept.timing().at);
+            let came = micros_between(SystemTime::UNIX_EPOCH, self.clock.wall()).saturating_sub(took);
+            if took > LONG.as_micros() as u64 && self.is_overtaken(&name, &stamp, came).await? {
+                continue;
+            }
             let plain = encode(&kept, &stamp, now, self.clock.wall());
             let value = match &self.seals {
                 Some(seals) => seals.seal(Purpose::HttpCache, name.as_str().as_bytes(), &plain),
@@ -324,23 +349,34 @@ impl Shared {
 
     /// Whether what is in the storage may have been invalidated without the storage knowing.
     pub fn owes(&self) -> bool {
-        self.owes.load(Ordering::Acquire)
+        self.owes.load(Ordering::Acquire) != 0
     }
 
     /// An invalidation has failed: beside everything else it is tried again, as one of all entries, until it is there
     /// or nothing of what it meant lives.
     pub fn owe(self: &Arc<Self>) {
-        if self.owes.swap(true, Ordering::AcqRel) {
+        let end = self.clock.micros().saturating_add(self.life.as_micros() as u64);
+        // Each is told apart from those before, so that none is taken for paid with an earlier one.
+        let longer = |owed: u64| Some(end.max(owed.saturating_add(1)));
+        if self.owes.fetch_update(Ordering::AcqRel, Ordering::Acquire, longer) != Ok(0) {
             return;
         }
         let shared = Arc::clone(self);
         beside(async move {
-            let end = shared.clock.micros().saturating_add(shared.life.as_micros() as u64);
-            while shared.invalidate_all().await.is_err() && shared.clock.micros() < end {
-                shared.clock.sleep(OWED_AGAIN).await;
+            loop {
+                let owed = shared.owes.load(Ordering::Acquire);
+                if shared.invalidate_all().await.is_err() && shared.clock.micros() < owed {
+                    shared.clock.sleep(OWED_AGAIN).await;
+                } else if shared.owes.compare_exchange(owed, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                    break;
+                }
             }
-            shared.owes.store(false, Ordering::Release);
         });
+    }
+
+    #[cfg(test)]
+    pub fn owed(&self) -> u64 {
+        self.owes.load(Ordering::Acquire)
     }
 
     /// As if what says that the response is fresh had ended in the storage.

@@ -55,7 +55,7 @@ impl Trip {
 
     /// What came is not stored, and neither would be what came to others who ask the same.
     fn useless(self) {
-        if let Began::Shared { fill: Some(fill), .. } = self.began {
+        if let Began::Shared { fill: Some(mut fill), .. } = self.began {
             fill.useless();
         }
     }
@@ -220,6 +220,9 @@ impl Cache {
         headers.retain(|name, _| {
             is_storable(name) && !(self.strips_cookies && name.eq_ignore_ascii_case("set-cookie"))
         });
+        let headers = headers.compact();
+        // The next request for it has to ask the origin too, and so does everybody who would wait for that.
+        let asks_each_time = said.no_cache || timing.fresh_for <= 0;
         let to_head = trip.asked.method == Method::Head;
         let (declared_length, status) = (head.declared_length.filter(|_| to_head), head.status);
         let kept = Kept::Response(Entry { status, headers, body, to_head, declared_length, said, timing });
@@ -240,7 +243,10 @@ impl Cache {
                 };
                 memory.put(key, subject, began, Arc::new(kept), self.clock.micros());
             }
-            Began::Shared { generations, varies, fill } => {
+            Began::Shared { generations, varies, mut fill } => {
+                if asks_each_time && let Some(fill) = &mut fill {
+                    fill.useless();
+                }
                 let Some(shared) = &self.place.shared else { return };
                 let stamp = || Stamp { generations, number: fastrand::u64(..), subject };
                 let mut orders = Vec::with_capacity(2);

@@ -21,8 +21,8 @@ pub fn not_modified(method: &Method, asked: &Headers, stored: &Headers, now: Sys
     if !matches!(method, Method::Get | Method::Head) {
         return false;
     }
-    if let Some(tags) = asked.joined("if-none-match") {
-        let tag = stored.get("etag").map(String::from_utf8_lossy);
+    if let Some(tags) = exact(asked, "if-none-match") {
+        let tag = exact(stored, "etag");
         return split_list(&tags)
             .any(|known| known == "*" || tag.as_deref().is_some_and(|tag| is_same(known, tag)));
     }
@@ -32,6 +32,12 @@ pub fn not_modified(method: &Method, asked: &Headers, stored: &Headers, now: Sys
     let changed = stored.get("last-modified").or_else(|| stored.get("date"));
     let changed = changed.and_then(|changed| date::parse(changed, now));
     matches!((since, changed), (Some(since), Some(changed)) if changed <= since)
+}
+
+/// A field as text in which each byte is a character of its own: an entity tag may have bytes that are no UTF-8 (RFC 9110
+/// section 8.8.3).
+fn exact(headers: &Headers, name: &str) -> Option<String> {
+    Some(headers.joined_bytes(name)?.iter().copied().map(char::from).collect())
 }
 
 /// Weak comparison (RFC 9110 section 8.8.3.2).
@@ -62,7 +68,7 @@ pub fn ask(request: &mut Request, stored: &Headers) -> Result<(), InvalidField> 
 /// Whether a 304 speaks of this stored response (RFC 9111 section 4.3.4): its validators, where it has any, are those
 /// of the response.
 pub fn is_selected(fresh: &Headers, stored: &Headers) -> bool {
-    match (fresh.joined("etag"), stored.joined("etag")) {
+    match (exact(fresh, "etag"), exact(stored, "etag")) {
         (Some(one), Some(other)) => return is_same(&one, &other),
         (Some(_), None) => return false,
         (None, _) => {}

@@ -157,6 +157,21 @@ fn a_body_of_1_mb_is_stored_and_a_larger_one_is_passed_on_without() {
 }
 
 #[test]
+fn a_response_with_trailers_is_not_stored_by_a_condition_that_reads_it_either() {
+    let cached =
+        Cached::answering("responseExpression: '#[payload != null]'", |_| pieces(&[Ok(b"x")], None, true));
+    for _ in 0..2 {
+        let mut response = cached.send("GET", "/", &[]);
+        assert_eq!(take(&mut response.body, 9), 1);
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        assert_eq!(response.body.poll_ready(&mut context), Poll::Ready(Ok(Step::End)));
+        let trailers = response.body.trailers().expect("they are passed on");
+        assert_eq!(trailers.get("grpc-status"), Some(&b"0"[..]));
+    }
+    assert_eq!(cached.calls(), 2);
+}
+
+#[test]
 fn a_response_with_trailers_is_not_stored_and_they_are_passed_on() {
     let cached = streaming(&[Ok(b"x")], None, true);
     let mut first = cached.send("GET", "/", &[]);

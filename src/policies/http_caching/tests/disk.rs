@@ -20,7 +20,7 @@ fn life(config: &str, services: &PolicyServices, clock: &Clock, body: &'static s
 }
 
 fn mirror(cached: &Cached) -> &Mirror {
-    &cached.cache.place.disk.as_ref().expect("it is persisted").mirror
+    cached.cache.place.disk.as_ref().and_then(|disk| disk.mirror.as_ref()).expect("it is persisted")
 }
 
 fn files(folder: &Path) -> Vec<std::path::PathBuf> {

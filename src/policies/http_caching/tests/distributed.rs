@@ -11,10 +11,10 @@ use crate::{
     storage::{Keys, Storage},
 };
 
-const SHARED: &str = "{distributed: true, invalidationHeader: x-purge}";
+pub const SHARED: &str = "{distributed: true, invalidationHeader: x-purge}";
 
 /// A replica of a gateway: its upstream answers with its name.
-fn replica(config: &str, services: &PolicyServices, clock: &Clock, name: &'static str) -> Cached {
+pub fn replica(config: &str, services: &PolicyServices, clock: &Clock, name: &'static str) -> Cached {
     Cached::with(config, services, clock, move |_| upstream(200, &[("cache-control", "max-age=60")], name))
 }
 
@@ -23,18 +23,18 @@ fn pair(config: &str) -> (Cached, Cached, Clock) {
     (replica(config, &services, &clock, "a"), replica(config, &services, &clock, "b"), clock)
 }
 
-async fn send(cached: &Cached, method: &str, target: &str, headers: &[(&str, &str)]) -> Response {
+pub async fn send(cached: &Cached, method: &str, target: &str, headers: &[(&str, &str)]) -> Response {
     let response = cached.bench.send_async(Request::for_test(method, target, headers)).await;
     settle().await;
     response
 }
 
-async fn get(cached: &Cached, target: &str, headers: &[(&str, &str)]) -> String {
+pub async fn get(cached: &Cached, target: &str, headers: &[(&str, &str)]) -> String {
     body_text(send(cached, "GET", target, headers).await)
 }
 
 /// What is done beside the request is done.
-async fn settle() {
+pub async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
@@ -204,6 +204,53 @@ async fn nobody_waits_for_what_turns_out_not_to_be_stored_while_it_is_sent() {
         let fills = super::super::keys::RequestKeys::of_expression("/").full;
         assert_eq!(shared.filling(fills).await, Ok(super::super::fill::Filling::Useless), "{what}");
     }
+}
+
+#[actix_rt::test]
+async fn nobody_waits_for_what_has_to_be_validated_each_time() {
+    for said in ["no-cache", "max-age=0"] {
+        let (services, clock) = (services(), Clock::manual());
+        let gate = Arc::new(Gate::default());
+        let cache: Arc<dyn Policy> =
+            Arc::new(policy("{distributed: true, rfc9111: true}", &services, &clock));
+        let fields = [("cache-control", said), ("etag", "\"x\"")];
+        let bench = Bench::chain(vec![cache, Arc::clone(&gate) as _]);
+        let bench = bench.answering(move |request| match request.headers.contains("if-none-match") {
+            true => upstream(304, &fields, ""),
+            false => upstream(200, &fields, "x"),
+        });
+        let first = begun(&bench, &[]).await;
+        gate.open();
+        assert_eq!(body_text(first.await), "x");
+        settle().await;
+        gate.close();
+        let _second = begun(&bench, &[]).await;
+        let _third = begun(&bench, &[]).await;
+        assert_eq!(gate.arrived(), 2, "{said}");
+    }
+}
+
+#[actix_rt::test]
+async fn reloads_do_not_wait_for_each_other() {
+    let (services, clock) = (services(), Clock::manual());
+    let (slow, gate) = gated("{distributed: true, rfc9111: true}", &services, &clock, 200);
+    let _one = begun(&slow, &[("cache-control", "max-age=0")]).await;
+    let _two = begun(&slow, &[("cache-control", "max-age=0")]).await;
+    assert_eq!(gate.arrived(), 2);
+}
+
+#[actix_rt::test]
+async fn a_response_that_took_long_does_not_replace_a_newer_one() {
+    let (services, clock) = (services(), Clock::manual());
+    let old = Cached::with(SHARED, &services, &clock, |_| pieces(&[Ok(b"old")], None, false));
+    let new = replica(SHARED, &services, &clock, "new");
+    let slow = old.bench.send_async(Request::for_test("GET", "/", &[])).await;
+    clock.advance(Duration::from_secs(3));
+    assert_eq!(get(&new, "/", &[("cache-control", "no-cache")]).await, "new");
+    clock.advance(Duration::from_secs(3));
+    receive(slow);
+    settle().await;
+    assert_eq!(get(&new, "/", &[]).await, "new");
 }
 
 #[actix_rt::test]

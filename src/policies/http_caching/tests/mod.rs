@@ -6,6 +6,7 @@ mod disk;
 mod distributed;
 mod entry;
 mod freshness;
+mod invalidation;
 mod parameters;
 mod requests;
 mod rfc9111_freshness;
@@ -117,6 +118,12 @@ impl Gate {
 
     fn open(&self) {
         self.is_open.store(true, Ordering::SeqCst);
+    }
+
+    /// Nobody has arrived, and who does waits again.
+    fn close(&self) {
+        self.is_open.store(false, Ordering::SeqCst);
+        self.arrived.store(0, Ordering::SeqCst);
     }
 }
 

@@ -51,6 +51,19 @@ fn lines_of_a_nominated_field_are_combined_before_they_are_compared_section_4_1(
 }
 
 #[test]
+fn values_that_are_no_text_do_not_match_each_other_section_4_1() {
+    for config in [STRICT, "honorVary: true"] {
+        let cached = Cached::new(config, &[FRESH, ("vary", "x-user")]);
+        let get = |name: &[u8]| {
+            let mut request = Request::for_test("GET", "/", &[]);
+            request.headers.append("x-user", name).expect("valid");
+            body_text(cached.bench.send(request))
+        };
+        assert_eq!([get(b"M\xfcller"), get(b"M\xf6ller"), get(b"M\xfcller")], ["1", "2", "1"]);
+    }
+}
+
+#[test]
 fn a_stored_response_with_vary_asterisk_always_fails_to_match_section_4_1() {
     assert!(!Cached::stores(STRICT, &[FRESH, ("vary", "*")]));
     assert!(!Cached::stores(STRICT, &[FRESH, ("vary", "accept"), ("vary", "*")]));

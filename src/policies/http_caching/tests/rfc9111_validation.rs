@@ -43,6 +43,40 @@ fn a_stale_response_is_asked_about_with_its_validators_section_4_3_1() {
 }
 
 #[test]
+fn a_stored_response_does_not_grow_with_each_304() {
+    let fresh = &[("etag", "\"a\""), ("cache-control", "max-age=60"), ("x-a", "new"), ("x-b", "1")];
+    let cached = origin(&[("etag", "\"a\"")], fresh);
+    let keys = super::super::keys::RequestKeys::of_target("/", &Request::for_test("GET", "/", &[]));
+    let sizes: Vec<_> = (0..30)
+        .map(|_| {
+            cached.get("/", &[("cache-control", "max-age=0")]);
+            let kept = cached.cache.place.memory.get(&keys.full, cached.clock.micros()).expect("stored");
+            let super::super::entry::Kept::Response(entry) = &*kept else { panic!("it does not vary") };
+            entry.headers.capacity()
+        })
+        .collect();
+    assert_eq!(sizes[1], sizes[29], "{sizes:?}");
+    assert!(sizes[29] < 1024, "{sizes:?}");
+}
+
+#[test]
+fn entity_tags_that_are_no_text_are_told_apart_section_4_3_2() {
+    let tag = |byte: u8| [b'"', byte, b'"'];
+    let cached = Cached::answering(STRICT, move |_| {
+        let mut response = upstream(200, &[("cache-control", "max-age=60")], "x");
+        response.headers.append("etag", tag(0xe9)).expect("valid");
+        response
+    });
+    cached.get("/", &[]);
+    for (byte, status) in [(0xe8, 200), (0xe9, 304)] {
+        let mut request = Request::for_test("GET", "/", &[]);
+        request.headers.append("if-none-match", tag(byte)).expect("valid");
+        assert_eq!(cached.bench.send(request).status, status, "{byte:x}");
+    }
+    assert_eq!(cached.calls(), 1);
+}
+
+#[test]
 fn without_validators_the_response_is_fetched_anew_section_4_3_1() {
     let cached = origin(&[], &[]);
     cached.get("/", &[]);
