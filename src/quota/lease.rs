@@ -1,7 +1,11 @@
 //! One limit of one key as a replica sees it: tokens leased from the storage, and what to do without them
 //! (`docs/cluster-limits.md`). No I/O: time comes in as readings of a clock that does not jump, microseconds.
 
-use super::{Allowance, Fallback, Quota, cap::Cap};
+use super::{
+    Allowance, Fallback, Quota,
+    cap::Cap,
+    view::{Found, View},
+};
 use crate::storage::quota::{Answer, Call, Leased, NUMBER_MAX, Window};
 
 /// How long the tokens of one call should last at least.
@@ -21,34 +25,6 @@ const GRACE_MAX: u64 = 10_000;
 const DELAY_MIN: u64 = 1000;
 /// Clocks of two machines may differ in speed by a thousandth, twice what NTP corrects: a lease ends that much early.
 const DRIFT: u32 = 10;
-
-/// What the world looks like to a lease.
-#[derive(Clone, Copy, Debug)]
-pub struct View {
-    /// Microseconds on this replica's clock.
-    pub now: u64,
-    /// Districts of the storage whose calls fail, or have not been answered for too long: a bit each.
-    pub away: u64,
-    pub fallback: Fallback,
-    /// Replicas last seen, at least 1, and how many of them come before this one.
-    pub replicas: u64,
-    pub rank: u64,
-    /// When the storage was last seen to have lost its memory, if it ever was.
-    pub lost_at: Option<u64>,
-}
-
-/// What a request finds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// A token, not yet taken.
-    Token,
-    /// None, and none to come in this window.
-    Nothing,
-    /// None, and nobody knows whether there are any.
-    Unknown,
-    /// None yet: the storage has to be asked.
-    Wait,
-}
 
 /// What became of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +51,8 @@ pub struct Lease {
     /// Number of the last call, and what it was, while it is not answered.
     number: u64,
     sent: Option<Sent>,
+    /// A call has failed: the storage may count more as held here than is.
+    untold: bool,
     /// How long the last answer took.
     trip: u64,
     /// No call before, unless requests wait; and none at all.
@@ -269,22 +247,24 @@ impl Lease {
     /// The call that gives back what has not been used for a while, if there is any.
     pub fn give_back(&mut self, quota: &Quota, view: &View, claimant: &str) -> Option<Call> {
         let live = self.is_live(view.now);
+        // What was counted as held ends with its window.
+        self.untold &= live;
         if self.sent.is_some() || !live || self.is_alone(view) {
             return None;
         }
         let elapsed = view.now.saturating_sub(self.asked).max(1);
         // What the pace so far will use in as long again.
-        let keep = self.used.min(self.tokens);
-        if elapsed < idle(quota) || keep == self.tokens {
-            return None;
-        }
+        let keep = if elapsed < idle(quota) { self.tokens } else { self.used.min(self.tokens) };
         // As long as there is plenty, a call for each batch is enough; what is known of that is never old.
-        if keep > 0 && self.rest > quota.requests_max / 2 && elapsed < quota.period / 8 {
+        let is_plenty = keep > 0 && self.rest > quota.requests_max / 2 && elapsed < quota.period / 8;
+        if !self.untold && (keep == self.tokens || is_plenty) {
             return None;
         }
-        self.tokens = keep;
-        self.size = keep.max(1);
-        self.low = 0;
+        if keep < self.tokens {
+            self.tokens = keep;
+            self.size = keep.max(1);
+            self.low = 0;
+        }
         self.begin(view.now);
         Some(self.call(quota, view, claimant, 0))
     }
@@ -292,12 +272,14 @@ impl Lease {
     /// The call that tells what this replica has, where the storage has lost its memory (`keep`), or gives it back, where
     /// the policy ends. What it has used the storage knows, as long as that came from it.
     pub fn tell(&mut self, quota: &Quota, view: &View, claimant: &str, keep: bool) -> Option<Call> {
-        let known = self.is_live(view.now) && (self.admitted > 0 || self.tokens > 0);
+        // The answer to a call that is under way may be that more is held.
+        let is_open = self.untold || self.sent.is_some();
+        let known = self.is_live(view.now) && (self.admitted > 0 || self.tokens > 0 || is_open);
         if !known || keep && self.sent.is_some() {
             return None;
         }
         if !keep {
-            if self.tokens == 0 && self.admitted <= self.granted {
+            if self.tokens == 0 && self.admitted <= self.granted && !is_open {
                 return None;
             }
             self.tokens = 0;
@@ -347,6 +329,7 @@ impl Lease {
             self.retry_at(now);
             return None;
         };
+        self.untold = false;
         let &Leased { window, left, carried, grant, rest, .. } = leased;
         // Someone else may have written what is answered.
         let left = left.min(quota.period.saturating_mul(2)).min(NUMBER_MAX);
@@ -391,6 +374,7 @@ impl Lease {
     /// Takes note of a call that failed.
     pub fn failed(&mut self, now: u64, number: u64) {
         if number == self.number && self.sent.take().is_some() {
+            self.untold = true;
             self.retry_at(now);
             self.send_at = now + TRY_AGAIN_SOON;
         }
@@ -405,9 +389,14 @@ impl Lease {
         self.ask_at = now + TRY_AGAIN;
     }
 
-    /// Whether there are tokens that may have to be given back.
-    pub fn holds(&self) -> bool {
+    #[cfg(test)]
+    pub fn has_tokens(&self) -> bool {
         self.tokens > 0
+    }
+
+    /// Whether there are tokens that may have to be given back, or that the storage may believe to be here.
+    pub fn holds(&self) -> bool {
+        self.tokens > 0 || self.untold
     }
 
     /// The open window, or the last one, so far.
@@ -424,6 +413,8 @@ impl Lease {
             (true, Fallback::Open) => quota.requests_max.saturating_sub(self.admitted),
             // What is not known to be less is whole.
             (false, _) if !self.is_live(view.now) => quota.requests_max,
+            // What others hold back is none of it.
+            (false, _) if self.tokens == 0 && self.dry => 0,
             // What nobody had when the storage was last asked, and what this replica has.
             (false, _) => self.rest.saturating_add(self.tokens).min(quota.requests_max),
         };

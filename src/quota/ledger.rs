@@ -12,8 +12,9 @@ use tokio::sync::{Notify, futures::OwnedNotified};
 use super::{
     Allowance, Fallback, Quota, Verdict,
     keyed::{Counter, Keyed},
-    lease::{Account, Found, Lease, View, idle},
+    lease::{Account, Lease, idle},
     service::{Ask, Service},
+    view::{Found, View},
 };
 use crate::base::lock;
 use crate::storage::{
@@ -208,7 +209,7 @@ impl Ledger {
         self.counters.with_known(key, |entry| {
             for (limit, (lease, quota)) in entry.leases.iter_mut().zip(&self.quotas).enumerate() {
                 if lease.look(quota, &view) == Found::Wait {
-                    self.service.is_away(lease.district, self.key(key, limit), None);
+                    self.service.is_away(lease.district, self.key(&entry.key, limit), None);
                 }
             }
         });
@@ -231,11 +232,15 @@ impl Ledger {
         self.counters.with_known(key, ask)?
     }
 
-    /// Takes note of what came of a call.
-    pub(super) fn answered(&self, key: &str, limit: usize, number: u64, outcome: &Outcome<Answer>) {
+    /// Takes note of what came of a call. Of one that an entry made which was forgotten since it says nothing.
+    pub(super) fn answered(&self, concerned: &Concerned, call: &Call, outcome: &Outcome<Answer>) {
+        let (&Concerned { ref key, limit, .. }, number) = (concerned, call.number);
         let view = self.view();
         let Some(quota) = self.quotas.get(limit) else { return };
         let over = self.counters.with_known(key, |entry| {
+            if entry.claimant != call.claimant {
+                return None;
+            }
             let lease = &mut entry.leases[limit];
             let over = match outcome {
                 Ok(answer) => {

@@ -9,6 +9,7 @@ mod ledger;
 mod service;
 #[cfg(test)]
 mod tests;
+mod view;
 mod windows;
 
 pub use buckets::Buckets;

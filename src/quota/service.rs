@@ -13,8 +13,8 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     Fallback, Ledger, Quota,
-    lease::View,
-    ledger::{Concerned, PATIENCE, Pending, WindowAccount},
+    ledger::{PATIENCE, Pending, WindowAccount},
+    view::View,
 };
 use crate::{
     base::{Clock, lock},
@@ -240,13 +240,14 @@ impl Service {
                 last: now,
                 key: key.clone(),
             });
-            if now - found.last > patience {
+            // Another may have read the clock later, and be here before.
+            if now.saturating_sub(found.last) > patience {
                 found.since = now;
             }
             found.last = now;
             found.since
         };
-        if now - since >= patience {
+        if now.saturating_sub(since) >= patience {
             self.is_away(district, key, Some(cause));
         }
     }
@@ -317,18 +318,18 @@ impl Service {
         let (calls, concerned): (Vec<_>, Vec<_>) =
             pending.into_iter().map(|Pending { name, call, concerned }| ((name, call), concerned)).unzip();
         let answered = |index: usize, outcome| {
-            let Concerned { ledger, key, limit, district } = &concerned[index];
+            let concerned = &concerned[index];
             let (name, call) = &calls[index];
             self.calls.fetch_add(1, Relaxed);
             match &outcome {
-                Ok(_) => self.has_answered(*district),
+                Ok(_) => self.has_answered(concerned.district),
                 Err(error) => {
                     self.failures.fetch_add(1, Relaxed);
-                    self.has_failed(*district, name.clone(), error);
+                    self.has_failed(concerned.district, name.clone(), error);
                 }
             }
-            if let Some(ledger) = ledger.upgrade() {
-                ledger.answered(key, *limit, call.number, &outcome);
+            if let Some(ledger) = concerned.ledger.upgrade() {
+                ledger.answered(concerned, call, &outcome);
             }
         };
         self.storage.lease(&calls, answered).await;
@@ -346,6 +347,12 @@ impl Asker {
         });
     }
 
+    fn look_for_losses(&self, places: &Arc<Semaphore>) {
+        if self.service.notices_loss() {
+            tokio::spawn(Arc::clone(&self.service).tell_after_loss(Arc::clone(places)));
+        }
+    }
+
     /// Makes calls for ever.
     pub async fn run(mut self) {
         let places = Arc::new(Semaphore::new(CALLS));
@@ -355,14 +362,14 @@ impl Asker {
         let mut asks = Vec::new();
         loop {
             let mut pending = Vec::new();
-            if self.service.notices_loss() {
-                tokio::spawn(Arc::clone(&self.service).tell_after_loss(Arc::clone(&places)));
-            }
+            self.look_for_losses(&places);
             tokio::select! {
                 count = self.asks.recv_many(&mut asks, BATCH) => {
                     if count == 0 {
                         return;
                     }
+                    // One that came while nobody asked: these calls are to say so.
+                    self.look_for_losses(&places);
                     for ask in asks.drain(..) {
                         match ask {
                             Ask::Lease { ledger, key, limit } => {

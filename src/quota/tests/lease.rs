@@ -3,7 +3,8 @@
 use crate::{
     quota::{
         Fallback, Quota,
-        lease::{Found, Lease, View},
+        lease::{Lease, idle},
+        view::{Found, View},
     },
     storage::quota::{Answer, Leased, Window},
 };
@@ -157,4 +158,65 @@ fn an_answer_that_is_not_waited_for_any_more_brings_nothing() {
     assert_eq!(lease.look(&QUOTA, &view(3)), Found::Wait);
     let second = lease.ask(&QUOTA, &view(3), "claimant").expect("none is under way");
     assert_eq!((second.number, second.claim), (2, 0));
+}
+
+/// A lease that was granted so many of a window of ten seconds; so many are left for all.
+fn leased(grant: u64, rest: u64) -> Lease {
+    let mut lease = Lease::default();
+    assert_eq!(lease.look(&QUOTA, &view(0)), Found::Wait);
+    let call = lease.ask(&QUOTA, &view(0), "claimant").expect("none is under way");
+    let window = Window { start: 0, end: 10 * SECOND };
+    let leased = Leased { window, left: 10 * SECOND, carried: true, forgotten: false, grant, rest };
+    lease.answered(&QUOTA, 1, call.number, &Answer::Leased(leased));
+    lease
+}
+
+#[test]
+fn what_could_not_be_given_back_is_given_back_again_until_the_storage_has_heard_it() {
+    let mut lease = leased(100, 0);
+    let mut now = 1;
+    for _ in 0..3 {
+        now += 2 * idle(&QUOTA);
+        assert!(lease.holds());
+        let call = lease.give_back(&QUOTA, &view(now), "claimant").expect("nobody uses them");
+        assert_eq!((call.claim, call.want), (0, 0));
+        lease.failed(now + 1, call.number);
+    }
+    now += 2 * idle(&QUOTA);
+    let call = lease.give_back(&QUOTA, &view(now), "claimant").expect("it is still not told");
+    let window = Window { start: 0, end: 10 * SECOND };
+    let heard = Leased { window, left: 5 * SECOND, carried: true, forgotten: false, grant: 0, rest: 100 };
+    lease.answered(&QUOTA, now, call.number, &Answer::Leased(heard));
+    assert!(!lease.holds());
+    assert!(lease.give_back(&QUOTA, &view(now + 2 * idle(&QUOTA)), "claimant").is_none());
+}
+
+#[test]
+fn a_grant_whose_answer_was_lost_is_given_back_and_not_after_its_window() {
+    for (later, is_told) in [(SECOND, true), (11 * SECOND, false)] {
+        let mut lease = leased(1, 50);
+        lease.take();
+        let call = lease.ask(&QUOTA, &view(2), "claimant").expect("none is under way");
+        lease.failed(3, call.number);
+        assert!(lease.holds(), "the storage may have granted some");
+        assert_eq!(lease.give_back(&QUOTA, &view(later), "claimant").is_some(), is_told);
+        assert_eq!(lease.holds(), is_told);
+    }
+}
+
+#[test]
+fn the_end_is_told_where_an_answer_may_still_bring_tokens() {
+    let mut lease = leased(1, 50);
+    lease.take();
+    assert!(lease.tell(&QUOTA, &view(2), "claimant", false).is_none(), "the storage knows of that one");
+    let asked = lease.ask(&QUOTA, &view(2), "claimant").expect("none is under way");
+    let last = lease.tell(&QUOTA, &view(3), "claimant", false).expect("it may be granted more");
+    assert!(last.number > asked.number && last.claim == 1 && last.want == 0);
+}
+
+#[test]
+fn nothing_is_left_for_who_is_refused_whatever_others_hold_back() {
+    let mut lease = leased(0, 57);
+    assert_eq!(lease.look(&QUOTA, &view(2)), Found::Nothing);
+    assert_eq!(lease.allowance(&QUOTA, &view(2)).remaining, 0);
 }

@@ -3,7 +3,10 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     base::Clock,
     quota::{Charge, Fallback, Ledger, Quota, Quotas},
-    storage::{Keys, Storage},
+    storage::{
+        Keys, Storage,
+        quota::{Answer, Call, Leased, Window},
+    },
     telemetry::metrics::Registry,
 };
 
@@ -210,4 +213,21 @@ async fn a_policy_whose_limits_stay_goes_on_with_what_it_has() {
     let open = quotas.ledger("policy".to_owned(), limits.clone(), Some(1000), Fallback::Open);
     let other = quotas.ledger("other".to_owned(), limits, Some(1000), Fallback::Closed);
     assert!(!Arc::ptr_eq(&before, &open) && !Arc::ptr_eq(&before, &other));
+}
+
+#[actix_rt::test]
+async fn an_answer_to_an_entry_that_was_forgotten_means_nothing_to_its_successor() {
+    let (quotas, _asker) = Quotas::on(Storage::in_memory(), "test", Clock::system());
+    let ledger = ledger(&quotas, &[(100, 3600 * SECOND)]);
+    assert!(ledger.charge("k").is_err());
+    let key: Arc<str> = "k".into();
+    let (pending, _) = ledger.call(&key, 0).expect("none is under way");
+    let window = Window { start: 0, end: 3600 * SECOND };
+    let leased = Leased { window, left: SECOND, carried: false, forgotten: false, grant: 10, rest: 0 };
+    let answer = Ok(Answer::Leased(leased));
+    let of_another = Call { claimant: "before".to_owned(), ..pending.call.clone() };
+    ledger.answered(&pending.concerned, &of_another, &answer);
+    assert!(ledger.charge("k").is_err(), "still waiting");
+    ledger.answered(&pending.concerned, &pending.call, &answer);
+    assert!(ledger.charge("k").is_ok());
 }

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use crate::{
     quota::{
         Fallback, Quota,
-        lease::{Found, Lease, View},
+        lease::Lease,
+        view::{Found, View},
     },
     storage::quota::{Answer, Call, Record, Window},
 };
@@ -187,7 +188,7 @@ impl World {
         let one = &mut self.replicas[replica];
         let found = one.lease.look(&one.quota, &view);
         if found == Found::Token {
-            let alone = !one.lease.holds();
+            let alone = !one.lease.has_tokens();
             one.lease.take();
             self.admitted += 1;
             self.admit(replica, alone);
