@@ -120,6 +120,23 @@ fn a_redis_that_is_silent_costs_a_deadline_and_then_nothing() {
 }
 
 #[test]
+fn a_connection_for_large_values_whose_answer_nobody_waits_for_is_closed() {
+    let redis = Redis::standalone();
+    run(async {
+        let storage = attached_as_is(&Plan::standalone(address(redis.address()))).await;
+        let connections = || redis.cli(&["client", "list"]).lines().count();
+        let before = connections();
+        let large = vec![1; 1 << 20];
+        storage.set(&key("large"), &large, LIFE).await.expect("stored");
+        assert_eq!(connections(), before + 1, "it is kept for the next");
+        redis.pause();
+        storage.set(&key("large"), &large, LIFE).await.expect_err("no answer");
+        redis.resume();
+        eventually("it is closed", async || (connections() == before).then_some(())).await;
+    });
+}
+
+#[test]
 fn more_small_calls_than_fit_fail_at_once_and_large_ones_wait_for_a_connection_and_take_no_place_of_them() {
     let redis = Redis::standalone();
     run(async {

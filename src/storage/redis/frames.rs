@@ -13,8 +13,10 @@ const LENGTH_DIGITS_MAX: usize = 24;
 const STRING_BYTES_MAX: u64 = VALUE_BYTES_MAX as u64 + 1024;
 /// Items of one list: a cluster has 16384 slots at most.
 const ITEMS_MAX: u64 = 1 << 16;
-/// Strings of one answer together: that of `beat` is the largest.
+/// Strings and lines of one answer together: that of `beat` is the largest.
 const ANSWER_BYTES_MAX: u64 = 8 << 20;
+/// Items of all lists of one answer: `CLUSTER SLOTS` has less than half, if each slot is a share with three nodes.
+const ANSWER_ITEMS_MAX: u64 = 1 << 20;
 /// Lists in lists.
 const DEPTH_MAX: usize = 8;
 
@@ -24,8 +26,10 @@ pub struct Frames {
     state: State,
     /// How many items of each open list are still to come, outermost first.
     open: Vec<u64>,
-    /// Of the strings of this answer.
+    /// Of the strings and lines of this answer.
     bytes: u64,
+    /// Of its lists.
+    items: u64,
     answers: u64,
 }
 
@@ -106,19 +110,29 @@ impl Frames {
     }
 
     fn end_line(&mut self, line: &Line) -> Result<(), Excess> {
+        self.count(line.bytes as u64)?;
         let items = match line.kind {
             b'$' => return self.begin_string(line.length()?),
             b'*' | b'~' | b'>' => line.length()?.unwrap_or(0),
             b'%' => 2 * line.length()?.ok_or(Excess("a length that is none"))?.min(ITEMS_MAX),
             _ => 0,
         };
+        if items > ITEMS_MAX {
+            return Err(Excess("a list that is too long"));
+        }
+        self.items += items;
         match items {
             0 => self.end_frame(),
-            _ if items > ITEMS_MAX => return Err(Excess("a list that is too long")),
+            _ if self.items > ANSWER_ITEMS_MAX => return Err(Excess("more than is asked for")),
             _ if self.open.len() == DEPTH_MAX => return Err(Excess("lists that are nested too deep")),
             _ => self.open.push(items),
         }
         Ok(())
+    }
+
+    fn count(&mut self, bytes: u64) -> Result<(), Excess> {
+        self.bytes += bytes;
+        if self.bytes > ANSWER_BYTES_MAX { Err(Excess("more than is asked for")) } else { Ok(()) }
     }
 
     fn begin_string(&mut self, length: Option<u64>) -> Result<(), Excess> {
@@ -129,10 +143,7 @@ impl Frames {
         if length > STRING_BYTES_MAX {
             return Err(Excess("a string that is too long"));
         }
-        self.bytes += length;
-        if self.bytes > ANSWER_BYTES_MAX {
-            return Err(Excess("more than is asked for"));
-        }
+        self.count(length)?;
         self.state = State::String(length + 2);
         Ok(())
     }
@@ -145,7 +156,7 @@ impl Frames {
             }
             self.open.pop();
         }
-        self.bytes = 0;
+        (self.bytes, self.items) = (0, 0);
         self.answers += 1;
     }
 }
@@ -223,11 +234,27 @@ mod tests {
         assert_eq!(follow(b"$3\r\nab"), Ok(false));
     }
 
+    /// Each slot a share of its own, with a master and two replicas.
+    #[test]
+    fn the_largest_map_of_slots_and_the_largest_list_of_members_are_within_the_limits() {
+        let node = format!("*4\r\n$15\r\n255.255.255.255\r\n:65535\r\n$40\r\n{}\r\n*0\r\n", "a".repeat(40));
+        let share = format!("*5\r\n:16383\r\n:16383\r\n{}", node.repeat(3));
+        let slots = format!("*16384\r\n{}", share.repeat(16384));
+        let text = format!("$4096\r\n{}\r\n", "a".repeat(4096));
+        let beats = format!("*3000\r\n{}", format!("{text}{text}:60000000\r\n").repeat(1000));
+        for answer in [slots, beats] {
+            assert_eq!(follow(answer.repeat(2).as_bytes()), Ok(true));
+        }
+    }
+
     #[test]
     fn what_is_beyond_a_limit_is_refused_before_it_comes() {
         let long = format!("+{}", "a".repeat(LINE_BYTES_MAX + 1));
         let many = "*2\r\n".repeat(DEPTH_MAX + 1);
         let sum = format!("*9\r\n{}", format!("${}\r\n{}\r\n", 1 << 20, "a".repeat(1 << 20)).repeat(9));
+        let lines = format!("*600\r\n{}", format!("+{}\r\n", "a".repeat(LINE_BYTES_MAX - 1)).repeat(600));
+        let list = format!("*65536\r\n{}", "_\r\n".repeat(65536));
+        let items = format!("*16\r\n{}", list.repeat(16));
         for answer in [
             "$536870912\r\n",
             "$99999999999999999999999999\r\n",
@@ -242,6 +269,8 @@ mod tests {
             &long,
             &many,
             &sum,
+            &lines,
+            &items,
         ] {
             assert!(follow(answer.as_bytes()).is_err(), "{:?}", &answer[..answer.len().min(40)]);
         }

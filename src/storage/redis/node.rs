@@ -217,6 +217,7 @@ impl Inner {
     }
 
     async fn ask_bulk(&self, command: &Cmd, redirected: bool) -> Result<Value, String> {
+        let _swept = Swept(&self.bulk);
         let mut taken = self.bulk.get().await.map_err(|error| error.to_string())?;
         // Until the answer is there it is of no use for anyone else.
         taken.busy = true;
@@ -337,6 +338,16 @@ struct BulkLink {
     link: Link,
     /// An answer is still to come that nobody waits for.
     busy: bool,
+}
+
+/// Once this is dropped, after a call or with one whose time is over, no connection waits in the pool for what nobody
+/// reads.
+struct Swept<'a>(&'a Pool<Bulk>);
+
+impl Drop for Swept<'_> {
+    fn drop(&mut self) {
+        self.0.retain(|taken, _| !taken.busy);
+    }
 }
 
 impl Manager for Bulk {
