@@ -34,6 +34,7 @@ pub async fn holds(storage: &Storage) {
     run.members().await;
     run.messages().await;
     run.leases().await;
+    run.a_shorter_period().await;
     run.many_at_once().await;
 }
 
@@ -227,6 +228,33 @@ impl Run {
         };
         assert_eq!((back.grant, back.rest), (0, 8), "what is not claimed is given back");
         assert!(leased(&self.storage, &[]).await.is_empty());
+    }
+
+    /// Of a window that is over nobody holds anything, though it was longer than windows are now.
+    async fn a_shorter_period(&self) {
+        let limit = self.key("shorter");
+        let ask = async |claimant: &str, want, period: Duration| {
+            let call = Call {
+                claimant: claimant.to_owned(),
+                number: 1,
+                window: None,
+                claim: 0,
+                want,
+                limit: 10,
+                period: period.as_micros() as u64,
+                replicas: 1,
+                rank: 0,
+                lost: false,
+            };
+            match leased(&self.storage, &[(limit.clone(), call)]).await.remove(0).expect("an answer") {
+                Answer::Leased(leased) => leased,
+                Answer::Stale => panic!("a lease"),
+            }
+        };
+        let first = ask("a", 4, 2 * SHORT).await;
+        tokio::time::sleep(Duration::from_micros(first.left) + Duration::from_millis(1)).await;
+        let second = ask("b", 0, SHORT).await;
+        assert_eq!((first.rest, second.rest), (6, 10));
     }
 
     /// Nothing is counted twice, whoever asks and however many at a time.

@@ -51,15 +51,15 @@ if empty or not (sound and first and last and first < last) then
   numbers, held = {}, {}
 end
 
-if now < first or last - first > period then
-  first, last = now, now + math.min(last - first, period)
-  redis.call('HSET', key, 'start', text(first), 'end', text(last))
-elseif now >= last then
+if now >= last then
   if now - last < period then first = last else first = now end
   last = first + period
   recovering = false
   numbers, held = {}, {}
   redis.call('DEL', key)
+elseif now < first or last - first > period then
+  first, last = now, now + math.min(last - first, period)
+  redis.call('HSET', key, 'start', text(first), 'end', text(last))
 end
 
 local known = numbers[claimant]

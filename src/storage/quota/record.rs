@@ -70,15 +70,15 @@ impl Record {
     }
 
     /// Moves to the window that `now` lies in: windows tile, and begin anew after one in which nobody asked
-    /// (decision 34). A clock that was set back makes the window longer, never its tokens more. One that is longer
-    /// than the configuration's (or none of ours) ends sooner, and what was given of it stays given.
+    /// (decision 34). A clock that was set back makes the window longer, never its tokens more. One that is open and
+    /// longer than the configuration's (or none of ours) ends sooner, and what was given of it stays given.
     fn roll(&mut self, period: u64, now: u64) {
         let Window { start, end } = self.window;
-        if now < start || end - start > period {
-            self.window = Window { start: now, end: now + (end - start).min(period) };
-        } else if now >= end {
+        if now >= end {
             let start = if now - end < period { end } else { now };
             *self = Self::starting(None, period, start);
+        } else if now < start || end - start > period {
+            self.window = Window { start: now, end: now + (end - start).min(period) };
         }
     }
 
