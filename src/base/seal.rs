@@ -193,7 +193,8 @@ impl KeyRing {
     }
 }
 
-fn random<const N: usize>() -> [u8; N] {
+/// Bytes that nobody has had before, here or elsewhere, and nobody can guess.
+pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).expect("the system has a source of random numbers");
     bytes

@@ -17,7 +17,7 @@ use super::{
     view::View,
 };
 use crate::{
-    base::{Clock, lock},
+    base::{Clock, lock, seal::random},
     storage::{Key, Keys, Storage, Unavailable, quota::Call},
     telemetry::metrics::{Exposition, Kind},
 };
@@ -98,7 +98,7 @@ impl Quotas {
         let service = Arc::new(Service {
             keys: Keys::of(gateway),
             clock,
-            process: fastrand::u128(..),
+            process: u128::from_be_bytes(random()),
             entries: AtomicU64::new(0),
             away: AtomicU64::new(0),
             failing: Mutex::default(),
@@ -413,5 +413,20 @@ impl Asker {
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As in two processes that begin in one copy of a machine.
+    #[test]
+    fn claimants_of_two_processes_differ_whatever_the_generator_begins_with() {
+        let claimant = || {
+            fastrand::seed(1);
+            Quotas::unserved().0.claimant()
+        };
+        assert_ne!(claimant(), claimant());
     }
 }
