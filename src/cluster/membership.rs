@@ -25,6 +25,9 @@ pub const EVERY: Duration = Duration::from_secs(1);
 pub const GONE_AFTER: Duration = Duration::from_secs(5);
 /// Replicas that are counted; a gateway has a few dozen at most.
 const MEMBERS_MAX: usize = 1024;
+/// Replicas that are gone and whose last words are remembered, so that nobody brings them back by repeating these; of
+/// more, those that left last.
+const GONE_MAX: usize = 4096;
 /// Different digests are reported after this long: a change takes a moment to reach all.
 const SETTLED_AFTER: Duration = GONE_AFTER;
 
@@ -37,6 +40,7 @@ pub struct Membership {
     life: u64,
     beats: u64,
     others: BTreeMap<String, Other>,
+    gone: BTreeMap<String, Gone>,
     own_said: Option<Said>,
     /// Since when no word of the storage has been missed.
     in_touch_since: Option<Instant>,
@@ -50,6 +54,12 @@ struct Other {
     /// When it last said something new.
     spoke: Instant,
     age: Duration,
+}
+
+struct Gone {
+    /// Life and beat of its last word.
+    last: (u64, u64),
+    since: Instant,
 }
 
 /// A number in the storage that this replica alone counts up: it tells that the storage has forgotten something, and
@@ -111,6 +121,7 @@ impl Membership {
             life,
             beats: 0,
             others: BTreeMap::new(),
+            gone: BTreeMap::new(),
             own_said: None,
             in_touch_since: None,
             counter: Counter::default(),
@@ -176,15 +187,17 @@ impl Membership {
                 continue;
             };
             present.insert(beat.member.clone());
+            let repeated = self.gone.get(&beat.member).is_some_and(|gone| said.number() <= gone.last);
             match self.others.get_mut(&beat.member) {
                 Some(known) => {
-                    if (said.life, said.beat) > (known.said.life, known.said.beat) {
+                    if said.number() > known.said.number() {
                         *known = Other { said, spoke: now, age: beat.age };
                     } else {
                         known.age = beat.age.max(now.duration_since(known.spoke));
                     }
                 }
-                None if beat.age < GONE_AFTER => {
+                None if beat.age < GONE_AFTER && !repeated => {
+                    self.gone.remove(&beat.member);
                     events.push(Event::Joined { id: beat.member.clone(), name: said.name.clone() });
                     self.others.insert(beat.member.clone(), Other { said, spoke: now, age: beat.age });
                 }
@@ -203,9 +216,16 @@ impl Membership {
             let stays = silent < GONE_AFTER && (!settled || present.contains(id));
             if !stays {
                 events.push(Event::Left { id: id.clone() });
+                self.gone.insert(id.clone(), Gone { last: other.said.number(), since: now });
             }
             stays
         });
+        while self.gone.len() > GONE_MAX
+            && let Some((first, _)) = self.gone.iter().min_by_key(|(_, gone)| gone.since)
+        {
+            let first = first.clone();
+            self.gone.remove(&first);
+        }
         self.compare(now, &mut events);
         events
     }

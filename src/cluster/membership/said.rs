@@ -67,6 +67,11 @@ impl Said {
         serde_json::to_vec(&said).expect("strings and numbers can be written to memory")
     }
 
+    /// Above that of every earlier word of the replica.
+    pub(super) fn number(&self) -> (u64, u64) {
+        (self.life, self.beat)
+    }
+
     /// Reads a word; nothing, if a replica cannot have said it.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         if bytes.len() > BYTES_MAX {

@@ -102,6 +102,55 @@ fn a_replica_that_takes_its_leave_is_gone_at_once() {
 }
 
 #[test]
+fn nobody_brings_a_replica_back_by_repeating_what_it_said() {
+    let ring = ring(&[&KeyRing::new_line("a")]);
+    let mut cluster = Cluster::new();
+    let (mut own, mut a) = (replica("own", Some(&ring), 1), replica("a", Some(&ring), 1));
+    let came_and_went = |events: &[Event]| matches!(events, [Event::Joined { .. }, Event::Left { .. }]);
+    for _ in 0..3 {
+        // It comes back itself, and is killed.
+        cluster.speaks("a", &mut a, "d");
+        let events: Vec<Event> = (0..30).flat_map(|_| cluster.beat(&mut own, "d")).collect();
+        assert!(came_and_went(&events), "{events:?}");
+    }
+    // One that takes its leave.
+    cluster.speaks("a", &mut a, "d");
+    let mut events = cluster.beat(&mut own, "d");
+    let last = cluster.words.remove(0);
+    events.extend(cluster.beat(&mut own, "d"));
+    cluster.words.insert(0, last);
+    events.extend((0..30).flat_map(|_| cluster.beat(&mut own, "d")));
+    assert!(came_and_went(&events), "{events:?}");
+    cluster.speaks("a", &mut replica("a", Some(&ring), 2), "d");
+    cluster.beat(&mut own, "d");
+    assert_eq!(own.replicas(), 2, "another life of it");
+}
+
+#[test]
+fn of_too_many_that_are_gone_those_that_left_last_are_remembered() {
+    let mut cluster = Cluster::new();
+    let mut own = replica("own", None, 1);
+    let mut words: Vec<Vec<Beat>> = Vec::new();
+    for batch in 0..5 {
+        for number in 0..1000 {
+            let id = format!("{batch}.{number}");
+            let value = replica(&id, None, 1).say(said("d"));
+            cluster.words.push(Beat { member: id, value, age: Duration::ZERO });
+        }
+        words.push(cluster.words.iter().filter(|word| word.member != "own").cloned().collect());
+        cluster.beat(&mut own, "d");
+        cluster.words.clear();
+        (0..6).for_each(|_| drop(cluster.beat(&mut own, "d")));
+        assert_eq!(own.replicas(), 1);
+    }
+    for (batch, replicas) in [(4, 1), (0, 1 + 5000 - 4096)] {
+        cluster.words = words[batch].clone();
+        cluster.beat(&mut own, "d");
+        assert_eq!(own.replicas(), replicas, "{batch}");
+    }
+}
+
+#[test]
 fn after_an_interruption_the_others_have_a_moment_to_be_heard_again() {
     let mut cluster = Cluster::new();
     let (mut own, mut a) = (replica("own", None, 1), replica("a", None, 1));
