@@ -1,8 +1,9 @@
 //! Whether a Redis is still the process that it was: after a restart what it remembers may be older than what it
 //! said (decision 36), and to ask for its run id would take a command that tells much more (decision 33).
 //!
-//! Redis forgets scripts when it ends, and never gives them to another node. So each connection leaves one behind that
-//! nobody else has, and the next one looks whether it is there.
+//! Redis 7.0 and later forgets scripts when it ends, and never gives them to another node. So each connection leaves
+//! one behind that nobody else has, and the next one looks whether it is there. Before 7.0 they may lie in RDB files,
+//! which replicas are given too: there it may be found after a loss, which then only the beats of replicas show.
 
 use std::time::Duration;
 
