@@ -225,7 +225,7 @@ async fn an_answer_to_an_entry_that_was_forgotten_means_nothing_to_its_successor
     let window = Window { start: 0, end: 3600 * SECOND };
     let leased = Leased { window, left: SECOND, carried: false, forgotten: false, grant: 10, rest: 0 };
     let answer = Ok(Answer::Leased(leased));
-    let of_another = Call { claimant: "before".to_owned(), ..pending.call.clone() };
+    let of_another = Call { claimant: "before".to_owned(), ..pending.call };
     ledger.answered(&pending.concerned, &of_another, &answer);
     assert!(ledger.charge("k").is_err(), "still waiting");
     ledger.answered(&pending.concerned, &pending.call, &answer);
