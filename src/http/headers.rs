@@ -245,15 +245,15 @@ impl Headers {
         });
     }
 
-    /// The same fields in no more memory than they need, for those who keep them: what was removed or replaced still lies
-    /// in the text, and a recycled head has room for a large one.
+    /// The fields whose names are wanted, in no more memory than they need, for those who keep them: what was removed or
+    /// replaced still lies in the text, and a recycled head has room for a large one.
     #[must_use]
-    pub fn compact(&self) -> Self {
+    pub fn compact(&self, is_wanted: impl Fn(&str) -> bool) -> Self {
+        let wanted = || self.iter().filter(|(name, _)| is_wanted(name));
         let mut compact = Self::default();
-        let bytes = self.fields.iter().map(|field| field.name.len() + field.value.len() + 4).sum();
-        compact.text.reserve_exact(bytes);
-        compact.fields.reserve_exact(self.fields.len());
-        self.iter().for_each(|(name, value)| compact.push_field(name, value));
+        compact.text.reserve_exact(wanted().map(|(name, value)| name.len() + value.len() + 4).sum());
+        compact.fields.reserve_exact(wanted().count());
+        wanted().for_each(|(name, value)| compact.push_field(name, value));
         compact
     }
 
@@ -315,7 +315,10 @@ impl Headers {
 pub fn into_text(bytes: Cow<'_, [u8]>) -> Cow<'_, str> {
     match bytes {
         Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
-        Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+        Cow::Owned(bytes) => Cow::Owned(
+            String::from_utf8(bytes)
+                .unwrap_or_else(|invalid| String::from_utf8_lossy(invalid.as_bytes()).into_owned()),
+        ),
     }
 }
 

@@ -361,45 +361,40 @@ impl Asker {
         retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut asks = Vec::new();
         loop {
-            let mut pending = Vec::new();
-            self.look_for_losses(&places);
+            let (mut pending, mut sweeps) = (Vec::new(), false);
             tokio::select! {
                 count = self.asks.recv_many(&mut asks, BATCH) => {
                     if count == 0 {
                         return;
                     }
-                    // One that came while nobody asked: these calls are to say so.
-                    self.look_for_losses(&places);
-                    for ask in asks.drain(..) {
-                        match ask {
-                            Ask::Lease { ledger, key, limit } => {
-                                let call = ledger.upgrade().and_then(|ledger| ledger.call(&key, limit));
-                                match call {
-                                    Some((call, delay)) if !delay.is_zero() => {
-                                        self.send_later(call, delay, &places);
-                                    }
-                                    call => pending.extend(call.map(|(call, _)| call)),
-                                }
-                            }
-                            Ask::Tell(calls) => {
-                                let (storage, places) = (self.service.storage.clone(), Arc::clone(&places));
-                                tokio::spawn(async move {
-                                    for calls in calls.chunks(BATCH_BESIDE) {
-                                        let Ok(_place) = places.acquire_many(BATCH_BESIDE as u32).await else {
-                                            return;
-                                        };
-                                        storage.lease(calls, |_, _| ()).await;
-                                    }
-                                });
-                            }
+                }
+                _ = retry.tick(), if self.service.away.load(Relaxed) != 0 => self.service.try_again(),
+                _ = sweep.tick() => sweeps = true,
+            }
+            // One that came while nobody asked: these calls are to say so.
+            self.look_for_losses(&places);
+            if sweeps {
+                pending.extend(self.service.live().iter().flat_map(|ledger| ledger.sweep()));
+            }
+            for ask in asks.drain(..) {
+                match ask {
+                    Ask::Lease { ledger, key, limit } => {
+                        match ledger.upgrade().and_then(|ledger| ledger.call(&key, limit)) {
+                            Some((call, delay)) if !delay.is_zero() => self.send_later(call, delay, &places),
+                            call => pending.extend(call.map(|(call, _)| call)),
                         }
                     }
-                }
-                _ = retry.tick(), if self.service.away.load(Relaxed) != 0 => {
-                    self.service.try_again();
-                }
-                _ = sweep.tick() => {
-                    pending.extend(self.service.live().iter().flat_map(|ledger| ledger.sweep()));
+                    Ask::Tell(calls) => {
+                        let (storage, places) = (self.service.storage.clone(), Arc::clone(&places));
+                        tokio::spawn(async move {
+                            for calls in calls.chunks(BATCH_BESIDE) {
+                                let Ok(_place) = places.acquire_many(BATCH_BESIDE as u32).await else {
+                                    return;
+                                };
+                                storage.lease(calls, |_, _| ()).await;
+                            }
+                        });
+                    }
                 }
             }
             while !pending.is_empty() {

@@ -252,7 +252,10 @@ impl Disk {
                 Bytes::from(text).slice(DIGEST_BYTES..)
             }
         };
-        let (kept, stamp) = decode(&plain, self.clock.micros(), self.clock.wall())?;
+        let (mut kept, stamp) = decode(&plain, self.clock.micros(), self.clock.wall())?;
+        if let Kept::Response(entry) = &mut kept {
+            entry.headers = entry.headers.compact(|_| true);
+        }
         Some((kept, stamp.subject))
     }
 }

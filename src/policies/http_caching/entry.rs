@@ -261,7 +261,7 @@ impl<'b> Reader<'b> {
             }
             headers.push_field(name, value);
         }
-        Some(headers.compact())
+        Some(headers)
     }
 
     fn vary_name(&mut self) -> Option<String> {

@@ -184,18 +184,21 @@ impl Cache {
         if let Some(subject) = unanswered.subject.take()
             && (200..400).contains(&response.status)
         {
-            to_the_end(Arc::clone(self).forget(subject)).await;
+            to_the_end(self.forget(subject)).await;
         }
         Ok(response)
     }
 
-    /// Forgets what was stored of a URI, here and in the shared storage.
-    async fn forget(self: Arc<Self>, subject: Digest) {
+    /// Forgets what was stored of a URI: here at once, and in the shared storage by what it gives back.
+    fn forget(self: &Arc<Self>, subject: Digest) -> impl Future<Output = ()> + Send + use<> {
         self.place.memory.invalidate(subject, &[]);
-        if let Some(shared) = self.place.shared()
-            && let Err(unavailable) = shared.invalidate(&subject, &[]).await
-        {
-            self.owe(shared, &unavailable);
+        let cache = Arc::clone(self);
+        async move {
+            if let Some(shared) = cache.place.shared()
+                && let Err(unavailable) = shared.invalidate(&subject, &[]).await
+            {
+                cache.owe(shared, &unavailable);
+            }
         }
     }
 
@@ -381,8 +384,7 @@ struct Unanswered<'c> {
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if let Some(subject) = self.subject.take() {
-            self.cache.place.memory.invalidate(subject, &[]);
-            beside(Arc::clone(self.cache).forget(subject));
+            beside(self.cache.forget(subject));
         }
     }
 }

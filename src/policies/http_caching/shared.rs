@@ -349,7 +349,12 @@ impl Shared {
 
     /// Whether what is in the storage may have been invalidated without the storage knowing.
     pub fn owes(&self) -> bool {
-        self.owes.load(Ordering::Acquire) != 0
+        self.owed() != 0
+    }
+
+    /// Until when an invalidation is owed; 0: there is none.
+    pub(super) fn owed(&self) -> u64 {
+        self.owes.load(Ordering::Acquire)
     }
 
     /// An invalidation has failed: beside everything else it is tried again, as one of all entries, until it is there
@@ -364,7 +369,7 @@ impl Shared {
         let shared = Arc::clone(self);
         beside(async move {
             loop {
-                let owed = shared.owes.load(Ordering::Acquire);
+                let owed = shared.owed();
                 if shared.invalidate_all().await.is_err() && shared.clock.micros() < owed {
                     shared.clock.sleep(OWED_AGAIN).await;
                 } else if shared.owes.compare_exchange(owed, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
@@ -372,11 +377,6 @@ impl Shared {
                 }
             }
         });
-    }
-
-    #[cfg(test)]
-    pub fn owed(&self) -> u64 {
-        self.owes.load(Ordering::Acquire)
     }
 
     /// As if what says that the response is fresh had ended in the storage.

@@ -216,11 +216,9 @@ impl Cache {
         if body.len() > BODY_BYTES_MAX {
             return trip.useless();
         }
-        let mut headers = head.headers.clone();
-        headers.retain(|name, _| {
+        let headers = head.headers.compact(|name| {
             is_storable(name) && !(self.strips_cookies && name.eq_ignore_ascii_case("set-cookie"))
         });
-        let headers = headers.compact();
         // The next request for it has to ask the origin too, and so does everybody who would wait for that.
         let asks_each_time = said.no_cache || timing.fresh_for <= 0;
         let to_head = trip.asked.method == Method::Head;
