@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     base::{Clock, lock, seal::random},
-    storage::{Key, Keys, Storage, Unavailable, quota::Call},
+    storage::{Key, Keys, Outcome, Storage, Unavailable, quota::Call},
     telemetry::metrics::{Exposition, Kind},
 };
 
@@ -292,15 +292,31 @@ impl Service {
         }
     }
 
-    /// While the storage is away nobody may ask it: whether it is there again is seen here.
+    /// While the storage is away nobody may ask it: whether it is there again is seen here. By a call like any other, but
+    /// for no tokens: a storage that answers reads alone is away.
     fn try_again(self: &Arc<Self>) {
         let failing: Vec<_> = lock(&self.failing).iter().map(|(at, one)| (*at, one.key.clone())).collect();
         for (district, key) in failing {
             let service = Arc::clone(self);
+            let asks = Call {
+                claimant: format!("{:032x}", self.process),
+                number: self.clock.micros(),
+                window: None,
+                claim: 0,
+                want: 0,
+                limit: 0,
+                period: TRY_AGAIN.as_micros() as u64,
+                replicas: 1,
+                rank: 0,
+                lost: false,
+            };
             tokio::spawn(async move {
-                if service.storage.get(&[key]).await.is_ok() {
-                    service.has_answered(district);
-                }
+                let answered = |_, outcome: Outcome<_>| {
+                    if outcome.is_ok() {
+                        service.has_answered(district);
+                    }
+                };
+                service.storage.lease(&[(key.beside("try"), asks)], answered).await;
             });
         }
     }

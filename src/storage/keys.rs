@@ -54,6 +54,12 @@ impl Keys {
 }
 
 impl Key {
+    /// Another key, which lies where this one does.
+    #[must_use]
+    pub fn beside(&self, name: &'static str) -> Self {
+        Self(format!("{}:{name}", self.0).into())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

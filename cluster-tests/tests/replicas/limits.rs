@@ -145,6 +145,30 @@ fn without_redis_from_the_start_the_fallback_is_what_is_written_or_a_share() {
     }
 }
 
+/// `min-replicas-to-write`: reads are answered all the same.
+#[test]
+fn a_redis_that_takes_no_writes_is_away_until_it_takes_them() {
+    let _turn = cluster_tests::alone();
+    let (redis, upstream) = (Redis::standalone(), Upstream::echo("up"));
+    let replicas =
+        crew(Crew::of(1), &upstream, &keyed(10, Some(true)), |_| json!({"address": redis.address()}));
+    connected(&replicas);
+    assert_eq!(admitted_with(&replicas, "k", 3), 3);
+    assert_eq!(redis.cli(&["config", "set", "min-replicas-to-write", "1"]), "OK");
+    // Each is another key, and a call: as many as it takes until nobody asks any more.
+    let refused = (0..20).filter(|key| admitted_with(&replicas, &format!("first {key}"), 1) == 0).count();
+    assert_eq!(refused, 20);
+    let said = |what: &str| replicas[0].log().matches(what).count();
+    assert_eq!(said("is away"), 1);
+    // It is tried twice a second.
+    std::thread::sleep(Duration::from_millis(1600));
+    assert_eq!(admitted_with(&replicas, "second", 1), 0);
+    assert_eq!((said("is away"), said("answers again")), (1, 0));
+    assert_eq!(redis.cli(&["config", "set", "min-replicas-to-write", "0"]), "OK");
+    cluster_tests::eventually("it takes writes", || (said("answers again") == 1).then_some(()));
+    assert_eq!(admitted_with(&replicas, "third", 11), 10);
+}
+
 #[test]
 fn a_reload_while_redis_is_away_does_not_admit_the_share_again() {
     let (redis, upstream) = (Redis::standalone(), Upstream::echo("up"));
