@@ -31,7 +31,7 @@ pub enum Target {
     /// A resource by name; without a kind an `ApiInstance`, else a `Service`.
     Named { kind: Option<TargetKind>, name: Spanned<String>, namespace: Option<String> },
     /// Every `ApiInstance` that carries all these labels.
-    Selector { labels: Vec<(String, String)> },
+    Selector { labels: Ordered<String> },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +139,7 @@ fn read_target(target: TargetRef, spec: &Node, problems: &mut Vec<Problem>) -> O
         let selector = target.selector.map(|selector| selector.value);
         let labels = selector.map(|selector| {
             debug_assert!(matches!(selector.kind, None | Some(SelectorKind::ApiInstance)));
-            selector.labels.0.into_iter().map(|(name, value)| (name.value, value)).collect()
+            selector.labels
         });
         return Some(Target::Selector { labels: labels.unwrap_or_default() });
     }

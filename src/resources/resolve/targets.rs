@@ -1,5 +1,7 @@
 //! What a `PolicyBinding` applies to (configuration reference 3.3, 5.4).
 
+use std::collections::BTreeSet;
+
 use super::Resolver;
 use crate::{
     base::{ResourceName, Subject, suggest::closest},
@@ -11,6 +13,9 @@ use crate::{
         store::Entry,
     },
 };
+
+/// Values of a label that a message tells.
+const SHOWN: usize = 5;
 
 /// Targets that exist.
 pub(super) enum Targets {
@@ -46,7 +51,13 @@ impl Resolver<'_> {
                 self.report.not_ready(subject, reason);
                 None
             }
-            Some(Target::Selector { labels }) => Some(Targets::Instances(self.selected(labels))),
+            Some(Target::Selector { labels }) => {
+                let selected = self.selected(labels);
+                if selected.is_empty() {
+                    self.report_unselective(subject, labels);
+                }
+                Some(Targets::Instances(selected))
+            }
             Some(Target::Named { kind, name, namespace }) => {
                 let wanted = self.full_name(resource, name, namespace.as_deref());
                 let found = self.named(*kind, &wanted, policy);
@@ -65,9 +76,9 @@ impl Resolver<'_> {
     }
 
     /// Every instance that carries all the labels; selectors see all namespaces.
-    fn selected(&self, labels: &[(String, String)]) -> Vec<ResourceName> {
+    fn selected(&self, labels: &[(Spanned<String>, String)]) -> Vec<ResourceName> {
         let matches = |draft: &&super::InstanceDraft| {
-            labels.iter().all(|(name, value)| draft.labels.get(name) == Some(value))
+            labels.iter().all(|(name, value)| draft.labels.get(name.as_str()) == Some(value))
         };
         self.instances.values().filter(matches).map(|draft| draft.name.clone()).collect()
     }
@@ -97,6 +108,31 @@ impl Resolver<'_> {
     /// Whether a policy is TLS of ports.
     pub(super) fn is_tls(&self, policy: &str) -> bool {
         self.facts(policy).is_some_and(|facts| facts.name == super::policies::TLS)
+    }
+
+    /// Labels that no instance carries: one that comes later may, or a slip leaves APIs without a policy.
+    fn report_unselective(&mut self, subject: &Subject, labels: &[(Spanned<String>, String)]) {
+        let carried = || self.instances.values().flat_map(|draft| &draft.labels);
+        let is_carried = |name: &String, value: &String| carried().any(|label| label == (name, value));
+        let Some((name, value)) = labels.iter().find(|(name, value)| !is_carried(name, value)) else {
+            let Some((name, _)) = labels.first() else { return };
+            let problem =
+                name.warning("no ApiInstance has all of these labels; the binding applies to nothing");
+            return self.report.add(subject, problem);
+        };
+        let label = format!("`{}: {value}`", **name);
+        let mut problem =
+            name.warning(format!("no ApiInstance has the label {label}; the binding applies to nothing"));
+        let values: BTreeSet<&String> =
+            carried().filter(|(other, _)| **other == **name).map(|(_, value)| value).collect();
+        let names = carried().map(|(other, _)| other.as_str());
+        if !values.is_empty() {
+            let some: Vec<String> = values.iter().take(SHOWN).map(|value| format!("`{value}`")).collect();
+            problem = problem.help(format!("`{}` is {} where there is one", **name, some.join(", ")));
+        } else if let Some(close) = closest(name, names) {
+            problem = problem.help(format!("did you mean `{close}`?"));
+        }
+        self.report.add(subject, problem);
     }
 
     fn report_missing(
