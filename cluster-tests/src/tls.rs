@@ -122,8 +122,30 @@ impl Authority {
     /// When `openssl` fails.
     #[must_use]
     pub fn intermediate(&self, name: &str) -> Self {
+        self.below(name, OF_AUTHORITIES, false)
+    }
+
+    /// As [`Authority::intermediate`], its last day long gone.
+    ///
+    /// # Panics
+    /// When `openssl` fails.
+    #[must_use]
+    pub fn expired_intermediate(&self, name: &str) -> Self {
+        self.below(name, OF_AUTHORITIES, true)
+    }
+
+    /// One that issues certificates and may not: its own says that it is a host's.
+    ///
+    /// # Panics
+    /// When `openssl` fails.
+    #[must_use]
+    pub fn impostor(&self, host: &str) -> Self {
+        self.below(host, &format!("basicConstraints=CA:FALSE\nsubjectAltName=DNS:{host}\n"), false)
+    }
+
+    fn below(&self, name: &str, extensions: &str, expired: bool) -> Self {
         let below = Self::empty();
-        let pair = self.sign(&format!("/CN={name}"), OF_AUTHORITIES, "rsa:2048", false);
+        let pair = self.sign(&format!("/CN={name}"), extensions, "rsa:2048", expired);
         for (from, to) in [(pair.0, "ca.crt"), (pair.1, "ca.key")] {
             std::fs::copy(from, below.path(to)).expect("writable");
         }

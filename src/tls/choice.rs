@@ -1,6 +1,6 @@
 //! The certificates of a port: one for all names, and others for the names they are listed for.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use super::{Findings, identity::Identity};
 use crate::{
@@ -43,7 +43,8 @@ impl Choice {
                 !label.is_empty()
                     && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
             });
-            if !is_name || host.starts_with('*') && !name.starts_with('.') {
+            let is_address = name.parse::<IpAddr>().is_ok();
+            if !is_name || is_address || host.starts_with('*') && !name.starts_with('.') {
                 let problem = ConfigProblem::new(
                     format!("{field}.hosts"),
                     format!("`{}` is not a host name", shortened(host)),

@@ -1,6 +1,6 @@
 //! A certificate that the gateway presents, with its key (configuration reference 6.1).
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
 use rustls::{
@@ -15,7 +15,10 @@ use super::{
     Certificate, Findings, provider,
     x509::{self, Facts},
 };
-use crate::base::{ConfigProblem, Digest};
+use crate::{
+    base::{ConfigProblem, Digest},
+    document::shortened,
+};
 
 /// Below it a modulus can be factored (decision 27).
 pub const RSA_BITS_MIN: usize = 2048;
@@ -70,10 +73,23 @@ impl Identity {
                 expiry,
                 digest: digest.finish(),
             }),
-            Err(_) => {
+            Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
                 findings.error(
                     ConfigProblem::new(KEY, "the key does not belong to the certificate")
                         .help("`crt` starts with the gateway's own certificate, then the intermediates"),
+                );
+                None
+            }
+            Err(_) if facts.is_of_version_1 => {
+                let problem = ConfigProblem::new(CRT, "the certificate is of version 1, which has no names");
+                findings.error(problem.help("issue it as version 3, with a `subjectAltName`"));
+                None
+            }
+            Err(_) => {
+                let message = "the certificate has an extension that must be understood, and is not";
+                findings.error(
+                    ConfigProblem::new(CRT, message)
+                        .help("issue it without critical extensions of other kinds"),
                 );
                 None
             }
@@ -85,14 +101,37 @@ impl Identity {
 pub(super) fn certificates(pem: &str, field: &str) -> Result<Vec<CertificateDer<'static>>, ConfigProblem> {
     let help =
         "write the lines from `-----BEGIN CERTIFICATE-----` to `-----END CERTIFICATE-----`, as a block (`|`)";
+    let pem = unindented(pem);
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    match found {
-        Ok(found) if found.is_empty() => {
-            Err(ConfigProblem::new(field, "there is no certificate in it").help(help))
-        }
-        Ok(found) => Ok(found),
-        Err(_) => Err(ConfigProblem::new(field, "the text is not PEM").help(help)),
+    let found = found.map_err(|_| ConfigProblem::new(field, "the text is not PEM").help(help))?;
+    // None is left out: what it was to say would be missed later, by a peer that is refused.
+    let labels = pem.lines().filter_map(|line| line.strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
+    let other = labels
+        .filter(|label| label.ends_with(CERTIFICATE))
+        .enumerate()
+        .find(|(_, label)| *label != CERTIFICATE);
+    if let Some((index, label)) = other {
+        let problem = format!("certificate {} begins with `-----BEGIN {}-----`", index + 1, shortened(label));
+        let help =
+            "write it as `-----BEGIN CERTIFICATE-----`: `openssl x509 -in other.pem -out plain.pem` does";
+        return Err(ConfigProblem::new(field, problem).help(help));
     }
+    match found.is_empty() {
+        true => Err(ConfigProblem::new(field, "there is no certificate in it").help(help)),
+        false => Ok(found),
+    }
+}
+
+const CERTIFICATE: &str = "CERTIFICATE";
+
+/// Without what editors put before a line: a mark of the byte order, or blanks.
+pub(super) fn unindented(pem: &str) -> Cow<'_, str> {
+    let is_plain = pem.lines().all(|line| !line.starts_with(['\u{feff}', ' ', '\t']));
+    if is_plain {
+        return Cow::Borrowed(pem);
+    }
+    let lines = pem.trim_start_matches('\u{feff}').lines().flat_map(|line| [line.trim_start(), "\n"]);
+    Cow::Owned(lines.collect())
 }
 
 /// The facts of the own certificate, and when the first one expires, if all of them are sound.
@@ -157,7 +196,7 @@ fn private_key(pem: &str) -> Result<Key, ConfigProblem> {
         )
         .help("decrypt it: `openssl pkey -in encrypted.key -out plain.key`"));
     }
-    let der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| {
+    let der = PrivateKeyDer::from_pem_slice(unindented(pem).as_bytes()).map_err(|_| {
         ConfigProblem::new(KEY, "there is no private key in it")
             .help("write the lines from `-----BEGIN PRIVATE KEY-----` to `-----END PRIVATE KEY-----`, as a block (`|`)")
     })?;

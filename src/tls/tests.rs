@@ -95,3 +95,18 @@ async fn either_backend_speaks_with_either_and_prefers_the_hybrid_key_exchange_a
         }
     }
 }
+
+#[test]
+fn no_certificate_of_a_text_is_left_out_in_silence() {
+    let one = include_str!("fixtures/ec.crt");
+    let indented: String = one.lines().flat_map(|line| ["  ", line, "\n"]).collect();
+    for text in [format!("\u{feff}{one}{one}"), format!("{indented}{one}")] {
+        assert_eq!(super::identity::certificates(&text, "crt").unwrap().len(), 2, "{text}");
+    }
+    let other = format!("{one}{}", one.replace(" CERTIFICATE", " TRUSTED CERTIFICATE"));
+    let refused = super::identity::certificates(&other, "crt").unwrap_err();
+    assert!(
+        format!("{refused:?}").contains("certificate 2 begins with `-----BEGIN TRUSTED CERTIFICATE-----`"),
+        "{refused:?}"
+    );
+}

@@ -4,15 +4,15 @@ use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
 use rustls::{
-    Error, RootCertStore,
+    Error,
     pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject},
 };
 
 use super::{
     Findings,
-    identity::{RSA_BITS_MIN, certificates},
-    verify::{ClientVerifier, ServerVerifier},
-    x509,
+    identity::{RSA_BITS_MIN, certificates, unindented},
+    verify::{Anchors, ClientVerifier, ServerVerifier},
+    x509::{self, Facts},
 };
 use crate::base::{ConfigProblem, Digest};
 
@@ -22,7 +22,7 @@ const CRL: &str = "crl";
 /// The authorities that a configuration names, and what they have revoked.
 #[derive(Clone, Debug)]
 pub struct Authorities {
-    roots: Arc<RootCertStore>,
+    anchors: Arc<Anchors>,
     certificates: Arc<[CertificateDer<'static>]>,
     revoked: Arc<[CertificateRevocationListDer<'static>]>,
     digest: Digest,
@@ -33,17 +33,24 @@ impl Authorities {
     pub fn read(trusted_ca: &str, crl: Option<&str>, findings: &mut Findings) -> Option<Self> {
         let authorities = findings.keep(certificates(trusted_ca, TRUSTED_CA))?;
         let mut digest = Digest::builder();
-        let mut roots = RootCertStore::empty();
+        let mut anchors = Anchors::default();
         let mut sound = true;
-        for (index, authority) in authorities.iter().cloned().enumerate() {
-            digest.add(&authority);
-            let problem = match unfit(&authority) {
-                None if roots.add(authority).is_ok() => continue,
-                None => "is not an X.509 certificate".to_owned(),
-                Some(unfit) => unfit,
+        let now = Timestamp::now();
+        for (index, authority) in authorities.iter().enumerate() {
+            digest.add(authority);
+            let which = format!("certificate {}", index + 1);
+            let facts = x509::read(authority).filter(|_| anchors.add(authority));
+            let unfit = match &facts {
+                None => Some("is not an X.509 certificate".to_owned()),
+                Some(facts) => unfit(facts),
             };
-            findings.error(ConfigProblem::new(TRUSTED_CA, format!("certificate {} {problem}", index + 1)));
-            sound = false;
+            if let Some(unfit) = unfit {
+                findings.error(ConfigProblem::new(TRUSTED_CA, format!("{which} {unfit}")));
+                sound = false;
+            } else if let Some(outside) = facts.and_then(|facts| outside(&facts, now)) {
+                let problem = ConfigProblem::new(TRUSTED_CA, format!("{which} {outside}"));
+                findings.warning(problem.help("neither it nor what it has signed is accepted: renew it"));
+            }
         }
         let revoked = match crl {
             Some(pem) => findings.keep(revocations(pem))?,
@@ -60,15 +67,23 @@ impl Authorities {
         if !sound {
             return None;
         }
-        let roots = Arc::new(roots);
+        if !revoked.is_empty() && anchors.issue_nothing() {
+            let problem =
+                ConfigProblem::new(CRL, "none of the certificates in `trustedCA` is an authority's");
+            findings.error(
+                problem.help("a list speaks of what an authority has issued: leave it out, or name one"),
+            );
+            return None;
+        }
+        let anchors = Arc::new(anchors);
         // The only check of a list is its use.
-        if !revoked.is_empty() && ServerVerifier::trusting(Arc::clone(&roots), &[], &revoked).is_err() {
+        if !revoked.is_empty() && ServerVerifier::trusting(Arc::clone(&anchors), &[], &revoked).is_err() {
             findings
                 .error(ConfigProblem::new(CRL, "a revocation list in it is malformed, or not of version 2"));
             return None;
         }
         Some(Self {
-            roots,
+            anchors,
             certificates: authorities.into(),
             revoked: revoked.into(),
             digest: digest.finish(),
@@ -77,12 +92,24 @@ impl Authorities {
 }
 
 /// What keeps an authority from ever being of use.
-fn unfit(authority: &CertificateDer<'_>) -> Option<String> {
-    let bits = x509::read(authority)?.rsa_bits.filter(|bits| *bits < RSA_BITS_MIN)?;
+fn unfit(authority: &Facts) -> Option<String> {
+    let bits = authority.rsa_bits.filter(|bits| *bits < RSA_BITS_MIN)?;
     Some(format!("has an RSA key of {bits} bits: 2048 are the least"))
 }
 
+/// What keeps it from being of use now.
+fn outside(authority: &Facts, now: Timestamp) -> Option<String> {
+    if now > authority.not_after {
+        Some(format!("expired at {}", authority.not_after))
+    } else if now < authority.not_before {
+        Some(format!("is not valid before {}", authority.not_before))
+    } else {
+        None
+    }
+}
+
 fn revocations(pem: &str) -> Result<Vec<CertificateRevocationListDer<'static>>, ConfigProblem> {
+    let pem = unindented(pem);
     let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem.as_bytes()).collect();
     let found = found.map_err(|_| ConfigProblem::new(CRL, "the text is not PEM"))?;
     if found.is_empty() {
@@ -137,19 +164,21 @@ impl ClientCertificates {
     }
 
     pub(super) fn verifier(&self) -> Result<Arc<ClientVerifier>, Error> {
-        let Authorities { roots, certificates, revoked, .. } = &self.authorities;
-        ClientVerifier::new(Arc::clone(roots), certificates, self.required, revoked).map(Arc::new)
+        let Authorities { anchors, certificates, revoked, .. } = &self.authorities;
+        ClientVerifier::new(Arc::clone(anchors), certificates, self.required, revoked).map(Arc::new)
     }
 }
 
 /// The certificate authorities of the system, read once (`SSL_CERT_FILE` and `SSL_CERT_DIR` name
 /// others). `None` when there are none.
-pub fn system_roots() -> Option<Arc<RootCertStore>> {
-    static ROOTS: LazyLock<Option<Arc<RootCertStore>>> = LazyLock::new(|| {
-        let mut roots = RootCertStore::empty();
-        // Systems carry a few certificates that no parser takes; the rest serves.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        (!roots.is_empty()).then(|| Arc::new(roots))
+pub fn system_roots() -> Option<Arc<Anchors>> {
+    static ROOTS: LazyLock<Option<Arc<Anchors>>> = LazyLock::new(|| {
+        let mut anchors = Anchors::default();
+        for certificate in rustls_native_certs::load_native_certs().certs {
+            // Systems carry a few certificates that no parser takes; the rest serves.
+            anchors.add(&certificate);
+        }
+        (!anchors.issue_nothing()).then(|| Arc::new(anchors))
     });
     ROOTS.clone()
 }
@@ -159,7 +188,7 @@ pub fn system_roots() -> Option<Arc<RootCertStore>> {
 pub enum ServerTrust {
     Authorities(Authorities),
     /// Those of the operating system.
-    System(Arc<RootCertStore>),
+    System(Arc<Anchors>),
     /// `skipValidation`.
     Anyone,
 }
@@ -176,10 +205,10 @@ impl ServerTrust {
 
     pub(super) fn verifier(&self) -> Result<Arc<ServerVerifier>, Error> {
         Ok(Arc::new(match self {
-            Self::Authorities(Authorities { roots, certificates, revoked, .. }) => {
-                ServerVerifier::trusting(Arc::clone(roots), certificates, revoked)?
+            Self::Authorities(Authorities { anchors, certificates, revoked, .. }) => {
+                ServerVerifier::trusting(Arc::clone(anchors), certificates, revoked)?
             }
-            Self::System(roots) => ServerVerifier::trusting(Arc::clone(roots), &[], &[])?,
+            Self::System(anchors) => ServerVerifier::trusting(Arc::clone(anchors), &[], &[])?,
             Self::Anyone => ServerVerifier::trusting_any(),
         }))
     }

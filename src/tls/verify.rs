@@ -1,8 +1,13 @@
 //! Which certificates of peers are accepted: one answer, whoever makes the handshake. Alternative names only, never
 //! the common name; no certificate is fetched; RSA keys have 2048 bits or more (decision 27).
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    ops::{Range, RangeInclusive},
+    sync::Arc,
+};
 
+use arc_swap::ArcSwap;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
     client::{
@@ -11,7 +16,7 @@ use rustls::{
         verify_server_name,
     },
     crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, TrustAnchor, UnixTime},
     server::{
         ParsedCertificate, WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
@@ -47,9 +52,157 @@ fn check_key(certificate: &CertificateDer<'_>) -> Result<Facts, Error> {
     Err(Failure::new(Reason::CertificateKey, detail).into_rustls())
 }
 
+/// Those whose certificates are trusted, in their order.
+#[derive(Debug, Default)]
+pub struct Anchors(Vec<Anchor>);
+
+#[derive(Debug)]
+struct Anchor {
+    anchor: TrustAnchor<'static>,
+    subject: String,
+    /// Only an authority makes others trusted; who is none is trusted itself ([`Pinned`]).
+    may_issue: bool,
+    /// Seconds since 1970 in which it is valid, the last one too.
+    valid: RangeInclusive<i64>,
+}
+
+impl Anchors {
+    /// One more; `false` when it is no certificate.
+    pub fn add(&mut self, certificate: &CertificateDer<'_>) -> bool {
+        let mut one = RootCertStore::empty();
+        let (Ok(()), Some(facts)) = (one.add(certificate.clone()), x509::read(certificate)) else {
+            return false;
+        };
+        self.0.extend(one.roots.pop().map(|anchor| Anchor {
+            anchor,
+            subject: facts.subject,
+            may_issue: facts.may_issue,
+            valid: facts.not_before.as_second()..=facts.not_after.as_second(),
+        }));
+        true
+    }
+
+    /// Whether nobody's certificates would be accepted but their own.
+    pub fn issue_nothing(&self) -> bool {
+        !self.0.iter().any(|anchor| anchor.may_issue)
+    }
+
+    fn issuers(&self) -> impl Iterator<Item = &Anchor> {
+        self.0.iter().filter(|anchor| anchor.may_issue)
+    }
+
+    /// The authorities that are valid at this second, and the seconds for which they are the same.
+    fn at(&self, now: i64) -> (RootCertStore, Range<i64>) {
+        let mut roots = RootCertStore::empty();
+        let mut same = i64::MIN..i64::MAX;
+        for authority in self.issuers() {
+            for boundary in [*authority.valid.start(), authority.valid.end().saturating_add(1)] {
+                if boundary <= now {
+                    same.start = same.start.max(boundary);
+                } else {
+                    same.end = same.end.min(boundary);
+                }
+            }
+            if authority.valid.contains(&now) {
+                roots.roots.push(authority.anchor.clone());
+            }
+        }
+        (roots, same)
+    }
+
+    /// Says of webpki's reason what it leaves open.
+    fn explain(
+        &self,
+        error: Error,
+        facts: &Facts,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Error {
+        let failure = match &error {
+            Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                let issuer = missing_issuer(facts, intermediates);
+                self.invalid(&issuer, now).unwrap_or_else(|| {
+                    let detail = format!(
+                        "the certificate of the issuer `{issuer}` is missing: it is neither trusted nor sent (none is fetched)"
+                    );
+                    Failure::new(Reason::CertificateIssuer, detail)
+                })
+            }
+            Error::InvalidCertificate(CertificateError::Other(_)) if facts.is_authority => Failure::new(
+                Reason::CertificateRefused,
+                "the certificate is an authority's own, and not itself among those that are trusted",
+            ),
+            _ => return error,
+        };
+        failure.into_rustls()
+    }
+
+    /// An authority of this name that is not valid now.
+    fn invalid(&self, subject: &str, now: UnixTime) -> Option<Failure> {
+        let now = now.as_secs() as i64;
+        let named = self.issuers().find(|one| one.subject == subject && !one.valid.contains(&now))?;
+        let detail = match now < *named.valid.start() {
+            true => format!("the certificate of the authority `{subject}` is not valid yet"),
+            false => format!("the certificate of the authority `{subject}` has expired"),
+        };
+        Some(Failure::new(Reason::CertificateIssuer, detail))
+    }
+}
+
+/// What verifies chains to those authorities that are valid: made anew when that changes.
+struct Chains<V: ?Sized> {
+    anchors: Arc<Anchors>,
+    make: Box<Make<V>>,
+    current: ArcSwap<Current<V>>,
+}
+
+type Make<V> = dyn Fn(Arc<RootCertStore>) -> Result<Arc<V>, Error> + Send + Sync;
+
+struct Current<V: ?Sized> {
+    seconds: Range<i64>,
+    /// `None`: no authority is valid.
+    verifier: Option<Arc<V>>,
+}
+
+impl<V: ?Sized + 'static> Chains<V> {
+    fn new(
+        anchors: Arc<Anchors>,
+        make: impl Fn(Arc<RootCertStore>) -> Result<Arc<V>, Error> + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let make: Box<Make<V>> = Box::new(make);
+        let current = ArcSwap::from_pointee(Current::of(&anchors, &make, UnixTime::now())?);
+        Ok(Self { anchors, make, current })
+    }
+
+    fn at(&self, now: UnixTime) -> Result<Option<Arc<V>>, Error> {
+        let current = self.current.load();
+        if current.seconds.contains(&(now.as_secs() as i64)) {
+            return Ok(current.verifier.clone());
+        }
+        let current = Current::of(&self.anchors, &self.make, now)?;
+        let verifier = current.verifier.clone();
+        self.current.store(Arc::new(current));
+        Ok(verifier)
+    }
+}
+
+impl<V: ?Sized + 'static> Current<V> {
+    fn of(anchors: &Anchors, make: &Make<V>, now: UnixTime) -> Result<Self, Error> {
+        let (roots, seconds) = anchors.at(now.as_secs() as i64);
+        let verifier = if roots.is_empty() { None } else { Some(make(Arc::new(roots))?) };
+        Ok(Self { seconds, verifier })
+    }
+}
+
+impl<V: ?Sized> fmt::Debug for Chains<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Chains").field(&self.anchors).finish()
+    }
+}
+
 /// Certificates that are trusted as they are: of those that a configuration trusts, the ones that their owner presents
-/// itself. `openssl req -x509` makes such a certificate, which says that it is an authority's; webpki takes none of
-/// these for a server or a client.
+/// itself. What `openssl req -x509` makes says that it is an authority's, and webpki takes none of these for a server or a
+/// client; one that is no authority's is to make nobody else trusted.
 #[derive(Debug, Default)]
 struct Pinned(Vec<CertificateDer<'static>>);
 
@@ -70,7 +223,7 @@ impl Pinned {
         purpose: bool,
         now: UnixTime,
     ) -> Option<Result<(), Error>> {
-        if !facts.is_authority || !self.0.iter().any(|pinned| pinned == certificate) {
+        if !self.0.iter().any(|pinned| pinned == certificate) {
             return None;
         }
         let now = now.as_secs() as i64;
@@ -87,43 +240,38 @@ impl Pinned {
     }
 }
 
-/// Where webpki's reason is none of the usual ones and the certificate is an authority's, that is the reason.
-fn explain_authority(error: Error, facts: &Facts) -> Error {
-    if facts.is_authority && matches!(error, Error::InvalidCertificate(CertificateError::Other(_))) {
-        let detail = "the certificate is an authority's own, and not itself among those that are trusted";
-        return Failure::new(Reason::CertificateRefused, detail).into_rustls();
-    }
-    error
-}
-
 /// Certificates of upstreams.
 #[derive(Debug)]
 pub struct ServerVerifier {
     pinned: Pinned,
     /// `None`: any certificate is accepted (`skipValidation`), its key and signature are still checked.
-    chain: Option<Arc<WebPkiServerVerifier>>,
+    chains: Option<Chains<WebPkiServerVerifier>>,
 }
 
 impl ServerVerifier {
-    /// `authorities` are the certificates that `roots` were made of, where they are known one by one.
+    /// `authorities` are the certificates that `anchors` were made of, where they count one by one.
     ///
     /// # Errors
-    /// There are no roots, or a list is malformed.
+    /// A list is malformed.
     pub fn trusting(
-        roots: Arc<RootCertStore>,
+        anchors: Arc<Anchors>,
         authorities: &[CertificateDer<'static>],
         revoked: &[CertificateRevocationListDer<'static>],
     ) -> Result<Self, Error> {
-        let mut builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider()));
-        if !revoked.is_empty() {
-            builder = builder.with_crls(revoked.iter().cloned()).only_check_end_entity_revocation();
-        }
-        let chain = builder.build().map_err(|error| Error::General(error.to_string()))?;
-        Ok(Self { pinned: Pinned::new(authorities, revoked), chain: Some(chain) })
+        let pinned = Pinned::new(authorities, revoked);
+        let revoked = revoked.to_vec();
+        let chains = Chains::new(anchors, move |roots| {
+            let mut builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider()));
+            if !revoked.is_empty() {
+                builder = builder.with_crls(revoked.iter().cloned()).only_check_end_entity_revocation();
+            }
+            builder.build().map_err(|error| Error::General(error.to_string()))
+        })?;
+        Ok(Self { pinned, chains: Some(chains) })
     }
 
     pub fn trusting_any() -> Self {
-        Self { pinned: Pinned::default(), chain: None }
+        Self { pinned: Pinned::default(), chains: None }
     }
 }
 
@@ -137,20 +285,17 @@ impl ServerCertVerifier for ServerVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let facts = check_key(end_entity)?;
-        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
+        let Some(chains) = &self.chains else { return Ok(ServerCertVerified::assertion()) };
         if let Some(judged) = self.pinned.judge(end_entity, &facts, facts.for_servers, now) {
             judged?;
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
             return Ok(ServerCertVerified::assertion());
         }
-        chain.verify_server_cert(end_entity, intermediates, server_name, ocsp, now).map_err(|error| {
-            match error {
-                Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                    missing_issuer(&facts, intermediates).into_rustls()
-                }
-                error => explain_authority(error, &facts),
-            }
-        })
+        let verified = match chains.at(now)? {
+            Some(chain) => chain.verify_server_cert(end_entity, intermediates, server_name, ocsp, now),
+            None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
+        };
+        verified.map_err(|error| chains.anchors.explain(error, &facts, intermediates, now))
     }
 
     fn verify_tls12_signature(
@@ -176,8 +321,8 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
-/// Names who would have to be trusted, or whose certificate the upstream would have to send.
-fn missing_issuer(facts: &Facts, intermediates: &[CertificateDer<'_>]) -> Failure {
+/// Who would have to be trusted, or whose certificate the peer would have to send.
+fn missing_issuer(facts: &Facts, intermediates: &[CertificateDer<'_>]) -> String {
     let chain: Vec<_> = intermediates.iter().filter_map(|certificate| x509::read(certificate)).collect();
     let mut issuer = facts.issuer.clone();
     // A chain has no end if its certificates name each other.
@@ -187,51 +332,51 @@ fn missing_issuer(facts: &Facts, intermediates: &[CertificateDer<'_>]) -> Failur
             _ => break,
         }
     }
-    Failure::new(
-        Reason::CertificateIssuer,
-        format!(
-            "the certificate of the issuer `{issuer}` is missing: it is neither trusted nor sent (none is fetched)"
-        ),
-    )
+    issuer
 }
 
 /// Certificates of clients.
 #[derive(Debug)]
 pub struct ClientVerifier {
-    chain: Arc<dyn ClientCertVerifier>,
+    chains: Chains<dyn ClientCertVerifier>,
     pinned: Pinned,
+    required: bool,
+    hints: Vec<DistinguishedName>,
 }
 
 impl ClientVerifier {
     /// Not `required`: a client may have none. `authorities` as in [`ServerVerifier::trusting`].
     ///
     /// # Errors
-    /// There are no roots, or a list is malformed.
+    /// A list is malformed.
     pub fn new(
-        roots: Arc<RootCertStore>,
+        anchors: Arc<Anchors>,
         authorities: &[CertificateDer<'static>],
         required: bool,
         revoked: &[CertificateRevocationListDer<'static>],
     ) -> Result<Self, Error> {
-        let mut builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider()));
-        if !required {
-            builder = builder.allow_unauthenticated();
-        }
-        if !revoked.is_empty() {
-            builder = builder.with_crls(revoked.iter().cloned()).only_check_end_entity_revocation();
-        }
-        let chain = builder.build().map_err(|error| Error::General(error.to_string()))?;
-        Ok(Self { chain, pinned: Pinned::new(authorities, revoked) })
+        let pinned = Pinned::new(authorities, revoked);
+        let hints = anchors.0.iter().map(|anchor| DistinguishedName::in_sequence(&anchor.anchor.subject));
+        let hints = hints.collect();
+        let revoked = revoked.to_vec();
+        let chains = Chains::new(anchors, move |roots| {
+            let mut builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider()));
+            if !revoked.is_empty() {
+                builder = builder.with_crls(revoked.iter().cloned()).only_check_end_entity_revocation();
+            }
+            builder.build().map_err(|error| Error::General(error.to_string()))
+        })?;
+        Ok(Self { chains, pinned, required, hints })
     }
 }
 
 impl ClientCertVerifier for ClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
-        self.chain.client_auth_mandatory()
+        self.required
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.chain.root_hint_subjects()
+        &self.hints
     }
 
     fn verify_client_cert(
@@ -244,8 +389,11 @@ impl ClientCertVerifier for ClientVerifier {
         if let Some(judged) = self.pinned.judge(end_entity, &facts, facts.for_clients, now) {
             return judged.map(|()| ClientCertVerified::assertion());
         }
-        let verified = self.chain.verify_client_cert(end_entity, intermediates, now);
-        verified.map_err(|error| explain_authority(error, &facts))
+        let verified = match self.chains.at(now)? {
+            Some(chain) => chain.verify_client_cert(end_entity, intermediates, now),
+            None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
+        };
+        verified.map_err(|error| self.chains.anchors.explain(error, &facts, intermediates, now))
     }
 
     fn verify_tls12_signature(
@@ -254,7 +402,7 @@ impl ClientCertVerifier for ClientVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls12_signature(message, certificate, signed)
+        verify_tls12_signature(message, certificate, signed, algorithms())
     }
 
     fn verify_tls13_signature(
@@ -263,10 +411,40 @@ impl ClientCertVerifier for ClientVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, certificate, signed)
+        verify_tls13_signature(message, certificate, signed, algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
+        algorithms().supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::pem::PemObject;
+
+    use super::*;
+
+    #[test]
+    fn an_authority_counts_in_its_time_and_what_is_made_of_them_is_good_until_the_next_change() {
+        let certificate = CertificateDer::from_pem_slice(include_bytes!("fixtures/ec.crt")).unwrap();
+        let mut anchors = Anchors::default();
+        for _ in 0..3 {
+            assert!(anchors.add(&certificate));
+        }
+        for (anchor, valid) in anchors.0.iter_mut().zip([10..=19, 15..=29, 0..=99]) {
+            (anchor.valid, anchor.may_issue) = (valid, true);
+        }
+        anchors.0[2].may_issue = false;
+        let at = |now: i64| {
+            let (roots, same) = anchors.at(now);
+            (roots.len(), same)
+        };
+        assert_eq!(at(9), (0, i64::MIN..10));
+        assert_eq!(at(10), (1, 10..15));
+        assert_eq!(at(15), (2, 15..20));
+        assert_eq!(at(19), (2, 15..20));
+        assert_eq!(at(20), (1, 20..30));
+        assert_eq!(at(30), (0, 30..i64::MAX));
     }
 }

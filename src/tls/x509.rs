@@ -6,13 +6,14 @@ use std::{fmt::Write, net::IpAddr};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use x509_parser::{
+    certificate::X509Certificate,
     der_parser::asn1_rs::{Any, FromDer, Tag},
     extensions::GeneralName,
     objects::{oid_registry, oid2abbrev},
     parse_x509_certificate, parse_x509_crl,
     public_key::{PublicKey, RSAPublicKey},
     time::ASN1Time,
-    x509::{SubjectPublicKeyInfo, X509Name},
+    x509::{SubjectPublicKeyInfo, X509Name, X509Version},
 };
 
 /// The part of a certificate that is looked at.
@@ -31,8 +32,12 @@ pub struct Facts {
     pub dns_names: Vec<String>,
     pub uris: Vec<String>,
     pub addresses: Vec<IpAddr>,
+    /// It has no extensions (section 4.1.2.1).
+    pub is_of_version_1: bool,
     /// An authority's own (section 4.2.1.9).
     pub is_authority: bool,
+    /// Its key may sign certificates (section 4.2.1.3). Of version 1, which cannot say so: a self-signed one.
+    pub may_issue: bool,
     /// What its extended key usage allows (section 4.2.1.12): everything where there is none.
     pub for_servers: bool,
     pub for_clients: bool,
@@ -54,7 +59,9 @@ pub fn read(der: &[u8]) -> Option<Facts> {
         dns_names: Vec::new(),
         uris: Vec::new(),
         addresses: Vec::new(),
+        is_of_version_1: certificate.version() == X509Version::V1,
         is_authority: certificate.is_ca(),
+        may_issue: may_issue(&certificate),
         for_servers: true,
         for_clients: true,
     };
@@ -79,6 +86,15 @@ pub fn read(der: &[u8]) -> Option<Facts> {
         }
     }
     Some(facts)
+}
+
+fn may_issue(certificate: &X509Certificate<'_>) -> bool {
+    if certificate.version() == X509Version::V1 {
+        return certificate.subject() == certificate.issuer();
+    }
+    // Twice, or damaged: for nothing.
+    let usage = certificate.key_usage();
+    certificate.is_ca() && usage.is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()))
 }
 
 /// When a revocation list is to be replaced by the next one; `None` when it does not say.

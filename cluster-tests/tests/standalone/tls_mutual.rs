@@ -74,6 +74,27 @@ fn a_required_certificate_that_is_missing_or_wrong_or_expired_or_small_ends_the_
     assert_eq!(counted, [4.0, 12.0], "{}", gateway.admin("GET", "/metrics").text());
 }
 
+/// As `openssl verify` has it: what is trusted and is no authority's makes nobody else trusted.
+#[test]
+fn a_hosts_certificate_in_trusted_ca_admits_its_owner_alone_and_an_expired_authority_admits_nobody() {
+    let doors = Doors::new(Upstream::echo("up"));
+    let (pinned, old) =
+        (doors.authority.impostor("pinned.test"), doors.authority.expired_intermediate("old CA"));
+    let (minted, late) = (pinned.issue("minted.test"), old.issue("late.test"));
+    let trusted = pinned.pem() + &old.pem();
+    let gateway = doors.plan(&json!({"requireClientCertificate": true, "trustedCA": trusted})).start();
+    assert_statuses(
+        &doors,
+        &[
+            ("pinned", Some(&pinned.own()), 200),
+            ("issued by its key", Some(&minted), 0),
+            ("of an expired authority", Some(&late), 0),
+        ],
+    );
+    let log = gateway.log();
+    assert!(log.contains("certificate 2 expired at 2020-02-01T00:00:00Z"), "{log}");
+}
+
 #[test]
 fn an_optional_certificate_is_verified_if_it_is_given() {
     let (doors, stranger) = (Doors::new(Upstream::echo("up")), Authority::named("stranger CA"));

@@ -304,6 +304,31 @@ fn a_self_signed_certificate_is_believed_where_it_is_itself_trusted_and_only_for
 
 /// Where the upstream finds out after our handshake has ended (TLS 1.3) what fails differs from run to run.
 #[test]
+fn a_hosts_certificate_in_trusted_ca_makes_nobody_else_trusted_and_an_expired_authority_is_told_of() {
+    let (authority, upstream, mut shop) = (Authority::new(), Upstream::echo("up"), Shop::new());
+    let (pinned, old) = (authority.impostor("right.test"), authority.expired_intermediate("old CA"));
+    let fronts = [
+        ("pinned", presenting(&pinned.own(), &upstream)),
+        ("minted", presenting(&pinned.issue("right.test"), &upstream)),
+        ("late", presenting(&old.issue("right.test"), &upstream)),
+    ];
+    for (backend, base) in backends() {
+        let context = with(&base, json!({"trustedCA": pinned.pem() + &old.pem()}));
+        for (name, front) in &fronts {
+            shop.serve(&format!("{backend}-{name}"), &at("right.test", front), &context);
+        }
+    }
+    let gateway = shop.plan().start();
+    for (backend, _) in backends() {
+        assert_served(&gateway, &shop, &format!("{backend}-pinned"));
+        let said = assert_refused(&gateway, &shop, &format!("{backend}-minted"), "UPSTREAM_TLS_ISSUER");
+        assert!(said.contains("`CN=right.test` is missing"), "{said}");
+        let said = assert_refused(&gateway, &shop, &format!("{backend}-late"), "UPSTREAM_TLS_ISSUER");
+        assert!(said.contains("the certificate of the authority `CN=old CA` has expired"), "{said}");
+    }
+}
+
+#[test]
 fn an_upstream_that_gets_no_client_certificate_or_a_wrong_one_is_503_in_every_run_pitfall_3() {
     const RUNS: usize = 20;
     let (upstream, authority, mut shop) = (Upstream::echo("up"), Authority::new(), Shop::new());
