@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use cluster_tests::client::{Client, call};
 use cluster_tests::config::{api, binding};
 use cluster_tests::gateway::{Gateway, Plan};
+use cluster_tests::http2::{self, Http2};
 use cluster_tests::tls::{Authority, Pair, SClient, certificate, handshake, text};
 use cluster_tests::upstream::Upstream;
 use cluster_tests::{eventually, ports};
@@ -172,6 +173,27 @@ fn a_new_certificate_is_for_new_connections_and_established_ones_go_on() {
     assert_ne!(presented(), before);
     assert_eq!(open.get("/after").0, 200);
     assert_eq!(scene.status(&[]), 200);
+}
+
+/// One that does not answer the PING behind the GOAWAY, as here: RFC 9113 section 6.8.
+#[test]
+fn an_http_2_client_that_goes_on_after_a_change_of_tls_is_refused_after_a_second() {
+    let scene = Scene::new();
+    let gateway = Plan::new().with("api.yaml", &[scene.api()]).start();
+    let mut client = Http2::connect(local(scene.port));
+    client.send(&http2::get(1, "/a"));
+    client.until_answered(1).expect("it is served");
+    gateway.apply("tls.yaml", &[tls("shop", &scene.pair, json!({}))]);
+    // What is under way goes on.
+    client.send(&http2::post(3, "/a", &[]));
+    client.until(0, http2::kind::GOAWAY).expect("it is told that this was the last one");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    client.send(&http2::get(5, "/a"));
+    let refused = client.until(5, http2::kind::RST_STREAM).expect("it is refused");
+    assert_eq!(refused.number(0), 7, "REFUSED_STREAM");
+    client.send(&http2::data(3, http2::flag::END_STREAM, b"x"));
+    client.until_answered(3).expect("it is served");
+    assert_eq!(scene.upstream.received().len(), 2);
 }
 
 #[test]

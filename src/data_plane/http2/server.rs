@@ -37,13 +37,17 @@ use crate::{
 /// Streams that a client may have open (decision 7).
 const STREAMS_MAX: u32 = 128;
 
+/// For how long a client whose connection is outdated may open streams before it has heard that it ends; one that does
+/// not listen is refused then.
+const OUTDATED: Duration = Duration::from_secs(1);
+
 /// What the streams of a connection share.
 pub struct Connection<'w> {
     pub worker: &'w Worker,
     pub peer: Rc<Peer>,
     pub meter: Rc<Meter>,
-    /// It takes no more streams than it has: its port asks for something else now.
-    pub outdated: Cell<bool>,
+    /// Since when its port asks for something else: it ends.
+    outdated: Cell<Option<Duration>>,
     listener: Rc<Listener>,
     watch: Rc<Watch>,
     /// Deadlines of streams that have ended, for the next ones.
@@ -55,6 +59,18 @@ impl Connection<'_> {
     pub fn lend_watch(&self) -> Rc<Watch> {
         let kept = self.watches.borrow_mut().pop();
         kept.unwrap_or_else(|| self.worker.timers.watch())
+    }
+
+    /// Its port asks for something else now.
+    pub fn is_outdated(&self) {
+        if self.outdated.get().is_none() {
+            self.outdated.set(Some(self.worker.timers.now()));
+        }
+    }
+
+    /// Whether it takes no stream any more.
+    fn is_over(&self) -> bool {
+        self.outdated.get().is_some_and(|since| self.worker.timers.now() > since + OUTDATED)
     }
 
     /// Takes the deadlines of a stream back, unless somebody still holds on to them.
@@ -99,7 +115,7 @@ pub async fn serve_connection(
         worker,
         peer,
         meter,
-        outdated: Cell::new(false),
+        outdated: Cell::new(None),
         listener,
         watch,
         watches: RefCell::default(),
@@ -149,6 +165,10 @@ impl Connection<'_> {
                 let mut again = false;
                 loop {
                     match frames.poll_accept(cx) {
+                        // Nothing was done with it: it may be sent again elsewhere (RFC 9113 section 8.7).
+                        Poll::Ready(Some(Ok((_, mut respond)))) if self.is_over() => {
+                            respond.send_reset(Reason::REFUSED_STREAM);
+                        }
                         Poll::Ready(Some(Ok((request, respond)))) => {
                             streams.push(stream::serve(self, request, respond));
                             again = true;
@@ -166,8 +186,9 @@ impl Connection<'_> {
                 if again {
                     continue;
                 }
-                let drains =
-                    || self.worker.is_draining() || self.listener.is_draining() || self.outdated.get();
+                let drains = || {
+                    self.worker.is_draining() || self.listener.is_draining() || self.outdated.get().is_some()
+                };
                 if !ending && drains() {
                     ending = true;
                     frames.graceful_shutdown();

@@ -94,7 +94,7 @@ async fn answer(
         Ok(head) => match standing(&pin, &connection.peer) {
             Standing::AsNew => Ok(head),
             other => {
-                connection.outdated.set(true);
+                connection.is_outdated();
                 if other == Standing::Unproven { Err(Refusal::Unproven) } else { Ok(head) }
             }
         },
