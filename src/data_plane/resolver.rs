@@ -6,6 +6,7 @@
 //! costs one question now and then, not one for each request.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     future::Future,
     io,
@@ -136,7 +137,7 @@ impl Resolver {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        let addresses = match self.hosts.get(host) {
+        let addresses = match self.hosts.get(&*fixed_name(host)) {
             Some(fixed) => Arc::from(fixed.as_slice()),
             None => self.ask(host).await?,
         };
@@ -216,6 +217,16 @@ async fn ask_system(host: String) -> io::Result<Vec<IpAddr>> {
     // Port 0: only the addresses are of interest.
     let found = tokio::net::lookup_host((host, 0)).await?;
     Ok(found.map(|address| address.ip()).collect())
+}
+
+/// A name as those with fixed addresses are written: without the final dot, in lower case.
+fn fixed_name(host: &str) -> Cow<'_, str> {
+    let name = host.trim_end_matches('.');
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        name.to_ascii_lowercase().into()
+    } else {
+        name.into()
+    }
 }
 
 #[cfg(test)]

@@ -200,7 +200,12 @@ fn hosts(raw: &Raw) -> Option<BTreeMap<String, Vec<IpAddr>>> {
         if name.is_empty() || addresses.is_empty() {
             return None;
         }
-        hosts.entry(name).or_default().extend(addresses);
+        let known = hosts.entry(name).or_default();
+        addresses.into_iter().for_each(|address| {
+            if !known.contains(&address) {
+                known.push(address);
+            }
+        });
     }
     Some(hosts)
 }

@@ -94,6 +94,14 @@ async fn an_address_is_not_asked_for() {
 }
 
 #[actix_rt::test]
+async fn a_final_dot_and_capitals_make_no_other_name() {
+    let (resolver, _) = resolver(LONG);
+    for name in ["two.test", "two.test.", "Two.Test"] {
+        assert_eq!(resolver.resolve(name, 80).await.unwrap().len(), 2, "{name}");
+    }
+}
+
+#[actix_rt::test]
 async fn the_system_is_asked() {
     let (resolver, registry) = resolver(LONG);
     assert!(!resolver.resolve("localhost", 80).await.unwrap().is_empty());
