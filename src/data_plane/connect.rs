@@ -57,7 +57,7 @@ impl From<&ConnectError> for ConnectFailure {
 }
 
 /// Connects to an upstream, or to the forward proxy that leads there, for the request of this id; `limit` is for its
-/// name and for each address.
+/// name and for each address. `http1`: whatever else it speaks, HTTP/1.1.
 ///
 /// # Errors
 /// The reason that the last address gave. Details go to the log at level debug.
@@ -66,8 +66,9 @@ pub async fn connect(
     resolver: &Resolver,
     limit: Duration,
     request_id: &str,
+    http1: bool,
 ) -> Result<Connected, ConnectError> {
-    let outcome = try_addresses(upstream, resolver, limit, request_id).await;
+    let outcome = try_addresses(upstream, resolver, limit, request_id, http1).await;
     if let Some(via) = &upstream.endpoint.proxy {
         match &outcome {
             // Whatever is wrong there, the proxy let us through to it.
@@ -86,6 +87,7 @@ async fn try_addresses(
     resolver: &Resolver,
     limit: Duration,
     request_id: &str,
+    http1: bool,
 ) -> Result<Connected, ConnectError> {
     let (host, port) = match &upstream.endpoint.proxy {
         Some(via) => (&via.proxy.host, via.proxy.port),
@@ -99,7 +101,7 @@ async fn try_addresses(
     })?;
     let mut outcome = Err(ConnectError::Resolve);
     for socket in found {
-        outcome = connect_to(upstream, socket, Instant::now() + limit, request_id).await;
+        outcome = connect_to(upstream, socket, Instant::now() + limit, request_id, http1).await;
         if outcome.is_ok() {
             break;
         }
@@ -112,6 +114,7 @@ async fn connect_to(
     socket: SocketAddr,
     deadline: Instant,
     request_id: &str,
+    http1: bool,
 ) -> Result<Connected, ConnectError> {
     let stream = timeout_at(deadline, reach(upstream, socket, request_id)).await;
     let stream = stream.unwrap_or(Err(ConnectError::Timeout))?;
@@ -119,7 +122,8 @@ async fn connect_to(
         let http2 = upstream.endpoint.speaks() == Speaks::Http2;
         return Ok(Connected { transport: Transport::Tcp(stream), http2 });
     };
-    let secured = timeout_at(deadline, tls.context.connect(&tls.name, stream)).await;
+    let context = tls.http1.as_ref().filter(|_| http1).unwrap_or(&tls.context);
+    let secured = timeout_at(deadline, context.connect(&tls.name, stream)).await;
     let secured = secured.unwrap_or_else(|_| Err(Failure::new(Reason::Timeout, "it took too long")));
     let connected = secured.map_err(|failure| {
         upstream.tls_failed(&failure);

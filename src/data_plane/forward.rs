@@ -55,7 +55,8 @@ impl Forward<'_> {
             let mut retried = None;
             loop {
                 let replay = replayable(&request);
-                let connection = self.connection(upstream, exchange, retried.is_some()).await?;
+                let upgrades = request.upgrade.is_some() && request.body.is_empty();
+                let connection = self.connection(upstream, exchange, retried.is_some(), upgrades).await?;
                 let started = Instant::now();
                 match self.exchange(connection, &mut request, upstream, exchange).await {
                     Ok(mut response) => {
@@ -92,12 +93,14 @@ impl Forward<'_> {
         upstream: &Arc<UpstreamPlan>,
         exchange: &Exchange,
         fresh_only: bool,
+        upgrades: bool,
     ) -> Result<Connection, Rejection> {
         let pool = self.worker.pools.pool(upstream);
-        match pool.at_hand(upstream, fresh_only) {
+        let http1 = upgrades && pool.upgrades_apart();
+        match if http1 { None } else { pool.at_hand(upstream, fresh_only) } {
             Some(connection) => Ok(connection),
             // In a box: what happens seldom makes the future of every request no larger.
-            None => Box::pin(self.acquire(&pool, upstream, exchange, fresh_only)).await,
+            None => Box::pin(self.acquire(&pool, upstream, exchange, fresh_only, http1)).await,
         }
     }
 
@@ -107,9 +110,11 @@ impl Forward<'_> {
         upstream: &Arc<UpstreamPlan>,
         exchange: &Exchange,
         fresh_only: bool,
+        http1: bool,
     ) -> Result<Connection, Rejection> {
         let request_id = exchange.request_id();
-        let mut acquire = pin!(pool.acquire(upstream, fresh_only, self.worker, self.engine, request_id));
+        let mut acquire =
+            pin!(pool.acquire(upstream, fresh_only, self.worker, self.engine, request_id, http1));
         // A request that waits for a connection waits no longer than one that waits for its answer.
         let watch = self.client.watch();
         watch.arm(Timer::Response, exchange.response_timeout());

@@ -152,7 +152,14 @@ impl Pool {
         self.take_idle(plan).map(Connection::Http1)
     }
 
-    /// A connection for one request that none is at hand for: a new one, else the next that is free.
+    /// Whether an upgrade, which HTTP/2 has none of, takes a connection of another kind than other requests.
+    pub fn upgrades_apart(&self) -> bool {
+        let tls = self.endpoint.tls.as_ref();
+        self.speaks() != Speaks::Http1 && tls.is_some_and(|tls| tls.http1.is_some())
+    }
+
+    /// A connection for one request that none is at hand for: a new one, else the next that is free. `http1`: whatever
+    /// others have, HTTP/1.1.
     ///
     /// # Errors
     /// [`AcquireError`]. Waiting has no limit of its own: the caller's deadline ends it.
@@ -163,8 +170,15 @@ impl Pool {
         worker: &Worker,
         engine: &EngineSettings,
         request_id: &str,
+        http1: bool,
     ) -> Result<Connection, AcquireError> {
-        if self.speaks() != Speaks::Http1 {
+        if http1
+            && !fresh_only
+            && let Some(connection) = self.take_idle(plan)
+        {
+            return Ok(Connection::Http1(connection));
+        }
+        if self.speaks() != Speaks::Http1 && !http1 {
             // Nothing: meanwhile the upstream has chosen HTTP/1.1.
             if let Some(found) = self.shared.acquire(self, plan, worker, engine, request_id).await? {
                 return Ok(found);
@@ -177,10 +191,10 @@ impl Pool {
                 Turn::Permit(permit) => permit,
             },
         };
-        self.open(plan, worker, engine, permit, request_id).await
+        self.open(plan, worker, engine, permit, request_id, http1).await
     }
 
-    /// A new connection, of the kind that the upstream chooses.
+    /// A new connection, of the kind that the upstream chooses, or HTTP/1.1.
     ///
     /// # Errors
     /// [`AcquireError::Connect`].
@@ -191,10 +205,11 @@ impl Pool {
         engine: &EngineSettings,
         permit: Permit,
         request_id: &str,
+        http1: bool,
     ) -> Result<Connection, AcquireError> {
         let failed = |error: ConnectError| {
             // Who does not answer is not asked what it speaks by one request after the other.
-            if self.speaks() == Speaks::Either {
+            if self.speaks() == Speaks::Either && !http1 {
                 self.speaks.set(Speaks::Http1);
             }
             plan.metrics.connect_failed((&error).into());
@@ -202,9 +217,9 @@ impl Pool {
         };
         let expected = self.speaks();
         plan.metrics.connect_attempt();
-        let connected = connect(plan, &worker.resolver, engine.connect_timeout, request_id).await;
+        let connected = connect(plan, &worker.resolver, engine.connect_timeout, request_id, http1).await;
         let connected = connected.map_err(failed)?;
-        if self.endpoint.speaks() == Speaks::Either {
+        if self.endpoint.speaks() == Speaks::Either && !http1 {
             self.speaks.set(if connected.http2 { Speaks::Http2 } else { Speaks::Http1 });
         }
         if !connected.http2 {

@@ -68,14 +68,20 @@ impl UpstreamPlan {
 #[derive(Debug)]
 pub struct UpstreamTls {
     pub context: Arc<OutboundContext>,
+    /// The same, for requests that HTTP/1.1 alone can carry; `None` where nothing else is offered, or not it.
+    pub http1: Option<Arc<OutboundContext>>,
     /// The name that is sent (SNI, not for addresses) and checked.
     pub name: ServerName<'static>,
     failing: AtomicBool,
 }
 
 impl UpstreamTls {
-    pub fn new(context: Arc<OutboundContext>, name: ServerName<'static>) -> Self {
-        Self { context, name, failing: AtomicBool::new(false) }
+    pub fn new(
+        context: Arc<OutboundContext>,
+        http1: Option<Arc<OutboundContext>>,
+        name: ServerName<'static>,
+    ) -> Self {
+        Self { context, http1, name, failing: AtomicBool::new(false) }
     }
 
     /// A handshake failed. Only the first time in a row is a warning.

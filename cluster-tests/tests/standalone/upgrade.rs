@@ -11,7 +11,7 @@ use cluster_tests::client::{Client, Response};
 use cluster_tests::config::{LOGIN, api, api_with, login};
 use cluster_tests::daemon::Daemon;
 use cluster_tests::gateway::{Gateway, Plan};
-use cluster_tests::tls::Authority;
+use cluster_tests::tls::{Authority, Front, Shop, backends, with};
 use cluster_tests::upstream::Upstream;
 use cluster_tests::wire::Wire;
 use cluster_tests::{eventually, ports, python};
@@ -372,6 +372,28 @@ fn a_tunnel_to_a_tls_upstream_carries_the_same_bytes() {
         let message: Vec<u8> = (0..size).map(|_| fastrand::u8(..)).collect();
         client.send(&message);
         assert!(client.wire.exactly(size).expect("its echo") == message, "{size}");
+    }
+}
+
+/// HTTP/2 has no `Upgrade` (RFC 9113 section 8.6): an upstream that would choose it is not given the choice.
+#[test]
+fn an_upgrade_reaches_an_upstream_that_speaks_http_2_too() {
+    let (authority, upstream, mut shop) = (Authority::new(), switching("hello", echo), Shop::new());
+    let pair = authority.issue("chat.internal");
+    let front = Front::start(&pair, upstream.address(), json!({"alpn": ["h2", "http/1.1"]}));
+    for (backend, base) in backends() {
+        let context = with(&base, json!({"trustedCA": authority.pem()}));
+        shop.serve(backend, &format!("https://chat.internal:{}", front.port()), &context);
+    }
+    let _gateway = shop.plan().start();
+    for (backend, _) in backends() {
+        let mut client = Client::connect(shop.address());
+        client.send(&String::from_utf8_lossy(&ask("")).replace("/chat", &format!("/{backend}")).into_bytes());
+        assert_eq!(client.any_head().expect("an answer").0, 101, "{backend}");
+        assert_eq!(client.wire.exactly(5).expect("what the upstream said first"), b"hello");
+        client.send(b"there and back");
+        assert_eq!(client.wire.exactly(14).expect("its echo"), b"there and back");
+        assert_eq!(front.last()["alpn"], "http/1.1", "{backend}");
     }
 }
 

@@ -127,7 +127,7 @@ impl SharedConnections {
     ) -> Result<Option<Connection>, AcquireError> {
         let open = async |permit: Permit| {
             let _connecting = Connecting::begin(self);
-            pool.open(plan, worker, engine, permit, request_id).await.map(Some)
+            pool.open(plan, worker, engine, permit, request_id, false).await.map(Some)
         };
         let mut waiting: Option<Waiting> = None;
         let _here = Here::begin(self);

@@ -94,13 +94,20 @@ impl Compiler {
         };
         let name = ServerName::try_from(host.clone())
             .map_err(|_| format!("`{host}` cannot be a name in a certificate"))?;
-        let known = run.outbound.get(&described.digest).or_else(|| self.outbound.get(&described.digest));
-        let context = match known {
-            Some(context) => Arc::clone(context),
-            None => Arc::new(described.context().map_err(|error| error.to_string())?),
+        let mut context = |described: &Arc<Outbound>| {
+            let known = run.outbound.get(&described.digest).or_else(|| self.outbound.get(&described.digest));
+            let context = match known {
+                Some(context) => Arc::clone(context),
+                None => Arc::new(described.context().map_err(|error| error.to_string())?),
+            };
+            run.outbound.insert(described.digest, Arc::clone(&context));
+            Ok::<_, String>(context)
         };
-        run.outbound.insert(described.digest, Arc::clone(&context));
-        Ok(Some((UpstreamTls::new(context, name), chosen.map(|(policy, _)| policy.binding.clone()))))
+        let chooses =
+            [Protocol::H2, Protocol::Http11].iter().all(|one| described.negotiable.alpn.contains(one));
+        let http1 = chooses.then(|| context(&Arc::new(described.speaking(vec![Protocol::Http11]))));
+        let tls = UpstreamTls::new(context(&described)?, http1.transpose()?, name);
+        Ok(Some((tls, chosen.map(|(policy, _)| policy.binding.clone()))))
     }
 
     pub(super) fn port_tls(&self, model: &ResolvedModel, run: &mut Run<'_>) -> PortTls {
