@@ -157,7 +157,9 @@ fn host_name(
         None => valid_host(host).then(|| host.to_ascii_lowercase()),
     };
     if name.is_none() {
-        problems.push(written.error(format!("`{host}` is no host name or IP address")).help(example));
+        let international = "write a name with other letters as DNS has it: `xn--…`";
+        let help = if host.is_ascii() { example } else { international };
+        problems.push(written.error(format!("`{host}` is no host name or IP address")).help(help));
     }
     name
 }
