@@ -1,8 +1,9 @@
 //! Watches the configuration folders and says when they have changed (decision 16).
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -11,13 +12,59 @@ use actix::{
     SpawnHandle, WrapFuture,
 };
 use jiff::Timestamp;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{
+    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
+    event::{AccessKind, AccessMode, ModifyKind},
+};
 use serde::Serialize;
 
 use super::reconciler::{Reconciler, ReloadNow};
+use crate::base::lock;
 
 /// Changes that a file system does not announce (network mounts) are found this late.
 const RESCAN: Duration = Duration::from_secs(30);
+
+/// For how long a file counts as being written after its last change, when nobody has said that it is closed.
+const WRITING: Duration = Duration::from_secs(5);
+/// For how long changes wait for files that are being written: something that is none of ours may be written for ever.
+const WRITING_AT_MOST: Duration = Duration::from_secs(30);
+
+/// Files that somebody is writing, and when each changed last. The beginning of a file may be one that is sound, without
+/// the policies that come behind it.
+#[derive(Clone, Default)]
+struct Writing(Arc<Mutex<BTreeMap<PathBuf, Instant>>>);
+
+impl Writing {
+    /// Whether the event tells of a change, or of the end of one.
+    fn see(&self, event: &Event, now: Instant) -> bool {
+        let mut writing = lock(&self.0);
+        match event.kind {
+            EventKind::Modify(ModifyKind::Data(_)) => {
+                writing.extend(event.paths.iter().map(|path| (path.clone(), now)));
+                true
+            }
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
+                event.paths.iter().filter(|path| writing.remove(*path).is_some()).count() > 0
+            }
+            EventKind::Access(_) => false,
+            // Renamed, removed, or more was missed than is told.
+            EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_) => {
+                event.paths.iter().for_each(|path| {
+                    writing.remove(path);
+                });
+                true
+            }
+            _ => true,
+        }
+    }
+
+    /// For how long to wait for somebody to end.
+    fn left(&self, now: Instant) -> Option<Duration> {
+        let mut writing = lock(&self.0);
+        writing.retain(|_, last| now.saturating_duration_since(*last) < WRITING);
+        writing.values().map(|last| WRITING.saturating_sub(now.saturating_duration_since(*last))).max()
+    }
+}
 
 pub struct FileWatcher {
     quiet: Duration,
@@ -25,6 +72,7 @@ pub struct FileWatcher {
     reconciler: Addr<Reconciler>,
     watcher: Option<RecommendedWatcher>,
     state: FileWatcherState,
+    writing: Writing,
     /// When the first change of this burst came.
     burst: Option<Instant>,
     pending: Option<SpawnHandle>,
@@ -55,7 +103,8 @@ pub struct Watched {
 }
 
 impl FileWatcher {
-    /// `quiet`: how long nothing must change; `at_most`: after this long it is applied all the same.
+    /// `quiet`: how long nothing must change; `at_most`: after this long it is applied all the same, unless a file is being
+    /// written.
     pub fn new(
         paths: Vec<PathBuf>,
         quiet: Duration,
@@ -64,7 +113,8 @@ impl FileWatcher {
     ) -> Self {
         let paths = paths.into_iter().map(|path| Watched { path, ..Watched::default() }).collect();
         let state = FileWatcherState { paths, ..FileWatcherState::default() };
-        Self { quiet, at_most, reconciler, watcher: None, state, burst: None, pending: None }
+        let writing = Writing::default();
+        Self { quiet, at_most, reconciler, watcher: None, state, writing, burst: None, pending: None }
     }
 
     /// Watches every path; again, too, because a folder that was replaced is another one to the system.
@@ -72,11 +122,11 @@ impl FileWatcher {
         let made = match self.watcher.take() {
             Some(watcher) => Ok(watcher),
             None => {
-                let me = ctx.address();
-                notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                    let only_read = event.as_ref().is_ok_and(|event| event.kind.is_access());
+                let (me, writing) = (ctx.address(), self.writing.clone());
+                notify::recommended_watcher(move |event: notify::Result<Event>| {
+                    let has_changed = event.as_ref().map_or(true, |event| writing.see(event, Instant::now()));
                     let changed = Changed(event.err().map(|error| error.to_string()));
-                    if !only_read && me.try_send(changed).is_err() {
+                    if has_changed && me.try_send(changed).is_err() {
                         // The mailbox is full of the same message.
                     }
                 })
@@ -102,6 +152,19 @@ impl FileWatcher {
             (watched.watched, watched.error) = (error.is_none(), error);
         }
         self.watcher = made.ok();
+    }
+
+    /// Applies what has changed, when nobody is writing.
+    fn apply(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        let waits = self.burst.is_none_or(|burst| now - burst < WRITING_AT_MOST);
+        if let Some(left) = self.writing.left(now).filter(|_| waits) {
+            self.pending = Some(ctx.run_later(left, Self::apply));
+            return;
+        }
+        self.burst = None;
+        self.pending = None;
+        self.reload(ctx);
     }
 
     fn reload(&self, ctx: &mut Context<Self>) {
@@ -179,7 +242,10 @@ impl Actor for FileWatcher {
         ctx.run_interval(RESCAN, |act, ctx| {
             act.watch(ctx);
             act.state.last_rescan = now();
-            act.reload(ctx);
+            // What is being written is looked at when that ends.
+            if act.writing.left(Instant::now()).is_none() {
+                act.reload(ctx);
+            }
         });
     }
 }
@@ -210,11 +276,7 @@ impl Handler<Changed> for FileWatcher {
         if let Some(pending) = self.pending.take() {
             ctx.cancel_future(pending);
         }
-        self.pending = Some(ctx.run_later(self.quiet.min(left), |act, ctx| {
-            act.burst = None;
-            act.pending = None;
-            act.reload(ctx);
-        }));
+        self.pending = Some(ctx.run_later(self.quiet.min(left), Self::apply));
     }
 }
 
@@ -261,7 +323,31 @@ impl Handler<Stop> for FileWatcher {
 mod tests {
     use std::{fs, os::unix::fs::symlink};
 
+    use notify::event::{CreateKind, DataChange, RemoveKind};
+
     use super::*;
+
+    #[test]
+    fn a_file_is_being_written_until_it_is_closed_or_gone_or_has_not_changed_for_long() {
+        let (writing, start) = (Writing::default(), Instant::now());
+        let after = |millis: u64| start + Duration::from_millis(millis);
+        let see = |kind: EventKind, path: &str, at: u64| {
+            writing.see(&Event::new(kind).add_path(PathBuf::from(path)), after(at))
+        };
+        let modified = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+        let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        assert!(see(EventKind::Create(CreateKind::File), "a", 0));
+        assert_eq!(writing.left(after(0)), None, "a link, or nothing is in it yet");
+        assert!(see(modified, "a", 0) && see(modified, "b", 1000));
+        assert_eq!(writing.left(after(1000)), Some(WRITING));
+        assert!(!see(EventKind::Access(AccessKind::Close(AccessMode::Read)), "b", 1000));
+        assert!(see(closed, "b", 1000), "now it is time to look");
+        assert!(!see(closed, "c", 1000), "nothing was written");
+        assert_eq!(writing.left(after(1000)), Some(WRITING - Duration::from_secs(1)));
+        assert_eq!(writing.left(after(5000)), None);
+        assert!(see(modified, "a", 6000) && see(EventKind::Remove(RemoveKind::File), "a", 6000));
+        assert_eq!(writing.left(after(6000)), None);
+    }
 
     #[test]
     fn every_link_on_the_way_to_a_file_lies_in_a_folder_that_is_watched() {

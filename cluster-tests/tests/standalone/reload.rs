@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cluster_tests::client::{Client, Response, get};
-use cluster_tests::config::{api, api_with, configuration};
+use cluster_tests::config::{api, api_with, binding, configuration, documents, login};
 use cluster_tests::gateway::{Gateway, Plan};
 use cluster_tests::load::{Load, OnClose, Work, get_bytes};
 use cluster_tests::upstream::Upstream;
@@ -53,6 +53,34 @@ fn check(current: &AtomicU64, number: u64, response: &Response) -> Result<(), St
         return Err(format!("generation {stamp} before it was written"));
     }
     Ok(())
+}
+
+/// The first documents of a file may be sound without the policies behind them.
+#[test]
+fn a_file_that_is_written_slowly_in_place_is_applied_when_it_is_closed() {
+    use std::io::Write;
+
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let shop = api("shop", &format!("http://127.0.0.1:{port}/shop"), &upstream.url());
+    let config = json!({"config": login(json!([]))["config"]});
+    let guard = binding("guard", "ApiInstance", "shop", "http-basic-authentication-flex", config);
+    let gateway = Plan::new().with("api.yaml", &[shop.clone(), guard.clone()]).start();
+    assert_eq!(get(local(port), "/shop").status, 401);
+    let late = api("late", &format!("http://127.0.0.1:{port}/late"), &upstream.url());
+    let text = documents(&[shop, guard, late]);
+    let (first, rest) = text.split_once("---\n").expect("several documents");
+    let mut file = std::fs::File::create(gateway.folder().join("api.yaml")).expect("writable");
+    for part in [first, "---\n", rest] {
+        file.write_all(part.as_bytes()).expect("writable");
+        for _ in 0..20 {
+            assert_eq!(get(local(port), "/shop").status, 401);
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+    assert_eq!(get(local(port), "/late").status, 404);
+    drop(file);
+    eventually("what was written is in force", || (get(local(port), "/late").status == 200).then_some(()));
+    assert_eq!(get(local(port), "/shop").status, 401);
 }
 
 struct Running {
