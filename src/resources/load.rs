@@ -93,7 +93,11 @@ pub(super) fn find(paths: &[PathBuf], diagnostics: &mut Vec<Diagnostic>) -> File
                 }
             }
             Ok(metadata) => walk.file(path, &metadata),
-            Err(error) => walk.unreadable(path, &error),
+            // Nobody unmounts a configuration to end what it serves.
+            Err(error) => {
+                walk.hidden.push(path.clone());
+                walk.diagnostics.push(unreadable(path, &error));
+            }
         }
     }
     walk.found.sort_by(|a, b| a.path.cmp(&b.path));

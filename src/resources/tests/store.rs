@@ -112,6 +112,21 @@ fn a_file_that_becomes_empty_or_vanishes_is_held_for_a_second() {
 }
 
 #[test]
+fn a_folder_that_is_named_and_gone_keeps_what_it_held() {
+    let mut bench = Bench::new();
+    bench.write("a.yaml", &service("x", "http://x"));
+    bench.scan();
+    let (root, elsewhere) = (bench.folder.path().to_owned(), tempfile::tempdir().expect("a folder"));
+    fs::rename(&root, elsewhere.path().join("away")).expect("renamed");
+    bench.scan();
+    let rescan = bench.later(HOLD * 2);
+    assert_eq!(shown(&rescan), ["x=http://x!"]);
+    assert!(rescan.set.diagnostics.iter().any(|found| found.is_error()), "{:?}", rescan.set.diagnostics);
+    fs::rename(elsewhere.path().join("away"), &root).expect("renamed");
+    assert_eq!(shown(&bench.scan()), ["x=http://x"]);
+}
+
+#[test]
 fn a_file_that_is_truncated_and_written_again_never_loses_its_resources() {
     let mut bench = Bench::new();
     bench.write("a.yaml", &service("x", "http://x"));
