@@ -57,6 +57,7 @@ impl Forward<'_> {
                 let replay = replayable(&request);
                 let upgrades = request.upgrade.is_some() && request.body.is_empty();
                 let connection = self.connection(upstream, exchange, retried.is_some(), upgrades).await?;
+                let reused = matches!(&connection, Connection::Http1(connection) if connection.is_reused());
                 let started = Instant::now();
                 match self.exchange(connection, &mut request, upstream, exchange).await {
                     Ok(mut response) => {
@@ -68,14 +69,17 @@ impl Forward<'_> {
                     }
                     Err(error) => {
                         let fault = error.fault;
+                        // An upstream that closes what it is not busy with is not in trouble: such retries are as many
+                        // as there are requests.
+                        let is_free = reused || !error.begun;
                         let body = (retried.is_none())
                             .then(|| body_for_retry(error, &request.method, replay))
                             .flatten();
                         // No retry is counted that would not be made.
-                        let Some((body, ticket)) = body.and_then(|body| {
-                            let limit = upstream.limits.of(Gauge::Retries);
-                            Some((body, upstream.gauges.enter(Gauge::Retries, limit)?))
-                        }) else {
+                        let Some(body) = body else { return Err(self.explain(fault, upstream)) };
+                        let limit = if is_free { usize::MAX } else { upstream.limits.of(Gauge::Retries) };
+                        let Some(ticket) = upstream.gauges.enter(Gauge::Retries, limit) else {
+                            upstream.metrics.overflow();
                             return Err(self.explain(fault, upstream));
                         };
                         request.body = body;

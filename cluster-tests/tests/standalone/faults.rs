@@ -1,6 +1,7 @@
 //! Connections that break and peers that vanish: each fault has its outcome (docs/operations.md, faults), and nothing is left
 //! behind. HTTP/2 upstreams are the next chapters'.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -343,4 +344,30 @@ fn over_http_2_a_stream_whose_client_gives_no_window_is_reset_after_the_stream_i
     client.until_answered(3).expect("the connection goes on");
     drop(client);
     assert_nothing_left(&gateway);
+}
+
+/// As when it restarts. Each of these requests is a retry (at most three at a time by default), and none a sign of trouble.
+#[test]
+fn an_upstream_that_closes_all_its_idle_connections_costs_no_request() {
+    const AT_ONCE: usize = 16;
+    let seen = Mutex::new(HashSet::new());
+    let upstream = Upstream::start(move |exchange| {
+        // Long enough for all of them to be under way together.
+        std::thread::sleep(Duration::from_millis(300));
+        let is_new = seen.lock().unwrap_or_else(PoisonError::into_inner).insert(exchange.request.connection);
+        if is_new { exchange.echo("up") } else { exchange.reset() }
+    });
+    let port = ports::free();
+    let api = api("api", &format!("http://127.0.0.1:{port}"), &upstream.url());
+    let gateway = Plan::new().workers(1).with("api.yaml", &[api]).start();
+    for _ in 0..2 {
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let ask = || scope.spawn(move || get(([127, 0, 0, 1], port).into(), "/").status);
+            let all: Vec<_> = (0..AT_ONCE).map(|_| ask()).collect();
+            all.into_iter().map(|one| one.join().expect("an answer")).collect()
+        });
+        assert_eq!(statuses, [200; AT_ONCE], "{}", gateway.log());
+    }
+    // How many connections were kept depends on how the first ones came.
+    assert!(gateway.metric("portcullis_upstream_retries_total", &[]) > 3.0);
 }

@@ -47,6 +47,8 @@ pub struct ClientConnection {
     /// Counts the request in flight against the limits of the upstream.
     request: RefCell<Option<Ticket>>,
     keep_alive: Cell<bool>,
+    /// It has served before: the upstream may be closing it.
+    reused: Cell<bool>,
 }
 
 struct Upload {
@@ -124,6 +126,7 @@ impl ClientConnection {
             watch: RefCell::default(),
             request: RefCell::default(),
             keep_alive: Cell::new(true),
+            reused: Cell::new(false),
         })
     }
 
@@ -139,12 +142,17 @@ impl ClientConnection {
 
     /// Serves an upstream from now on, counted by this permit if it did not count there yet.
     pub fn serve(&self, upstream: &Arc<UpstreamPlan>, permit: Option<Permit>) {
+        self.reused.set(true);
         if !Arc::ptr_eq(&self.user.borrow(), upstream) {
             self.user.replace(Arc::clone(upstream));
         }
         if let Some(permit) = permit {
             drop(self.permit.replace(permit));
         }
+    }
+
+    pub fn is_reused(&self) -> bool {
+        self.reused.get()
     }
 
     /// What it was counted by, for a connection in its stead.
