@@ -166,9 +166,13 @@ fn addresses<T>(
 fn address(written: &Spanned<String>, problems: &mut Vec<Problem>) -> Option<Address> {
     let address = Address::parse(written);
     if address.is_none() {
-        let problem = written.error(format!("`{}` is not `HOST:PORT`", written.value));
+        // Before an `@` there may be a password.
+        let shown = written.rsplit_once('@').map_or(written.as_str(), |(_, host)| host);
+        let problem = written.error(format!("`{shown}` is not `HOST:PORT`"));
         problems.push(if written.contains("://") {
-            problem.help("leave the scheme out; `tls` switches TLS on")
+            problem.help(
+                "leave scheme and user out: `tls` switches TLS on, `username` and `password` are fields",
+            )
         } else {
             problem
         });
