@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -19,7 +20,7 @@ use notify::{
 use serde::Serialize;
 
 use super::reconciler::{Reconciler, ReloadNow};
-use crate::base::lock;
+use crate::{base::lock, resources::load::is_resource_file};
 
 /// Changes that a file system does not announce (network mounts) are found this late.
 const RESCAN: Duration = Duration::from_secs(30);
@@ -29,28 +30,52 @@ const WRITING: Duration = Duration::from_secs(5);
 /// For how long changes wait for files that are being written: something that is none of ours may be written for ever.
 const WRITING_AT_MOST: Duration = Duration::from_secs(30);
 
-/// Files that somebody is writing, and when each changed last. The beginning of a file may be one that is sound, without
-/// the policies that come behind it.
+/// Files of the configuration that somebody is writing. The beginning of a file may be one that is sound, without the
+/// policies that come behind it.
 #[derive(Clone, Default)]
-struct Writing(Arc<Mutex<BTreeMap<PathBuf, Instant>>>);
+struct Writing(Arc<Mutex<Written>>);
+
+#[derive(Default)]
+struct Written {
+    /// When each changed last.
+    files: BTreeMap<PathBuf, Instant>,
+    /// How files are called that count whatever they end in. Others in the same folders are none of ours.
+    names: BTreeSet<OsString>,
+}
+
+impl Written {
+    fn counts(&self, path: &Path) -> bool {
+        is_resource_file(path) || path.file_name().is_some_and(|name| self.names.contains(name))
+    }
+}
 
 impl Writing {
+    /// These files count too.
+    fn know<'p>(&self, files: impl Iterator<Item = &'p PathBuf>) {
+        let name = |path: &Path| path.file_name().map(OsString::from);
+        let names = files.flat_map(|path| [name(path), real(path).and_then(|path| name(&path))]);
+        lock(&self.0).names.extend(names.flatten());
+    }
+
     /// Whether the event tells of a change, or of the end of one.
     fn see(&self, event: &Event, now: Instant) -> bool {
         let mut writing = lock(&self.0);
+        let counting: Vec<PathBuf> =
+            event.paths.iter().filter(|path| writing.counts(path)).cloned().collect();
         match event.kind {
             EventKind::Modify(ModifyKind::Data(_)) => {
-                writing.extend(event.paths.iter().map(|path| (path.clone(), now)));
+                let Written { files, .. } = &mut *writing;
+                files.extend(counting.into_iter().map(|path| (path, now)));
                 true
             }
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
-                event.paths.iter().filter(|path| writing.remove(*path).is_some()).count() > 0
+                event.paths.iter().filter(|path| writing.files.remove(*path).is_some()).count() > 0
             }
             EventKind::Access(_) => false,
             // Renamed, removed, or more was missed than is told.
             EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_) => {
                 event.paths.iter().for_each(|path| {
-                    writing.remove(path);
+                    writing.files.remove(path);
                 });
                 true
             }
@@ -60,9 +85,9 @@ impl Writing {
 
     /// For how long to wait for somebody to end.
     fn left(&self, now: Instant) -> Option<Duration> {
-        let mut writing = lock(&self.0);
-        writing.retain(|_, last| now.saturating_duration_since(*last) < WRITING);
-        writing.values().map(|last| WRITING.saturating_sub(now.saturating_duration_since(*last))).max()
+        let files = &mut lock(&self.0).files;
+        files.retain(|_, last| now.saturating_duration_since(*last) < WRITING);
+        files.values().map(|last| WRITING.saturating_sub(now.saturating_duration_since(*last))).max()
     }
 }
 
@@ -114,6 +139,7 @@ impl FileWatcher {
         let paths = paths.into_iter().map(|path| Watched { path, ..Watched::default() }).collect();
         let state = FileWatcherState { paths, ..FileWatcherState::default() };
         let writing = Writing::default();
+        writing.know(state.paths.iter().map(|watched| &watched.path));
         Self { quiet, at_most, reconciler, watcher: None, state, writing, burst: None, pending: None }
     }
 
@@ -179,6 +205,7 @@ impl FileWatcher {
 
     /// Watches the folders of these files too, and of all links on the way to them and to the configuration.
     fn follow(&mut self, files: &[PathBuf]) {
+        self.writing.know(files.iter());
         let Some(watcher) = &mut self.watcher else { return };
         let configured = self.state.paths.iter().map(|watched| &watched.path);
         let links = configured.clone().flat_map(folders_to);
@@ -330,6 +357,7 @@ mod tests {
     #[test]
     fn a_file_is_being_written_until_it_is_closed_or_gone_or_has_not_changed_for_long() {
         let (writing, start) = (Writing::default(), Instant::now());
+        writing.know(["a", "b"].map(PathBuf::from).iter());
         let after = |millis: u64| start + Duration::from_millis(millis);
         let see = |kind: EventKind, path: &str, at: u64| {
             writing.see(&Event::new(kind).add_path(PathBuf::from(path)), after(at))
@@ -345,6 +373,8 @@ mod tests {
         assert!(!see(closed, "c", 1000), "nothing was written");
         assert_eq!(writing.left(after(1000)), Some(WRITING - Duration::from_secs(1)));
         assert_eq!(writing.left(after(5000)), None);
+        assert!(see(modified, "some.log", 6000));
+        assert_eq!(writing.left(after(6000)), None, "it is none of ours");
         assert!(see(modified, "a", 6000) && see(EventKind::Remove(RemoveKind::File), "a", 6000));
         assert_eq!(writing.left(after(6000)), None);
     }

@@ -163,7 +163,8 @@ impl Walk<'_> {
     }
 }
 
-fn is_resource_file(path: &Path) -> bool {
+/// Whether a file of a folder is read.
+pub fn is_resource_file(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
     ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
