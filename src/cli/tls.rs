@@ -207,12 +207,12 @@ fn negotiable(
 fn presented(identity: &Identity) -> Presented {
     const DAY_SECONDS: i64 = 24 * 60 * 60;
     let facts = &identity.facts;
-    let left = facts.not_after.as_second() - Timestamp::now().as_second();
+    let left = facts.validity.not_after.as_second() - Timestamp::now().as_second();
     let addresses = facts.addresses.iter().map(ToString::to_string);
     Presented {
         subject: facts.subject.clone(),
         names: facts.dns_names.iter().cloned().chain(addresses).collect(),
-        not_after: facts.not_after.to_string(),
+        not_after: facts.validity.not_after.to_string(),
         days_left: left.div_euclid(DAY_SECONDS),
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     tls::{
         Failure, InboundContext, Protocol, Reason, hello,
         inbound::Proven,
-        x509::{self, Facts},
+        x509::{self, Facts, Outside},
     },
 };
 
@@ -127,10 +127,10 @@ async fn handshake(
 /// the certificate's own end is the session's.
 fn client_certificate(proven: Proven, now: Timestamp) -> Result<ClientCertificate, Failure> {
     let Proven { certificate, presented_uris } = proven;
-    let Some(Facts { subject, uris, dns_names, not_after, .. }) = x509::read(&certificate) else {
+    let Some(Facts { subject, uris, dns_names, validity, .. }) = x509::read(&certificate) else {
         return Err(Failure::new(Reason::CertificateRefused, "the certificate is malformed"));
     };
-    if now > not_after {
+    if let Some(Outside::Expired(_)) = validity.outside(now) {
         return Err(Failure::new(Reason::CertificateTime, "the certificate has expired"));
     }
     let fingerprint = x509::fingerprint(&certificate);
@@ -219,7 +219,7 @@ mod tests {
     fn a_session_ends_with_the_certificate_that_it_began_with() {
         let pem = include_bytes!("../tls/fixtures/ec.crt");
         let der = CertificateDer::from_pem_slice(pem).unwrap();
-        let not_after = x509::read(&der).unwrap().not_after;
+        let not_after = x509::read(&der).unwrap().validity.not_after;
         let proven = |der: &[u8]| Proven { certificate: der.to_vec(), presented_uris: Vec::new() };
         let at = |now: Timestamp| client_certificate(proven(&der), now);
         assert!(at(not_after).is_ok());

@@ -13,7 +13,7 @@ use x509_parser::der_parser::asn1_rs::{FromDer, Integer, OctetString, Sequence};
 
 use super::{
     Certificate, Findings, provider,
-    x509::{self, Facts},
+    x509::{self, Facts, Outside},
 };
 use crate::{
     base::{ConfigProblem, Digest},
@@ -161,14 +161,14 @@ fn check_chain(
             );
             sound = false;
         }
-        if now > facts.not_after {
-            let message = format!("{which} expired at {}", facts.not_after);
-            findings.warning(ConfigProblem::new(CRT, message).help("peers will refuse it: renew it"));
-        } else if now < facts.not_before {
-            let message = format!("{which} is not valid before {}", facts.not_before);
-            findings.warning(ConfigProblem::new(CRT, message).help("peers will refuse it until then"));
+        if let Some(outside) = facts.validity.outside(now) {
+            let help = match outside {
+                Outside::Expired(_) => "peers will refuse it: renew it",
+                Outside::NotYetValid(_) => "peers will refuse it until then",
+            };
+            findings.warning(ConfigProblem::new(CRT, format!("{which} {outside}")).help(help));
         }
-        expiry = expiry.min(facts.not_after);
+        expiry = expiry.min(facts.validity.not_after);
         own = own.or(Some(facts));
     }
     own.filter(|_| sound).map(|facts| (facts, expiry))

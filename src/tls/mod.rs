@@ -16,6 +16,7 @@
 //! | `failure` | why a handshake failed |
 
 pub mod alpn;
+pub mod anchors;
 pub mod choice;
 pub mod ciphers;
 pub mod failure;

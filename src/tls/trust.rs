@@ -10,9 +10,10 @@ use rustls::{
 
 use super::{
     Findings,
+    anchors::Anchors,
     identity::{RSA_BITS_MIN, certificates, unindented},
-    verify::{Anchors, ClientVerifier, ServerVerifier},
-    x509::{self, Facts},
+    verify::{ClientVerifier, ServerVerifier},
+    x509::{self, Facts, Outside},
 };
 use crate::base::{ConfigProblem, Digest};
 
@@ -47,9 +48,12 @@ impl Authorities {
             if let Some(unfit) = unfit {
                 findings.error(ConfigProblem::new(TRUSTED_CA, format!("{which} {unfit}")));
                 sound = false;
-            } else if let Some(outside) = facts.and_then(|facts| outside(&facts, now)) {
+            } else if let Some(outside) = facts.and_then(|facts| facts.validity.outside(now)) {
                 let problem = ConfigProblem::new(TRUSTED_CA, format!("{which} {outside}"));
-                findings.warning(problem.help("neither it nor what it has signed is accepted: renew it"));
+                findings.warning(problem.help(match outside {
+                    Outside::Expired(_) => "neither it nor what it has signed is accepted: renew it",
+                    Outside::NotYetValid(_) => "neither it nor what it has signed is accepted until then",
+                }));
             }
         }
         let revoked = match crl {
@@ -95,17 +99,6 @@ impl Authorities {
 fn unfit(authority: &Facts) -> Option<String> {
     let bits = authority.rsa_bits.filter(|bits| *bits < RSA_BITS_MIN)?;
     Some(format!("has an RSA key of {bits} bits: 2048 are the least"))
-}
-
-/// What keeps it from being of use now.
-fn outside(authority: &Facts, now: Timestamp) -> Option<String> {
-    if now > authority.not_after {
-        Some(format!("expired at {}", authority.not_after))
-    } else if now < authority.not_before {
-        Some(format!("is not valid before {}", authority.not_before))
-    } else {
-        None
-    }
 }
 
 fn revocations(pem: &str) -> Result<Vec<CertificateRevocationListDer<'static>>, ConfigProblem> {

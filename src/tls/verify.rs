@@ -1,22 +1,17 @@
 //! Which certificates of peers are accepted: one answer, whoever makes the handshake. Alternative names only, never
 //! the common name; no certificate is fetched; RSA keys have 2048 bits or more (decision 27).
 
-use std::{
-    fmt,
-    ops::{Range, RangeInclusive},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
     crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, TrustAnchor, UnixTime},
+    pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime},
     server::{
         ParsedCertificate, WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
@@ -25,9 +20,10 @@ use rustls::{
 
 use super::{
     Failure, Reason,
+    anchors::{Anchors, Chains, missing_issuer, moment},
     identity::RSA_BITS_MIN,
     provider,
-    x509::{self, Facts},
+    x509::{self, Facts, Outside},
 };
 
 fn algorithms() -> &'static WebPkiSupportedAlgorithms {
@@ -50,154 +46,6 @@ fn check_key(certificate: &CertificateDer<'_>) -> Result<Facts, Error> {
         _ => return Ok(facts),
     };
     Err(Failure::new(Reason::CertificateKey, detail).into_rustls())
-}
-
-/// Those whose certificates are trusted, in their order.
-#[derive(Debug, Default)]
-pub struct Anchors(Vec<Anchor>);
-
-#[derive(Debug)]
-struct Anchor {
-    anchor: TrustAnchor<'static>,
-    subject: String,
-    /// Only an authority makes others trusted; who is none is trusted itself ([`Pinned`]).
-    may_issue: bool,
-    /// Seconds since 1970 in which it is valid, the last one too.
-    valid: RangeInclusive<i64>,
-}
-
-impl Anchors {
-    /// One more; `false` when it is no certificate.
-    pub fn add(&mut self, certificate: &CertificateDer<'_>) -> bool {
-        let mut one = RootCertStore::empty();
-        let (Ok(()), Some(facts)) = (one.add(certificate.clone()), x509::read(certificate)) else {
-            return false;
-        };
-        self.0.extend(one.roots.pop().map(|anchor| Anchor {
-            anchor,
-            subject: facts.subject,
-            may_issue: facts.may_issue,
-            valid: facts.not_before.as_second()..=facts.not_after.as_second(),
-        }));
-        true
-    }
-
-    /// Whether nobody's certificates would be accepted but their own.
-    pub fn issue_nothing(&self) -> bool {
-        !self.0.iter().any(|anchor| anchor.may_issue)
-    }
-
-    fn issuers(&self) -> impl Iterator<Item = &Anchor> {
-        self.0.iter().filter(|anchor| anchor.may_issue)
-    }
-
-    /// The authorities that are valid at this second, and the seconds for which they are the same.
-    fn at(&self, now: i64) -> (RootCertStore, Range<i64>) {
-        let mut roots = RootCertStore::empty();
-        let mut same = i64::MIN..i64::MAX;
-        for authority in self.issuers() {
-            for boundary in [*authority.valid.start(), authority.valid.end().saturating_add(1)] {
-                if boundary <= now {
-                    same.start = same.start.max(boundary);
-                } else {
-                    same.end = same.end.min(boundary);
-                }
-            }
-            if authority.valid.contains(&now) {
-                roots.roots.push(authority.anchor.clone());
-            }
-        }
-        (roots, same)
-    }
-
-    /// Says of webpki's reason what it leaves open.
-    fn explain(
-        &self,
-        error: Error,
-        facts: &Facts,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Error {
-        let failure = match &error {
-            Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                let issuer = missing_issuer(facts, intermediates);
-                self.invalid(&issuer, now).unwrap_or_else(|| {
-                    let detail = format!(
-                        "the certificate of the issuer `{issuer}` is missing: it is neither trusted nor sent (none is fetched)"
-                    );
-                    Failure::new(Reason::CertificateIssuer, detail)
-                })
-            }
-            Error::InvalidCertificate(CertificateError::Other(_)) if facts.is_authority => Failure::new(
-                Reason::CertificateRefused,
-                "the certificate is an authority's own, and not itself among those that are trusted",
-            ),
-            _ => return error,
-        };
-        failure.into_rustls()
-    }
-
-    /// An authority of this name that is not valid now.
-    fn invalid(&self, subject: &str, now: UnixTime) -> Option<Failure> {
-        let now = now.as_secs() as i64;
-        let named = self.issuers().find(|one| one.subject == subject && !one.valid.contains(&now))?;
-        let detail = match now < *named.valid.start() {
-            true => format!("the certificate of the authority `{subject}` is not valid yet"),
-            false => format!("the certificate of the authority `{subject}` has expired"),
-        };
-        Some(Failure::new(Reason::CertificateIssuer, detail))
-    }
-}
-
-/// What verifies chains to those authorities that are valid: made anew when that changes.
-struct Chains<V: ?Sized> {
-    anchors: Arc<Anchors>,
-    make: Box<Make<V>>,
-    current: ArcSwap<Current<V>>,
-}
-
-type Make<V> = dyn Fn(Arc<RootCertStore>) -> Result<Arc<V>, Error> + Send + Sync;
-
-struct Current<V: ?Sized> {
-    seconds: Range<i64>,
-    /// `None`: no authority is valid.
-    verifier: Option<Arc<V>>,
-}
-
-impl<V: ?Sized + 'static> Chains<V> {
-    fn new(
-        anchors: Arc<Anchors>,
-        make: impl Fn(Arc<RootCertStore>) -> Result<Arc<V>, Error> + Send + Sync + 'static,
-    ) -> Result<Self, Error> {
-        let make: Box<Make<V>> = Box::new(make);
-        let current = ArcSwap::from_pointee(Current::of(&anchors, &make, UnixTime::now())?);
-        Ok(Self { anchors, make, current })
-    }
-
-    fn at(&self, now: UnixTime) -> Result<Option<Arc<V>>, Error> {
-        let current = self.current.load();
-        if current.seconds.contains(&(now.as_secs() as i64)) {
-            return Ok(current.verifier.clone());
-        }
-        let current = Current::of(&self.anchors, &self.make, now)?;
-        let verifier = current.verifier.clone();
-        self.current.store(Arc::new(current));
-        Ok(verifier)
-    }
-}
-
-impl<V: ?Sized + 'static> Current<V> {
-    fn of(anchors: &Anchors, make: &Make<V>, now: UnixTime) -> Result<Self, Error> {
-        let (roots, seconds) = anchors.at(now.as_secs() as i64);
-        let verifier = if roots.is_empty() { None } else { Some(make(Arc::new(roots))?) };
-        Ok(Self { seconds, verifier })
-    }
-}
-
-impl<V: ?Sized> fmt::Debug for Chains<V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Chains").field(&self.anchors).finish()
-    }
 }
 
 /// Certificates that are trusted as they are: of those that a configuration trusts, the ones that their owner presents
@@ -226,15 +74,11 @@ impl Pinned {
         if !self.0.iter().any(|pinned| pinned == certificate) {
             return None;
         }
-        let now = now.as_secs() as i64;
-        let refused = if now > facts.not_after.as_second() {
-            CertificateError::Expired
-        } else if now < facts.not_before.as_second() {
-            CertificateError::NotValidYet
-        } else if !purpose {
-            CertificateError::InvalidPurpose
-        } else {
-            return Some(Ok(()));
+        let refused = match facts.validity.outside(moment(now)) {
+            Some(Outside::Expired(_)) => CertificateError::Expired,
+            Some(Outside::NotYetValid(_)) => CertificateError::NotValidYet,
+            None if !purpose => CertificateError::InvalidPurpose,
+            None => return Some(Ok(())),
         };
         Some(Err(Error::InvalidCertificate(refused)))
     }
@@ -291,11 +135,15 @@ impl ServerCertVerifier for ServerVerifier {
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
             return Ok(ServerCertVerified::assertion());
         }
-        let verified = match chains.at(now)? {
-            Some(chain) => chain.verify_server_cert(end_entity, intermediates, server_name, ocsp, now),
-            None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
-        };
-        verified.map_err(|error| chains.anchors.explain(error, &facts, intermediates, now))
+        let verified = chains.verify(&facts, intermediates, now, |chain| {
+            chain.verify_server_cert(end_entity, intermediates, server_name, ocsp, now)
+        });
+        verified.map_err(|error| match error {
+            Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                missing(&missing_issuer(&facts, intermediates)).into_rustls()
+            }
+            error => error,
+        })
     }
 
     fn verify_tls12_signature(
@@ -321,18 +169,11 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
-/// Who would have to be trusted, or whose certificate the peer would have to send.
-fn missing_issuer(facts: &Facts, intermediates: &[CertificateDer<'_>]) -> String {
-    let chain: Vec<_> = intermediates.iter().filter_map(|certificate| x509::read(certificate)).collect();
-    let mut issuer = facts.issuer.clone();
-    // A chain has no end if its certificates name each other.
-    for _ in 0..chain.len() {
-        match chain.iter().find(|facts| facts.subject == issuer) {
-            Some(facts) if facts.issuer != issuer => issuer.clone_from(&facts.issuer),
-            _ => break,
-        }
-    }
-    issuer
+fn missing(issuer: &str) -> Failure {
+    let detail = format!(
+        "the certificate of the issuer `{issuer}` is missing: it is neither trusted nor sent (none is fetched)"
+    );
+    Failure::new(Reason::CertificateIssuer, detail)
 }
 
 /// Certificates of clients.
@@ -356,8 +197,7 @@ impl ClientVerifier {
         revoked: &[CertificateRevocationListDer<'static>],
     ) -> Result<Self, Error> {
         let pinned = Pinned::new(authorities, revoked);
-        let hints = anchors.0.iter().map(|anchor| DistinguishedName::in_sequence(&anchor.anchor.subject));
-        let hints = hints.collect();
+        let hints = anchors.names();
         let revoked = revoked.to_vec();
         let chains = Chains::new(anchors, move |roots| {
             let mut builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider()));
@@ -389,11 +229,10 @@ impl ClientCertVerifier for ClientVerifier {
         if let Some(judged) = self.pinned.judge(end_entity, &facts, facts.for_clients, now) {
             return judged.map(|()| ClientCertVerified::assertion());
         }
-        let verified = match self.chains.at(now)? {
-            Some(chain) => chain.verify_client_cert(end_entity, intermediates, now),
-            None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
-        };
-        verified.map_err(|error| self.chains.anchors.explain(error, &facts, intermediates, now))
+        // Whom it does not know stays `UnknownIssuer`: the client is told so by the alert that is for it.
+        self.chains.verify(&facts, intermediates, now, |chain| {
+            chain.verify_client_cert(end_entity, intermediates, now)
+        })
     }
 
     fn verify_tls12_signature(
@@ -416,35 +255,5 @@ impl ClientCertVerifier for ClientVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         algorithms().supported_schemes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rustls::pki_types::pem::PemObject;
-
-    use super::*;
-
-    #[test]
-    fn an_authority_counts_in_its_time_and_what_is_made_of_them_is_good_until_the_next_change() {
-        let certificate = CertificateDer::from_pem_slice(include_bytes!("fixtures/ec.crt")).unwrap();
-        let mut anchors = Anchors::default();
-        for _ in 0..3 {
-            assert!(anchors.add(&certificate));
-        }
-        for (anchor, valid) in anchors.0.iter_mut().zip([10..=19, 15..=29, 0..=99]) {
-            (anchor.valid, anchor.may_issue) = (valid, true);
-        }
-        anchors.0[2].may_issue = false;
-        let at = |now: i64| {
-            let (roots, same) = anchors.at(now);
-            (roots.len(), same)
-        };
-        assert_eq!(at(9), (0, i64::MIN..10));
-        assert_eq!(at(10), (1, 10..15));
-        assert_eq!(at(15), (2, 15..20));
-        assert_eq!(at(19), (2, 15..20));
-        assert_eq!(at(20), (1, 20..30));
-        assert_eq!(at(30), (0, 30..i64::MAX));
     }
 }

@@ -1,7 +1,10 @@
 //! What a certificate says of itself, for messages, policies and headers. Whether it is accepted is never decided
 //! here alone.
 
-use std::{fmt::Write, net::IpAddr};
+use std::{
+    fmt::{self, Write},
+    net::IpAddr,
+};
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -19,8 +22,7 @@ use x509_parser::{
 /// The part of a certificate that is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    pub not_before: Timestamp,
-    pub not_after: Timestamp,
+    pub validity: Validity,
     /// Bits of the modulus; `None` for other keys.
     pub rsa_bits: Option<usize>,
     /// Neither RSA, nor ECDSA on P-256, P-384 or P-521, nor one of the kinds that came later.
@@ -43,6 +45,42 @@ pub struct Facts {
     pub for_clients: bool,
 }
 
+/// From one second to another, both in it (RFC 5280 section 4.1.2.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    pub not_before: Timestamp,
+    pub not_after: Timestamp,
+}
+
+/// How a moment lies outside of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outside {
+    NotYetValid(Timestamp),
+    Expired(Timestamp),
+}
+
+impl Validity {
+    /// `None`: it is valid at this moment.
+    pub fn outside(self, now: Timestamp) -> Option<Outside> {
+        if now.as_second() > self.not_after.as_second() {
+            Some(Outside::Expired(self.not_after))
+        } else if now.as_second() < self.not_before.as_second() {
+            Some(Outside::NotYetValid(self.not_before))
+        } else {
+            None
+        }
+    }
+}
+
+impl fmt::Display for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotYetValid(from) => write!(f, "is not valid before {from}"),
+            Self::Expired(at) => write!(f, "expired at {at}"),
+        }
+    }
+}
+
 /// Reads a certificate (RFC 5280 section 4.1); `None` when it is none.
 pub fn read(der: &[u8]) -> Option<Facts> {
     let (rest, certificate) = parse_x509_certificate(der).ok()?;
@@ -50,8 +88,10 @@ pub fn read(der: &[u8]) -> Option<Facts> {
         return None;
     }
     let mut facts = Facts {
-        not_before: timestamp(certificate.validity().not_before)?,
-        not_after: timestamp(certificate.validity().not_after)?,
+        validity: Validity {
+            not_before: timestamp(certificate.validity().not_before)?,
+            not_after: timestamp(certificate.validity().not_after)?,
+        },
         rsa_bits: rsa_bits(certificate.public_key())?,
         has_strange_key: is_strange(certificate.public_key()),
         subject: name(certificate.subject()),
@@ -243,8 +283,8 @@ mod tests {
         let pem = include_bytes!("../outbound/fixtures/self-signed.crt");
         let der = CertificateDer::from_pem_slice(pem).unwrap();
         let facts = read(&der).unwrap();
-        assert_eq!(facts.not_before.to_string(), "2026-11-22T04:33:00Z");
-        assert_eq!(facts.not_after.to_string(), "2126-10-29T04:33:00Z");
+        assert_eq!(facts.validity.not_before.to_string(), "2026-11-22T04:33:00Z");
+        assert_eq!(facts.validity.not_after.to_string(), "2126-10-29T04:33:00Z");
         assert_eq!(facts.rsa_bits, None);
         for length in 0..der.len() {
             assert_eq!(read(&der[..length]), None, "{length} bytes");
