@@ -47,38 +47,44 @@ impl Written {
     fn counts(&self, path: &Path) -> bool {
         is_resource_file(path) || path.file_name().is_some_and(|name| self.names.contains(name))
     }
+
+    fn changed(&mut self, paths: &[PathBuf], now: Instant) {
+        for path in paths {
+            if self.counts(path) {
+                self.files.insert(path.clone(), now);
+            }
+        }
+    }
+
+    /// Whether one of them was being written.
+    fn ended(&mut self, paths: &[PathBuf]) -> bool {
+        paths.iter().filter(|path| self.files.remove(*path).is_some()).count() > 0
+    }
 }
 
 impl Writing {
-    /// These files count too.
+    /// The files that count whatever they are called, in place of those before.
     fn know<'p>(&self, files: impl Iterator<Item = &'p PathBuf>) {
         let name = |path: &Path| path.file_name().map(OsString::from);
         let names = files.flat_map(|path| [name(path), real(path).and_then(|path| name(&path))]);
-        lock(&self.0).names.extend(names.flatten());
+        lock(&self.0).names = names.flatten().collect();
     }
 
     /// Whether the event tells of a change, or of the end of one.
     fn see(&self, event: &Event, now: Instant) -> bool {
         let mut writing = lock(&self.0);
-        let counting: Vec<PathBuf> =
-            event.paths.iter().filter(|path| writing.counts(path)).cloned().collect();
         match event.kind {
             EventKind::Modify(ModifyKind::Data(_)) => {
-                let Written { files, .. } = &mut *writing;
-                files.extend(counting.into_iter().map(|path| (path, now)));
+                writing.changed(&event.paths, now);
                 true
             }
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
-                event.paths.iter().filter(|path| writing.files.remove(*path).is_some()).count() > 0
-            }
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => writing.ended(&event.paths),
             EventKind::Access(_) => false,
-            // Renamed, removed, or more was missed than is told.
             EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_) => {
-                event.paths.iter().for_each(|path| {
-                    writing.files.remove(path);
-                });
+                writing.ended(&event.paths);
                 true
             }
+            // Or more has happened than is told.
             _ => true,
         }
     }
@@ -205,7 +211,7 @@ impl FileWatcher {
 
     /// Watches the folders of these files too, and of all links on the way to them and to the configuration.
     fn follow(&mut self, files: &[PathBuf]) {
-        self.writing.know(files.iter());
+        self.writing.know(self.state.paths.iter().map(|watched| &watched.path).chain(files));
         let Some(watcher) = &mut self.watcher else { return };
         let configured = self.state.paths.iter().map(|watched| &watched.path);
         let links = configured.clone().flat_map(folders_to);

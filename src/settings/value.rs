@@ -8,6 +8,8 @@ use std::{
 
 use ipnet::IpNet;
 
+use crate::base::dns_name;
+
 /// The type of a setting, with its bounds (inclusive).
 #[derive(Debug)]
 pub enum Kind {
@@ -194,7 +196,7 @@ fn hosts(raw: &Raw) -> Option<BTreeMap<String, Vec<IpAddr>>> {
     };
     let mut hosts: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
     for (name, addresses) in pairs {
-        let name = name.trim().trim_end_matches('.').to_lowercase();
+        let name = dns_name(name.trim()).into_owned();
         let addresses: Vec<IpAddr> =
             addresses.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
         if name.is_empty() || addresses.is_empty() {
