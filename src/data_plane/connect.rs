@@ -1,24 +1,31 @@
 //! New connections to upstreams: each address of a name is tried in turn.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, rc::Rc, time::Duration};
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     net::TcpStream,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
-use super::{http1::wire::Transport, resolver::Resolver};
+use super::{http1::wire::Transport, servers::Server};
 use crate::{
     outbound::ProxyError,
     snapshot::{Speaks, UpstreamPlan},
     telemetry::metrics::ConnectFailure,
-    tls::{Failure, Protocol, Reason},
+    tls::{Failure, OutboundContext, Protocol, Reason},
 };
+
+/// How much later the next address is tried as well, when the one before has not answered (RFC 8305 section 5). What
+/// follows TCP takes its time.
+const NEXT_AFTER: Duration = Duration::from_millis(250);
+const NEXT_AFTER_HANDSHAKES: Duration = Duration::from_secs(1);
 
 /// A new connection.
 pub struct Connected {
     pub transport: Transport,
     pub http2: bool,
+    pub server: Rc<Server>,
 }
 
 /// Why there is no connection.
@@ -56,83 +63,115 @@ impl From<&ConnectError> for ConnectFailure {
     }
 }
 
-/// Connects to an upstream, or to the forward proxy that leads there, for the request of this id; `limit` is for its
-/// name and for each address. `http1`: whatever else it speaks, HTTP/1.1.
+/// Connects to an upstream, or to the forward proxy that leads there, for the request of this id. The addresses are
+/// tried in their order, the next one as soon as the one before has failed, or takes long; `limit` is for all of them.
 ///
 /// # Errors
 /// The reason that the last address gave. Details go to the log at level debug.
 pub async fn connect(
     upstream: &UpstreamPlan,
-    resolver: &Resolver,
+    servers: &[Rc<Server>],
+    context: Option<&OutboundContext>,
     limit: Duration,
     request_id: &str,
-    http1: bool,
 ) -> Result<Connected, ConnectError> {
-    let outcome = try_addresses(upstream, resolver, limit, request_id, http1).await;
-    if let Some(via) = &upstream.endpoint.proxy {
-        match &outcome {
-            // Whatever is wrong there, the proxy let us through to it.
-            Err(ConnectError::Tls(_)) => via.works(&upstream.name),
-            Err(error) => via.failed(&upstream.name, error),
-            Ok(_) if via.tunnel => via.works(&upstream.name),
-            // Only its first answer tells.
-            Ok(_) => {}
-        }
+    let deadline = Instant::now() + limit;
+    let attempt = async |server: Rc<Server>| {
+        let outcome = connect_to(upstream, server.address, context, deadline, request_id).await;
+        (server, outcome)
+    };
+    match servers {
+        // Most names have one.
+        [server] => settled(attempt(Rc::clone(server)).await),
+        servers => first_of(servers, next_after(upstream), deadline, attempt).await,
     }
-    outcome
 }
 
-async fn try_addresses(
-    upstream: &UpstreamPlan,
-    resolver: &Resolver,
-    limit: Duration,
-    request_id: &str,
-    http1: bool,
+fn next_after(upstream: &UpstreamPlan) -> Duration {
+    let endpoint = &upstream.endpoint;
+    let tunnel = endpoint.proxy.as_ref().is_some_and(|via| via.tunnel);
+    if endpoint.tls.is_some() || tunnel { NEXT_AFTER_HANDSHAKES } else { NEXT_AFTER }
+}
+
+/// Notes what a connection, or none, says of the forward proxy on the way.
+pub fn judge_proxy(upstream: &UpstreamPlan, error: Option<&ConnectError>) {
+    let Some(via) = &upstream.endpoint.proxy else { return };
+    match error {
+        // Whatever is wrong there, the proxy let us through to it.
+        Some(ConnectError::Tls(_)) => via.works(&upstream.name),
+        Some(error) => via.failed(&upstream.name, error),
+        None if via.tunnel => via.works(&upstream.name),
+        // Only its first answer tells.
+        None => {}
+    }
+}
+
+/// What a server gave, or did not.
+type Attempt = (Rc<Server>, Result<(Transport, bool), ConnectError>);
+
+/// The server is judged by it.
+fn settled((server, outcome): Attempt) -> Result<Connected, ConnectError> {
+    match &outcome {
+        Ok(_) => server.works(),
+        Err(_) => server.failed(),
+    }
+    outcome.map(|(transport, http2)| Connected { transport, http2, server })
+}
+
+/// The first connection that one of several gives.
+async fn first_of<F: Future<Output = Attempt>>(
+    servers: &[Rc<Server>],
+    next_after: Duration,
+    deadline: Instant,
+    attempt: impl Fn(Rc<Server>) -> F,
 ) -> Result<Connected, ConnectError> {
-    let (host, port) = match &upstream.endpoint.proxy {
-        Some(via) => (&via.proxy.host, via.proxy.port),
-        None => (&upstream.address.host, upstream.address.port),
-    };
-    let found =
-        timeout(limit, resolver.resolve(host, port)).await.unwrap_or_else(|elapsed| Err(elapsed.into()));
-    let found = found.map_err(|error| {
-        tracing::debug!(request_id, upstream = %upstream.name, host, %error, "cannot resolve");
-        ConnectError::Resolve
-    })?;
     let mut outcome = Err(ConnectError::Resolve);
-    for socket in found {
-        outcome = connect_to(upstream, socket, Instant::now() + limit, request_id, http1).await;
-        if outcome.is_ok() {
-            break;
+    let mut left = servers.iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut under_way: Vec<&Rc<Server>> = Vec::new();
+    loop {
+        if Instant::now() < deadline
+            && let Some(server) = left.next()
+        {
+            attempts.push(attempt(Rc::clone(server)));
+            under_way.push(server);
+        }
+        tokio::select! {
+            ended = attempts.next() => {
+                let Some(ended) = ended else { return outcome };
+                let at = under_way.iter().position(|server| Rc::ptr_eq(server, &ended.0)).unwrap_or(0);
+                under_way.remove(at);
+                outcome = settled(ended);
+                if outcome.is_ok() {
+                    // Those that began earlier are too slow, if they answer at all.
+                    under_way[..at].iter().for_each(|server| server.failed());
+                    return outcome;
+                }
+            }
+            () = sleep(next_after), if left.len() > 0 => {}
         }
     }
-    outcome
 }
 
 async fn connect_to(
     upstream: &UpstreamPlan,
     socket: SocketAddr,
+    context: Option<&OutboundContext>,
     deadline: Instant,
     request_id: &str,
-    http1: bool,
-) -> Result<Connected, ConnectError> {
+) -> Result<(Transport, bool), ConnectError> {
     let stream = timeout_at(deadline, reach(upstream, socket, request_id)).await;
     let stream = stream.unwrap_or(Err(ConnectError::Timeout))?;
-    let Some(tls) = &upstream.endpoint.tls else {
-        let http2 = upstream.endpoint.speaks() == Speaks::Http2;
-        return Ok(Connected { transport: Transport::Tcp(stream), http2 });
+    let (Some(tls), Some(context)) = (&upstream.endpoint.tls, context) else {
+        return Ok((Transport::Tcp(stream), upstream.endpoint.speaks() == Speaks::Http2));
     };
-    let context = tls.http1.as_ref().filter(|_| http1).unwrap_or(&tls.context);
     let secured = timeout_at(deadline, context.connect(&tls.name, stream)).await;
     let secured = secured.unwrap_or_else(|_| Err(Failure::new(Reason::Timeout, "it took too long")));
     let connected = secured.map_err(|failure| {
         upstream.tls_failed(&failure);
         ConnectError::Tls(failure)
     })?;
-    Ok(Connected {
-        http2: connected.protocol == Some(Protocol::H2),
-        transport: Transport::Tls(connected.stream),
-    })
+    Ok((Transport::Tls(connected.stream), connected.protocol == Some(Protocol::H2)))
 }
 
 /// A connection to the socket, and through it to the upstream if it is the forward proxy's.

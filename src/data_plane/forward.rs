@@ -15,7 +15,8 @@ use super::{
         tunnel::Upgraded,
     },
     http2,
-    pool::{AcquireError, Connection, Pool},
+    pool::{AcquireError, Connection, Pool, Wanted},
+    replay::Replay,
     timers::Timer,
     worker::Worker,
 };
@@ -54,13 +55,17 @@ impl Forward<'_> {
             self.client.watch().arm(Timer::StreamIdle, exchange.stream_idle_timeout());
             let mut retried = None;
             loop {
-                let replay = replayable(&request);
                 let upgrades = request.upgrade.is_some() && request.body.is_empty();
                 let connection = self.connection(upstream, exchange, retried.is_some(), upgrades).await?;
                 let reused = matches!(&connection, Connection::Http1(connection) if connection.is_reused());
+                let replay = match retried {
+                    None => Replay::of(&mut request, &connection),
+                    Some(_) => Replay::Untouched,
+                };
                 let started = Instant::now();
                 match self.exchange(connection, &mut request, upstream, exchange).await {
                     Ok(mut response) => {
+                        replay.forget();
                         let took = started.elapsed();
                         upstream.metrics.responded(took);
                         upstream.answered();
@@ -100,25 +105,29 @@ impl Forward<'_> {
         upgrades: bool,
     ) -> Result<Connection, Rejection> {
         let pool = self.worker.pools.pool(upstream);
-        let http1 = upgrades && pool.upgrades_apart();
-        match if http1 { None } else { pool.at_hand(upstream, fresh_only) } {
+        let wanted = Wanted {
+            plan: upstream,
+            fresh_only,
+            http1: upgrades && pool.upgrades_apart(),
+            worker: self.worker,
+            engine: self.engine,
+            request_id: exchange.request_id(),
+        };
+        match if wanted.http1 { None } else { pool.at_hand(&wanted) } {
             Some(connection) => Ok(connection),
             // In a box: what happens seldom makes the future of every request no larger.
-            None => Box::pin(self.acquire(&pool, upstream, exchange, fresh_only, http1)).await,
+            None => Box::pin(self.acquire(&pool, wanted, exchange)).await,
         }
     }
 
     async fn acquire(
         &self,
         pool: &Rc<Pool>,
-        upstream: &Arc<UpstreamPlan>,
+        wanted: Wanted<'_>,
         exchange: &Exchange,
-        fresh_only: bool,
-        http1: bool,
     ) -> Result<Connection, Rejection> {
-        let request_id = exchange.request_id();
-        let mut acquire =
-            pin!(pool.acquire(upstream, fresh_only, self.worker, self.engine, request_id, http1));
+        let upstream = wanted.plan;
+        let mut acquire = pin!(pool.acquire(&wanted));
         // A request that waits for a connection waits no longer than one that waits for its answer.
         let watch = self.client.watch();
         watch.arm(Timer::Response, exchange.response_timeout());
@@ -276,27 +285,13 @@ impl Forward<'_> {
     }
 }
 
-/// A copy of a body that is at hand; `None` for one that is still arriving.
-fn replayable(request: &Request) -> Option<Body> {
-    match &request.body {
-        Body::Whole(bytes) => Some(Body::Whole(bytes.clone())),
-        body if body.is_empty() => Some(Body::Empty),
-        _ => None,
-    }
-}
-
 /// The body to send again, if the request may be sent again (decision 4): no byte of it was
 /// written, or its method is idempotent, its body can be replayed and no byte of the response came.
-fn body_for_retry(error: ExchangeError, method: &Method, replay: Option<Body>) -> Option<Body> {
-    if error.fault != Fault::Closed || error.answered {
+fn body_for_retry(error: ExchangeError, method: &Method, replay: Replay) -> Option<Body> {
+    if error.fault != Fault::Closed || error.answered || (error.begun && !method.is_idempotent()) {
         return None;
     }
-    match replay {
-        Some(replay) if !error.begun || method.is_idempotent() => Some(replay),
-        // Held back for `100 (Continue)`, it can still be sent.
-        None if error.body_untouched && (!error.begun || method.is_idempotent()) => Some(error.body),
-        _ => None,
-    }
+    replay.body(error)
 }
 
 fn unavailable(reason: &'static str, text: &'static str) -> Rejection {

@@ -1,4 +1,4 @@
-//! Idle connections to upstreams, per worker: last in, first out, no lock, no hashing.
+//! Connections to upstreams, per worker: those that idle are used last in, first out, no lock, no hashing.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,18 +10,24 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    connect::{ConnectError, connect},
+    connect::ConnectError,
     http1::client::ClientConnection,
     http2::shared::{SharedConnections, Slot},
+    resolver::Resolver,
+    servers::{Idle, Server, Servers},
     worker::Worker,
 };
 use crate::base::lock;
 use crate::snapshot::{
-    Endpoint, EngineSettings, Permit, Speaks, UpstreamPlan,
+    Endpoint, Permit, Speaks, UpstreamPlan,
     line::{Grant, Next, Place},
 };
 
-/// Idle connections that one worker keeps to one endpoint at the most.
+mod opening;
+
+pub use opening::{Opening, Wanted};
+
+/// Idle connections that one worker keeps to one address at the most.
 const IDLE_MAX: usize = 1024;
 
 /// How a request that waits tells all workers that it could use one of their idle connections.
@@ -52,16 +58,13 @@ pub struct Pools {
 pub struct Pool {
     endpoint: Arc<Endpoint>,
     speaks: Cell<Speaks>,
-    idle: RefCell<Vec<Idle>>,
+    servers: Servers,
+    /// Looks since its last request.
+    looks: Cell<u32>,
     /// On their way from who gave them back to who waited for them.
     set_aside: RefCell<Vec<Rc<ClientConnection>>>,
     /// Its connections, if it speaks HTTP/2.
     pub shared: Rc<SharedConnections>,
-}
-
-struct Idle {
-    connection: Rc<ClientConnection>,
-    since: Instant,
 }
 
 /// What a request is sent on.
@@ -93,12 +96,15 @@ impl Pools {
         if !Arc::ptr_eq(&pool.endpoint, endpoint) {
             *pool = Pool::new(endpoint);
         }
+        // Its name is followed as long as it is used.
+        pool.looks.set(0);
         Rc::clone(pool)
     }
 
     /// Closes connections that idle too long or are of no use any more.
-    pub fn reap(&self, now: Instant) {
+    pub fn reap(&self, resolver: &Resolver, now: Instant) {
         for pool in self.all() {
+            pool.follow(resolver, now);
             pool.reap(now);
         }
     }
@@ -129,7 +135,8 @@ impl Pool {
         Rc::new(Self {
             endpoint: Arc::clone(endpoint),
             speaks: Cell::new(endpoint.speaks()),
-            idle: RefCell::default(),
+            servers: Servers::default(),
+            looks: Cell::new(0),
             set_aside: RefCell::default(),
             shared: Rc::default(),
         })
@@ -140,16 +147,28 @@ impl Pool {
         self.speaks.get()
     }
 
-    /// What costs no wait: a place, or an idle connection unless others wait for one; who comes later does not
-    /// overtake them.
-    pub fn at_hand(&self, plan: &Arc<UpstreamPlan>, fresh_only: bool) -> Option<Connection> {
-        if self.speaks() != Speaks::Http1 {
-            return self.shared.at_hand(plan).map(Connection::Http2);
-        }
-        if fresh_only || plan.gauges.line.waiting() > 0 {
+    /// What costs no wait, to the address whose turn it is rather than to another: a place, or an idle connection unless
+    /// others wait for one; who comes later does not overtake them.
+    pub fn at_hand(self: &Rc<Self>, wanted: &Wanted<'_>) -> Option<Connection> {
+        let plan = wanted.plan;
+        let server = self.servers.next();
+        let (connection, is_its) = if self.speaks() != Speaks::Http1 {
+            let slot = self.shared.at_hand(plan, server.as_ref())?;
+            let is_its = server.as_ref().is_none_or(|server| slot.connection.leads_to(server));
+            (Connection::Http2(slot), is_its)
+        } else if wanted.fresh_only || plan.gauges.line.waiting() > 0 {
             return None;
+        } else if let Some(own) = server.as_ref().and_then(|server| Self::take_idle(server, plan)) {
+            (Connection::Http1(own), true)
+        } else {
+            (Connection::Http1(self.take_any_idle(plan)?), server.is_none())
+        };
+        self.servers.advance();
+        match server {
+            Some(server) if !is_its => self.warm(&server, wanted),
+            _ => self.warm_untried(wanted),
         }
-        self.take_idle(plan).map(Connection::Http1)
+        Some(connection)
     }
 
     /// Whether an upgrade, which HTTP/2 has none of, takes a connection of another kind than other requests.
@@ -158,82 +177,45 @@ impl Pool {
         self.speaks() != Speaks::Http1 && tls.is_some_and(|tls| tls.http1.is_some())
     }
 
-    /// A connection for one request that none is at hand for: a new one, else the next that is free. `http1`: whatever
-    /// others have, HTTP/1.1.
+    /// A connection for one request that none is at hand for: a new one, else the next that is free.
     ///
     /// # Errors
     /// [`AcquireError`]. Waiting has no limit of its own: the caller's deadline ends it.
-    pub async fn acquire(
-        self: &Rc<Self>,
-        plan: &Arc<UpstreamPlan>,
-        fresh_only: bool,
-        worker: &Worker,
-        engine: &EngineSettings,
-        request_id: &str,
-        http1: bool,
-    ) -> Result<Connection, AcquireError> {
-        if http1
-            && !fresh_only
-            && let Some(connection) = self.take_idle(plan)
+    pub async fn acquire(self: &Rc<Self>, wanted: &Wanted<'_>) -> Result<Connection, AcquireError> {
+        let plan = wanted.plan;
+        if wanted.http1
+            && let Some(connection) = self.idle_for(wanted)
         {
             return Ok(Connection::Http1(connection));
         }
-        if self.speaks() != Speaks::Http1 && !http1 {
+        self.warm_untried(wanted);
+        if self.speaks() != Speaks::Http1 && !wanted.http1 {
             // Nothing: meanwhile the upstream has chosen HTTP/1.1.
-            if let Some(found) = self.shared.acquire(self, plan, worker, engine, request_id).await? {
+            if let Some(found) = self.shared.acquire(self, wanted).await? {
                 return Ok(found);
             }
         }
         let permit = match plan.gauges.line.permit(plan.limits.connections_max) {
             Some(permit) => permit,
-            None => match self.stand_in_line(plan, fresh_only, worker).await? {
+            None => match self.stand_in_line(wanted).await? {
                 Turn::Connection(connection) => return Ok(Connection::Http1(connection)),
                 Turn::Permit(permit) => permit,
             },
         };
-        self.open(plan, worker, engine, permit, request_id, http1).await
+        let opened = self.open(wanted, permit).await;
+        // Who takes no more connections may still serve those that it has.
+        match opened {
+            Err(_) if let Some(connection) = self.idle_for(wanted) => Ok(Connection::Http1(connection)),
+            opened => opened,
+        }
     }
 
-    /// A new connection, of the kind that the upstream chooses, or HTTP/1.1.
-    ///
-    /// # Errors
-    /// [`AcquireError::Connect`].
-    pub async fn open(
-        self: &Rc<Self>,
-        plan: &Arc<UpstreamPlan>,
-        worker: &Worker,
-        engine: &EngineSettings,
-        permit: Permit,
-        request_id: &str,
-        http1: bool,
-    ) -> Result<Connection, AcquireError> {
-        let failed = |error: ConnectError| {
-            // Who does not answer is not asked what it speaks by one request after the other.
-            if self.speaks() == Speaks::Either && !http1 {
-                self.speaks.set(Speaks::Http1);
-            }
-            plan.metrics.connect_failed((&error).into());
-            AcquireError::Connect(error)
-        };
-        let expected = self.speaks();
-        plan.metrics.connect_attempt();
-        let connected = connect(plan, &worker.resolver, engine.connect_timeout, request_id, http1).await;
-        let connected = connected.map_err(failed)?;
-        if self.endpoint.speaks() == Speaks::Either && !http1 {
-            self.speaks.set(if connected.http2 { Speaks::Http2 } else { Speaks::Http1 });
+    /// An idle connection that may be used although none was at hand.
+    fn idle_for(&self, wanted: &Wanted<'_>) -> Option<Rc<ClientConnection>> {
+        if wanted.fresh_only || wanted.plan.gauges.line.waiting() > 0 {
+            return None;
         }
-        if !connected.http2 {
-            let connection = ClientConnection::new(connected.transport, Rc::downgrade(self), plan, permit);
-            return Ok(Connection::Http1(connection));
-        }
-        // Many connected at once, each for one request; those that came first share theirs.
-        if expected == Speaks::Http1
-            && let Some(slot) = self.shared.at_hand(plan)
-        {
-            return Ok(Connection::Http2(slot));
-        }
-        let slot = self.shared.begin(connected.transport, plan, worker, engine, permit).await;
-        slot.map(Connection::Http2).map_err(failed)
+        self.take_any_idle(wanted.plan)
     }
 
     /// Tells this pool from all others in a line, those of other workers and of other endpoints. Who waits
@@ -243,24 +225,20 @@ impl Pool {
     }
 
     /// Waits for what becomes free.
-    async fn stand_in_line(
-        self: &Rc<Self>,
-        plan: &Arc<UpstreamPlan>,
-        fresh_only: bool,
-        worker: &Worker,
-    ) -> Result<Turn, AcquireError> {
+    async fn stand_in_line(self: &Rc<Self>, wanted: &Wanted<'_>) -> Result<Turn, AcquireError> {
+        let Wanted { plan, fresh_only, .. } = *wanted;
         // A retry on a new connection makes room with one that is idle.
-        if fresh_only && let Some(connection) = self.remove_idle_of(plan) {
+        if fresh_only && let Some(connection) = self.servers.find_map(|server| server.remove_idle_of(plan)) {
             return Ok(Turn::Permit(connection.into_permit()));
         }
         loop {
-            let waiting = Waiting::begin(plan, worker, self.id(), true)?;
+            let waiting = Waiting::begin(plan, wanted.worker, self.id(), true)?;
             let mut in_line = InLine { pool: self, waiting };
             match in_line.waiting.place.granted().await {
                 Grant::Permit(permit) => return Ok(Turn::Permit(permit)),
                 Grant::Connection => {
                     let Some(connection) = self.take_set_aside(plan) else { continue };
-                    if fresh_only || !connection.is_fresh() {
+                    if fresh_only || !connection.is_fresh() || connection.server().is_none() {
                         return Ok(Turn::Permit(connection.into_permit()));
                     }
                     connection.serve(plan, None);
@@ -271,17 +249,22 @@ impl Pool {
         }
     }
 
-    /// The connection that was used last, is still good, and may be used for an upstream.
-    fn take_idle(&self, plan: &Arc<UpstreamPlan>) -> Option<Rc<ClientConnection>> {
+    /// To whatever address.
+    fn take_any_idle(&self, plan: &Arc<UpstreamPlan>) -> Option<Rc<ClientConnection>> {
+        self.servers.find_map(|server| Self::take_idle(server, plan))
+    }
+
+    /// The connection to an address that was used last, is still good, and may be used for an upstream.
+    fn take_idle(server: &Server, plan: &Arc<UpstreamPlan>) -> Option<Rc<ClientConnection>> {
         loop {
             // One that counts for another upstream counts for this one from now on, if it may have one more.
-            let counted = self.idle.borrow().last()?.connection.counts_for(plan);
+            let counted = server.idle.borrow().last()?.connection.counts_for(plan);
             let permit = if counted { None } else { plan.gauges.line.permit(plan.limits.connections_max) };
             let connection = if counted || permit.is_some() {
-                let last = self.idle.borrow().len() - 1;
-                self.remove_idle(last)
+                let last = server.idle.borrow().len() - 1;
+                server.remove_idle(last)
             } else {
-                self.remove_idle_of(plan)?
+                server.remove_idle_of(plan)?
             };
             if connection.is_fresh() {
                 connection.serve(plan, permit);
@@ -289,18 +272,6 @@ impl Pool {
                 return Some(connection);
             }
         }
-    }
-
-    /// The one that was used last of those that count for an upstream.
-    fn remove_idle_of(&self, plan: &UpstreamPlan) -> Option<Rc<ClientConnection>> {
-        let at = self.idle.borrow().iter().rposition(|idle| idle.connection.counts_for(plan))?;
-        Some(self.remove_idle(at))
-    }
-
-    fn remove_idle(&self, at: usize) -> Rc<ClientConnection> {
-        let Idle { connection, .. } = self.idle.borrow_mut().remove(at);
-        connection.user().metrics.idle_removed();
-        connection
     }
 
     /// The connection that was given to a request of an upstream: there is one for each that was told so.
@@ -312,11 +283,13 @@ impl Pool {
 
     /// Takes a connection back whose exchange ended in order.
     pub fn give_back(&self, connection: Rc<ClientConnection>) {
+        // The name leads elsewhere by now: it closes.
+        let Some(server) = connection.server() else { return };
         let next = connection.user().gauges.line.next(self.id());
         match next {
-            Next::Nobody if self.idle.borrow().len() < IDLE_MAX => {
+            Next::Nobody if server.idle.borrow().len() < IDLE_MAX => {
                 connection.user().metrics.idle_added();
-                self.idle.borrow_mut().push(Idle { connection, since: Instant::now() });
+                server.idle.borrow_mut().push(Idle { connection, since: Instant::now() });
             }
             Next::Here => self.set_aside.borrow_mut().push(connection),
             // It closes, and who is next may open one.
@@ -328,9 +301,11 @@ impl Pool {
         self.shared.recall();
         loop {
             let wanted = |idle: &Idle| idle.connection.user().gauges.line.waiting() > 0;
-            let at = self.idle.borrow().iter().position(wanted);
-            let Some(at) = at else { return };
-            let connection = self.remove_idle(at);
+            let found = self.servers.find_map(|server| {
+                let at = server.idle.borrow().iter().position(wanted)?;
+                Some(server.remove_idle(at))
+            });
+            let Some(connection) = found else { return };
             self.give_back(connection);
         }
     }
@@ -338,15 +313,18 @@ impl Pool {
     fn reap(&self, now: Instant) {
         self.shared.reap(now);
         let mut closed = Vec::new();
-        self.idle.borrow_mut().retain(|idle| {
-            let user = idle.connection.user();
-            let expired = !user.idle_timeout.is_zero() && now - idle.since >= user.idle_timeout;
-            let keep = !expired && idle.connection.is_fresh();
-            if !keep {
-                user.metrics.idle_removed();
-                closed.push(Rc::clone(&idle.connection));
-            }
-            keep
+        self.servers.find_map(|server| {
+            server.idle.borrow_mut().retain(|idle| {
+                let user = idle.connection.user();
+                let expired = !user.idle_timeout.is_zero() && now - idle.since >= user.idle_timeout;
+                let keep = !expired && idle.connection.is_fresh();
+                if !keep {
+                    user.metrics.idle_removed();
+                    closed.push(Rc::clone(&idle.connection));
+                }
+                keep
+            });
+            None::<()>
         });
     }
 }
@@ -405,14 +383,6 @@ impl Drop for InLine<'_> {
             && let Some(connection) = self.pool.take_set_aside(&self.waiting.plan)
         {
             self.pool.give_back(connection);
-        }
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        for idle in self.idle.borrow().iter() {
-            idle.connection.user().metrics.idle_removed();
         }
     }
 }

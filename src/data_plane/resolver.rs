@@ -6,22 +6,18 @@
 //! costs one question now and then, not one for each request.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, HashMap},
     future::Future,
     io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     pin::Pin,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use tokio::{sync::watch, time::timeout};
 
-use crate::base::lock;
+use crate::base::{dns_name, lock};
 use crate::telemetry::metrics::GatewayMetrics;
 
 /// Names that are remembered; more than any configuration has.
@@ -43,10 +39,9 @@ pub type Lookup = Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = io::Result<V
 pub struct Resolver {
     refresh: Duration,
     /// Fixed answers (`dns.hosts`).
-    hosts: BTreeMap<String, Vec<IpAddr>>,
+    hosts: BTreeMap<String, Arc<[IpAddr]>>,
     names: Arc<Mutex<HashMap<String, Name>>>,
     lookup: Lookup,
-    turn: AtomicUsize,
     metrics: Arc<GatewayMetrics>,
 }
 
@@ -113,10 +108,9 @@ impl Resolver {
     ) -> Self {
         Self {
             refresh,
-            hosts,
+            hosts: hosts.into_iter().map(|(name, addresses)| (name, addresses.into())).collect(),
             names: Arc::default(),
             lookup: Arc::new(|host| Box::pin(ask_system(host))),
-            turn: AtomicUsize::new(0),
             metrics,
         }
     }
@@ -128,25 +122,38 @@ impl Resolver {
         self
     }
 
-    /// The addresses of a host in the order in which to try them: round robin, so that each new
-    /// connection begins with another one.
+    /// The addresses of a host, at least one.
     ///
     /// # Errors
     /// When the name has no address, or nobody could be asked and nothing is known from before.
-    pub async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        if let Ok(address) = host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(address, port)]);
+    pub async fn resolve(&self, host: &str) -> io::Result<Arc<[IpAddr]>> {
+        if let Some(fixed) = self.fixed(host) {
+            return Ok(fixed);
         }
-        let addresses = match self.hosts.get(&*fixed_name(host)) {
-            Some(fixed) => Arc::from(fixed.as_slice()),
-            None => self.ask(host).await?,
-        };
+        let addresses = self.ask(host).await?;
         if addresses.is_empty() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
         }
-        let first = self.turn.fetch_add(1, Ordering::Relaxed) % addresses.len();
-        let (before, from_first) = addresses.split_at(first);
-        Ok(from_first.iter().chain(before).map(|ip| SocketAddr::new(*ip, port)).collect())
+        Ok(addresses)
+    }
+
+    /// The same, as far as it is known; asks where that is called for.
+    pub fn known(&self, host: &str) -> Option<Arc<[IpAddr]>> {
+        if let Some(fixed) = self.fixed(host) {
+            return Some(fixed);
+        }
+        match self.look(host) {
+            Known::Answer(addresses) if !addresses.is_empty() => Some(addresses),
+            _ => None,
+        }
+    }
+
+    /// Addresses that no DNS is asked for.
+    fn fixed(&self, host: &str) -> Option<Arc<[IpAddr]>> {
+        match host.parse::<IpAddr>() {
+            Ok(address) => Some([address].into()),
+            Err(_) => self.hosts.get(&*dns_name(host)).cloned(),
+        }
     }
 
     async fn ask(&self, host: &str) -> io::Result<Arc<[IpAddr]>> {
@@ -217,16 +224,6 @@ async fn ask_system(host: String) -> io::Result<Vec<IpAddr>> {
     // Port 0: only the addresses are of interest.
     let found = tokio::net::lookup_host((host, 0)).await?;
     Ok(found.map(|address| address.ip()).collect())
-}
-
-/// A name as those with fixed addresses are written: without the final dot, in lower case.
-fn fixed_name(host: &str) -> Cow<'_, str> {
-    let name = host.trim_end_matches('.');
-    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        name.to_ascii_lowercase().into()
-    } else {
-        name.into()
-    }
 }
 
 #[cfg(test)]

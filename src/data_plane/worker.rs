@@ -192,7 +192,7 @@ impl Worker {
                     snapshot.upstreams.iter().map(|plan| Arc::as_ptr(&plan.endpoint)).collect();
                 self.pools.retain(|endpoint| here.contains(&Arc::as_ptr(endpoint)));
             }
-            self.pools.reap(Instant::now());
+            self.pools.reap(&self.resolver, Instant::now());
             // The allocator looks for memory to give back when a large piece is freed: without this, a
             // worker that has nothing to do after a burst would keep what the burst took.
             drop(std::hint::black_box(Vec::<u8>::with_capacity(ASKED_FOR_BYTES)));

@@ -159,6 +159,22 @@ impl Body {
         Self::Wire(WireBody::new(source))
     }
 
+    /// The same behind bytes that were read of it before.
+    #[must_use]
+    pub fn behind(self, mut read: Bytes) -> Self {
+        let together = |read: &Bytes, more: &Bytes| [&read[..], &more[..]].concat().into();
+        match self {
+            body if read.is_empty() => body,
+            Self::Empty => Self::Whole(read),
+            Self::Whole(more) => Self::Whole(together(&read, &more)),
+            Self::Wire(rest) => Self::Resumed { read, rest },
+            Self::Resumed { read: more, rest } => {
+                read = together(&read, &more);
+                Self::Resumed { read, rest }
+            }
+        }
+    }
+
     pub fn length(&self) -> Length {
         match self {
             Self::Empty => Length::Known(0),

@@ -103,6 +103,22 @@ impl ConnectionLine {
         Some(Permit { line: Some(Arc::clone(self)) })
     }
 
+    /// Whether [`Self::spare`] would give one.
+    pub fn has_spare(&self, limit: usize) -> bool {
+        let state = self.lock();
+        state.line.is_empty() && state.connections < limit / 2
+    }
+
+    /// To open a connection that no request waits for: nobody is in line, and less than half of `limit` are open.
+    pub fn spare(self: &Arc<Self>, limit: usize) -> Option<Permit> {
+        let mut state = self.lock();
+        if !state.line.is_empty() || state.connections >= limit / 2 {
+            return None;
+        }
+        state.connections += 1;
+        Some(Permit { line: Some(Arc::clone(self)) })
+    }
+
     /// A place at the end of the line, unless `waiting_max` stand there.
     pub fn join(
         self: &Arc<Self>,
@@ -276,6 +292,16 @@ mod tests {
         drop(places);
         drop(held);
         assert_eq!((line.connections(), line.waiting()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_opened_in_advance_leaves_half_of_the_limit_and_overtakes_nobody() {
+        let line = line();
+        let held = [line.spare(4), line.spare(4), line.spare(4)];
+        assert_eq!(held.iter().flatten().count(), 2);
+        assert!(line.spare(1).is_none() && line.permit(4).is_some());
+        let _waits = line.join(0, 2, 9, true).unwrap();
+        assert!(line.spare(99).is_none());
     }
 
     #[test]

@@ -84,6 +84,11 @@ impl UpstreamTls {
         Self { context, http1, name, failing: AtomicBool::new(false) }
     }
 
+    /// What makes a connection that speaks HTTP/1.1, or whatever both choose.
+    pub fn context_for(&self, http1: bool) -> &OutboundContext {
+        self.http1.as_ref().filter(|_| http1).unwrap_or(&self.context)
+    }
+
     /// A handshake failed. Only the first time in a row is a warning.
     fn failed(&self, upstream: &ResourceName, failure: &Failure) {
         let code = failure.reason.of_upstream();

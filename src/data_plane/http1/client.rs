@@ -15,17 +15,18 @@ use std::{
 };
 
 use super::{
+    awaited::Awaited,
     chunked::Decoder,
     fault::{ExchangeError, Fault},
     head::{Framing, ResponseHead, parse_response},
     sender::{SendError, SendFraming, Sender},
-    upgrade,
     wire::{Transport, Wire},
 };
 use crate::{
     data_plane::{
         client_side::ClientSide,
         pool::Pool,
+        servers::Server,
         timers::{Timer, Watch},
     },
     http::{Body, BodyError, BodySource, Headers, Length, Step, Version},
@@ -36,7 +37,7 @@ use crate::{
 /// A connection to an upstream.
 pub struct ClientConnection {
     me: Weak<Self>,
-    home: Weak<Pool>,
+    home: Home,
     /// The upstream that it serves, or has served last.
     user: RefCell<Arc<UpstreamPlan>>,
     /// Counts it among the connections of that upstream, as long as it is open.
@@ -50,6 +51,9 @@ pub struct ClientConnection {
     /// It has served before: the upstream may be closing it.
     reused: Cell<bool>,
 }
+
+/// The pool that a connection goes back to, and the address that it leads to.
+pub type Home = (Weak<Pool>, Weak<Server>);
 
 struct Upload {
     sender: Sender,
@@ -83,39 +87,9 @@ pub struct ExchangeLimits {
     pub head_bytes_max: usize,
 }
 
-/// Interim responses to one request: far more than services send. Together they may be as long as
-/// one head may be.
-pub const INTERIMS_MAX: usize = 64;
-
-/// What is known of the head that is waited for.
-struct Awaited<'a> {
-    to_head: bool,
-    upgrade: Option<&'a str>,
-    head_bytes_max: usize,
-    interims: usize,
-    interim_bytes: usize,
-    /// Bytes at hand have not been looked at.
-    undecided: bool,
-}
-
-impl Awaited<'_> {
-    /// Counts an interim response of so many bytes; whether it is within the bounds.
-    fn admits(&mut self, bytes: usize) -> bool {
-        self.interims += 1;
-        self.interim_bytes += bytes;
-        self.interims <= INTERIMS_MAX && self.interim_bytes <= self.head_bytes_max
-    }
-
-    /// Whether a switch of protocols was asked for.
-    fn agrees(&self, head: &ResponseHead) -> bool {
-        self.upgrade
-            .zip(head.upgrade)
-            .is_some_and(|(offered, chosen)| upgrade::accepts(offered, head.headers.bytes(chosen)))
-    }
-}
-
 impl ClientConnection {
-    pub fn new(transport: Transport, home: Weak<Pool>, user: &Arc<UpstreamPlan>, permit: Permit) -> Rc<Self> {
+    pub fn new(transport: Transport, home: Home, user: &Arc<UpstreamPlan>, permit: Permit) -> Rc<Self> {
+        user.metrics.opened();
         Rc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             home,
@@ -128,6 +102,11 @@ impl ClientConnection {
             keep_alive: Cell::new(true),
             reused: Cell::new(false),
         })
+    }
+
+    /// Where it leads, as long as its pool's name leads there.
+    pub fn server(&self) -> Option<Rc<Server>> {
+        self.home.1.upgrade().filter(|server| !server.is_gone())
     }
 
     /// The upstream that it serves, or has served last.
@@ -144,7 +123,8 @@ impl ClientConnection {
     pub fn serve(&self, upstream: &Arc<UpstreamPlan>, permit: Option<Permit>) {
         self.reused.set(true);
         if !Arc::ptr_eq(&self.user.borrow(), upstream) {
-            self.user.replace(Arc::clone(upstream));
+            upstream.metrics.opened();
+            self.user.replace(Arc::clone(upstream)).metrics.closed();
         }
         if let Some(permit) = permit {
             drop(self.permit.replace(permit));
@@ -389,6 +369,12 @@ impl ClientConnection {
     }
 }
 
+impl Drop for ClientConnection {
+    fn drop(&mut self) {
+        self.user().metrics.closed();
+    }
+}
+
 impl BodySource for ClientConnection {
     fn length(&self) -> Length {
         self.wire.borrow().decoder.length()
@@ -431,7 +417,7 @@ impl BodySource for ClientConnection {
         }
         wire.input.rest();
         drop(wire);
-        if let (Some(home), Some(me)) = (self.home.upgrade(), self.me.upgrade()) {
+        if let (Some(home), Some(me)) = (self.home.0.upgrade(), self.me.upgrade()) {
             home.give_back(me);
         }
     }

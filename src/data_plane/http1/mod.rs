@@ -1,5 +1,6 @@
 //! HTTP/1.1, both sides (RFC 9110, RFC 9112).
 
+pub mod awaited;
 pub mod chunked;
 pub mod client;
 pub mod encode;

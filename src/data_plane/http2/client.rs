@@ -21,7 +21,8 @@ use crate::{
     data_plane::{
         client_side::ClientSide,
         http1::{
-            client::{CONTINUE_WAIT, ExchangeLimits, INTERIMS_MAX},
+            awaited::INTERIMS_MAX,
+            client::{CONTINUE_WAIT, ExchangeLimits},
             fault::{ExchangeError, Fault},
         },
         timers::{Timer, Watch},

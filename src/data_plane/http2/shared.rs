@@ -25,11 +25,11 @@ use crate::{
     data_plane::{
         connect::ConnectError,
         http1::wire::{ReadBuffer, Transport},
-        pool::{AcquireError, Connection, Pool, Waiting},
+        pool::{AcquireError, Connection, Opening, Pool, Waiting, Wanted},
+        servers::Server,
         timers::{Timer, Timers, Watch},
-        worker::Worker,
     },
-    snapshot::{EngineSettings, Permit, Speaks, UpstreamPlan, line::Grant},
+    snapshot::{Permit, Speaks, UpstreamPlan, line::Grant},
 };
 
 /// Connections of one worker to one upstream. A second one is opened when the first has no room for
@@ -55,6 +55,7 @@ pub struct SharedConnections {
 
 /// One connection.
 pub struct SharedConnection {
+    server: Rc<Server>,
     /// The upstream whose request opened it, among whose connections it counts.
     opened_for: Arc<UpstreamPlan>,
     requests: SendRequest<Chunk>,
@@ -76,10 +77,20 @@ impl Drop for Slot {
         let connection = &self.connection;
         connection.streams.set(connection.streams.get() - 1);
         connection.idle_since.set(Instant::now());
-        if connection.streams.get() == 0 && self.home.waiting.get() == 0 {
-            self.home.recall();
+        if connection.is_idle() {
+            connection.opened_for.metrics.idle_added();
+            if self.home.waiting.get() == 0 {
+                self.home.recall();
+            }
         }
         self.home.changed.notify_one();
+    }
+}
+
+impl Drop for SharedConnection {
+    fn drop(&mut self) {
+        self.opened_for.metrics.idle_removed();
+        self.opened_for.metrics.closed();
     }
 }
 
@@ -104,10 +115,16 @@ impl SharedConnection {
         self.streams.get() == 0
     }
 
-    /// Whether its peer still takes requests.
+    pub fn leads_to(&self, server: &Rc<Server>) -> bool {
+        Rc::ptr_eq(&self.server, server)
+    }
+
+    /// Whether its peer still takes requests, and is where the name of the upstream leads.
     fn is_open(&self) -> bool {
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        !self.ended.get() && !matches!(self.requests.clone().poll_ready(&mut cx), Poll::Ready(Err(_)))
+        !self.ended.get()
+            && !self.server.is_gone()
+            && !matches!(self.requests.clone().poll_ready(&mut cx), Poll::Ready(Err(_)))
     }
 }
 
@@ -120,14 +137,12 @@ impl SharedConnections {
     pub async fn acquire(
         self: &Rc<Self>,
         pool: &Rc<Pool>,
-        plan: &Arc<UpstreamPlan>,
-        worker: &Worker,
-        engine: &EngineSettings,
-        request_id: &str,
+        wanted: &Wanted<'_>,
     ) -> Result<Option<Connection>, AcquireError> {
+        let plan = wanted.plan;
         let open = async |permit: Permit| {
             let _connecting = Connecting::begin(self);
-            pool.open(plan, worker, engine, permit, request_id, false).await.map(Some)
+            pool.open(wanted, permit).await.map(Some)
         };
         let mut waiting: Option<Waiting> = None;
         let _here = Here::begin(self);
@@ -135,18 +150,18 @@ impl SharedConnections {
             // Listening begins before looking: what changes in between is not missed.
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            if let Some(slot) = self.at_hand(plan) {
+            if let Some(slot) = self.at_hand(plan, None) {
                 return Ok(Some(Connection::Http2(slot)));
             }
             if pool.speaks() == Speaks::Http1 {
                 return Ok(None);
             }
-            let opens = self.may_open();
+            let opens = self.may_open(pool);
             let Some(in_line) = &mut waiting else {
                 if opens && let Some(permit) = plan.gauges.line.permit(plan.limits.connections_max) {
                     return open(permit).await;
                 }
-                waiting = Some(Waiting::begin(plan, worker, self.id(), opens)?);
+                waiting = Some(Waiting::begin(plan, wanted.worker, self.id(), opens)?);
                 continue;
             };
             in_line.place.set_opens(opens);
@@ -154,7 +169,7 @@ impl SharedConnections {
                 () = changed => {}
                 grant = in_line.place.granted() => {
                     waiting = None;
-                    if let Grant::Permit(permit) = grant && self.may_open() {
+                    if let Grant::Permit(permit) = grant && self.may_open(pool) {
                         return open(permit).await;
                     }
                 }
@@ -162,24 +177,35 @@ impl SharedConnections {
         }
     }
 
-    fn may_open(&self) -> bool {
-        !self.connecting.get() && self.open.borrow().len() < CONNECTIONS_MAX
+    fn may_open(&self, pool: &Pool) -> bool {
+        !self.connecting.get() && self.open.borrow().len() < CONNECTIONS_MAX * pool.addresses().max(1)
     }
 
-    /// A place on the connection that is busiest and still has room: so those that are not needed any
-    /// more become idle.
-    pub fn at_hand(self: &Rc<Self>, plan: &UpstreamPlan) -> Option<Slot> {
+    /// Whether there are as many connections to an address as there may be.
+    pub fn is_full_to(&self, server: &Rc<Server>) -> bool {
+        let open = self.open.borrow();
+        open.iter().filter(|connection| connection.leads_to(server)).count() >= CONNECTIONS_MAX
+    }
+
+    /// A place on the connection that is busiest and still has room, so those that are not needed any more become idle;
+    /// of those to this address, if there is one.
+    pub fn at_hand(self: &Rc<Self>, plan: &UpstreamPlan, server: Option<&Rc<Server>>) -> Option<Slot> {
         let mut open = self.open.borrow_mut();
         open.retain(|connection| connection.is_open());
+        let is_wanted =
+            |connection: &SharedConnection| server.is_some_and(|server| connection.leads_to(server));
         let connection = open
             .iter()
             .filter(|connection| connection.has_room())
-            .max_by_key(|connection| connection.streams.get())?;
+            .max_by_key(|connection| (is_wanted(connection), connection.streams.get()))?;
         plan.metrics.reused();
         Some(self.slot(connection))
     }
 
     fn slot(self: &Rc<Self>, connection: &Rc<SharedConnection>) -> Slot {
+        if connection.is_idle() {
+            connection.opened_for.metrics.idle_removed();
+        }
         connection.streams.set(connection.streams.get() + 1);
         Slot { connection: Rc::clone(connection), home: Rc::clone(self) }
     }
@@ -191,17 +217,20 @@ impl SharedConnections {
     pub async fn begin(
         self: &Rc<Self>,
         transport: Transport,
+        server: &Rc<Server>,
         plan: &Arc<UpstreamPlan>,
-        worker: &Worker,
-        engine: &EngineSettings,
+        opening: &Opening,
         permit: Permit,
     ) -> Result<Slot, ConnectError> {
         let meter = Rc::new(Meter::of_server());
-        let watch = worker.timers.watch();
+        let watch = opening.timers.watch();
         let io = Io::new(transport, ReadBuffer::default(), Rc::clone(&meter), Rc::clone(&watch));
-        let handshake = builder(engine).handshake(io).await;
+        let handshake = builder(opening.head_bytes_max).handshake(io).await;
         let (requests, connection) = handshake.map_err(|_| ConnectError::Refused)?;
+        plan.metrics.opened();
+        plan.metrics.idle_added();
         let shared = Rc::new(SharedConnection {
+            server: Rc::clone(server),
             opened_for: Arc::clone(plan),
             requests,
             meter,
@@ -212,7 +241,7 @@ impl SharedConnections {
         let slot = self.slot(&shared);
         self.open.borrow_mut().push(Rc::clone(&shared));
         let (weak, meter) = (Rc::downgrade(&shared), Rc::clone(&shared.meter));
-        let (home, timers, plan) = (Rc::downgrade(self), Rc::clone(&worker.timers), Arc::clone(plan));
+        let (home, timers, plan) = (Rc::downgrade(self), Rc::clone(&opening.timers), Arc::clone(plan));
         drop(shared);
         actix_rt::spawn(async move {
             let busy = || weak.upgrade().is_some_and(|shared| shared.streams.get() > 0);
@@ -239,6 +268,7 @@ impl SharedConnections {
 
     /// Closes what has idled for its upstream's idle timeout, and makes room for others in line.
     pub fn reap(&self, now: Instant) {
+        let before = self.open.borrow().len();
         // Without a handle to send requests with, a connection says GOAWAY and closes.
         self.open.borrow_mut().retain(|connection| {
             let idle_timeout = connection.opened_for.idle_timeout;
@@ -246,6 +276,9 @@ impl SharedConnections {
             let expired = connection.is_idle() && !idle_timeout.is_zero() && idle >= idle_timeout;
             connection.is_open() && !expired
         });
+        if self.open.borrow().len() < before {
+            self.changed.notify_waiters();
+        }
         self.recall();
         // One that is never idle serves its worker for ever, while others wait: its streams end, and no more come.
         self.close_one(|connection| {
@@ -308,14 +341,14 @@ impl Drop for Connecting {
     }
 }
 
-fn builder(engine: &EngineSettings) -> client::Builder {
+fn builder(head_bytes_max: usize) -> client::Builder {
     let mut builder = client::Builder::new();
     builder
         .initial_window_size(UPSTREAM_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(UPSTREAM_CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
         .data_frame_budget(UPSTREAM_FRAME_OVERHEAD_BYTES_MAX)
-        .max_header_list_size(engine.head_bytes_max as u32)
+        .max_header_list_size(head_bytes_max as u32)
         .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
         .enable_push(false);
     builder

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::AtomicUsize},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -21,7 +21,7 @@ use crate::{
     data_plane::{
         acceptor::{Listener, accept},
         http1::tests::oracle,
-        resolver::Resolver,
+        resolver::{Lookup, Resolver},
         worker::{Shared, Worker},
     },
     policy::{Chain, Policy, RuleSet, Step, chain::Unobserved},
@@ -52,6 +52,22 @@ pub struct Bench {
     pub registry: Arc<Registry>,
 }
 
+/// Where a gateway of a test leads to.
+struct Target {
+    scheme: ServiceScheme,
+    host: String,
+    port: u16,
+    /// Who is asked for the host.
+    lookup: Option<Lookup>,
+}
+
+impl Target {
+    fn of(upstream: &TcpListener, scheme: ServiceScheme) -> Self {
+        let address = upstream.local_addr().unwrap();
+        Self { scheme, host: address.ip().to_string(), port: address.port(), lookup: None }
+    }
+}
+
 pub const ROOMY: UpstreamLimits =
     UpstreamLimits { connections_max: 64, pending_requests_max: 64, requests_max: 64, retries_max: 3 };
 
@@ -72,7 +88,7 @@ impl Bench {
         limits: UpstreamLimits,
         adjust: impl FnOnce(&mut EngineSettings),
     ) -> Self {
-        Self::build(upstream, limits, ServiceScheme::H2, Vec::new(), adjust).await
+        Self::build(Target::of(upstream, ServiceScheme::H2), limits, Vec::new(), adjust).await
     }
 
     /// The same with other settings of the engine.
@@ -81,7 +97,7 @@ impl Bench {
         limits: UpstreamLimits,
         adjust: impl FnOnce(&mut EngineSettings),
     ) -> Self {
-        Self::build(upstream, limits, ServiceScheme::Http, Vec::new(), adjust).await
+        Self::build(Target::of(upstream, ServiceScheme::Http), limits, Vec::new(), adjust).await
     }
 
     /// The same behind these policies.
@@ -90,13 +106,18 @@ impl Bench {
         limits: UpstreamLimits,
         policies: Vec<Arc<dyn Policy>>,
     ) -> Self {
-        Self::build(upstream, limits, ServiceScheme::Http, policies, |_| {}).await
+        Self::build(Target::of(upstream, ServiceScheme::Http), limits, policies, |_| {}).await
+    }
+
+    /// A gateway in front of what a name leads to.
+    pub async fn named(scheme: ServiceScheme, port: u16, lookup: Lookup) -> Self {
+        let target = Target { scheme, host: "up.test".to_owned(), port, lookup: Some(lookup) };
+        Self::build(target, ROOMY, Vec::new(), |_| {}).await
     }
 
     async fn build(
-        upstream: &TcpListener,
+        target: Target,
         limits: UpstreamLimits,
-        scheme: ServiceScheme,
         policies: Vec<Arc<dyn Policy>>,
         adjust: impl FnOnce(&mut EngineSettings),
     ) -> Self {
@@ -110,15 +131,19 @@ impl Bench {
         let chain = Chain::new(policies.into_iter().map(step).collect());
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        let target = upstream.local_addr().unwrap();
         let registry = Arc::new(Registry::new(1));
         let name = ResourceName::new("default", "api");
         let address_of_upstream = ServiceAddress {
-            scheme,
-            host: target.ip().to_string(),
-            port: target.port(),
+            scheme: target.scheme,
+            host: target.host,
+            port: target.port,
             path: String::new(),
         };
+        let refresh = if target.lookup.is_some() { Duration::from_millis(1) } else { Duration::from_secs(1) };
+        let mut resolver = Resolver::new(refresh, BTreeMap::new(), registry.gateway());
+        if let Some(lookup) = target.lookup {
+            resolver = resolver.asking(lookup);
+        }
         let endpoint = Endpoints::default().endpoint(&Endpoints::default(), &address_of_upstream, None, None);
         let upstream = Arc::new(UpstreamPlan {
             tls_binding: None,
@@ -158,7 +183,7 @@ impl Bench {
         let (_, snapshots) = snapshot_cell(snapshot);
         let worker = Worker::new(Shared {
             snapshots,
-            resolver: Arc::new(Resolver::new(Duration::from_secs(1), BTreeMap::new(), registry.gateway())),
+            resolver: Arc::new(resolver),
             registry: Arc::clone(&registry),
             connections: Arc::new(AtomicUsize::new(0)),
             recalls: Arc::default(),
@@ -173,6 +198,16 @@ impl Bench {
     pub fn metric(&self, name: &str) -> Option<String> {
         let page = self.registry.render();
         page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned))
+    }
+
+    /// For each connection to an upstream.
+    pub fn connect_timeout() -> Duration {
+        EngineSettings::of(&Settings::default(), &Default::default()).connect_timeout
+    }
+
+    /// What a worker does four times a second.
+    pub fn look(&self) {
+        self.worker.pools.reap(&self.worker.resolver, Instant::now());
     }
 
     pub async fn connect(&self) -> Peer {

@@ -42,7 +42,7 @@ pub(super) fn requests(mut connection: Connection<TcpStream, Bytes>) -> Unbounde
     receiver
 }
 
-async fn one(upstream: &TcpListener) -> UnboundedReceiver<Incoming> {
+pub(super) async fn one(upstream: &TcpListener) -> UnboundedReceiver<Incoming> {
     requests(accepted(upstream, &server::Builder::new()).await)
 }
 

@@ -1,5 +1,6 @@
 //! The engine on real sockets.
 
+mod addresses;
 mod bench;
 mod bodies;
 mod bodies_http2;

@@ -1,7 +1,13 @@
 //! Decision 4, and connections that the upstream gave up.
 
-use super::bench::{Bench, ROOMY, accepted, run, upstream};
-use crate::snapshot::{Gauge, upstream::UpstreamLimits};
+use super::{
+    bench::{Bench, ROOMY, accepted, run, upstream},
+    http2_out,
+};
+use crate::{
+    data_plane::replay::KEPT_BYTES_MAX,
+    snapshot::{Gauge, upstream::UpstreamLimits},
+};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -94,5 +100,113 @@ fn a_pooled_connection_that_was_closed_or_speaks_unasked_is_not_used() {
             assert_eq!(bench.ask(post).await.body, b"ok");
             serving.await.unwrap();
         }
+    });
+}
+
+#[test]
+fn a_put_without_an_answer_is_sent_once_more_with_the_body_that_came_on_the_wire() {
+    run(async {
+        const PUT: &str = "PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 9\r\n\r\n";
+        let listener = upstream().await;
+        let bench = Bench::new(&listener, ROOMY).await;
+        let serving = actix_rt::spawn(async move {
+            let mut came = Vec::new();
+            for answer in ["", OK] {
+                let mut peer = accepted(&listener).await;
+                let message = peer.message().await.expect("a request");
+                assert_eq!(message.trailers, [("x-sum".to_owned(), b"9".to_vec())]);
+                came.push(message.body);
+                peer.send(answer).await;
+            }
+            came
+        });
+        assert_eq!(bench.ask(PUT).await.status(), "200");
+        assert_eq!(serving.await.unwrap(), [b"hello", b"hello"]);
+    });
+}
+
+/// What a client gets whose POST the upstream has refused without processing it, after so many bytes of its body; and the
+/// body that came the second time.
+async fn refused(length: usize, chunked: bool) -> (String, Option<Vec<u8>>) {
+    let socket = upstream().await;
+    let bench = Bench::h2(&socket, ROOMY).await;
+    let mut client = bench.connect().await;
+    let body: Vec<u8> = (0..length).map(|at| at as u8).collect();
+    let (framing, rest) = match chunked {
+        true => (
+            format!("transfer-encoding: chunked\r\n\r\n{length:x}\r\n"),
+            "\r\n1\r\n!\r\n0\r\nx-sum: 9\r\n\r\n",
+        ),
+        false => (format!("content-length: {}\r\n\r\n", length + 1), "!"),
+    };
+    client.send(format!("POST / HTTP/1.1\r\nhost: h\r\n{framing}")).await;
+    client.send(&body).await;
+    let mut requests = http2_out::one(&socket).await;
+    let (request, mut respond) = requests.recv().await.unwrap();
+    let mut stream = request.into_body();
+    let mut received = 0;
+    while received < length {
+        let data = stream.data().await.unwrap().unwrap();
+        received += data.len();
+        stream.flow_control().release_capacity(data.len()).unwrap();
+    }
+    respond.send_reset(h2::Reason::REFUSED_STREAM);
+    // The rest comes when the stream is gone already.
+    client.send(rest).await;
+    let (request, mut respond) = tokio::select! {
+        again = requests.recv() => again.unwrap(),
+        answer = client.message() => return (answer.unwrap().status().to_owned(), None),
+    };
+    let mut stream = request.into_body();
+    let mut again = Vec::new();
+    while let Some(data) = stream.data().await {
+        again.extend_from_slice(&data.unwrap());
+    }
+    if chunked {
+        assert_eq!(stream.trailers().await.unwrap().unwrap()["x-sum"], "9");
+    }
+    respond.send_response(http2_out::head(204), true).unwrap();
+    (client.message().await.unwrap().status().to_owned(), Some(again))
+}
+
+#[test]
+fn a_refused_stream_is_tried_once_more_with_what_came_of_its_body() {
+    run(async {
+        for chunked in [false, true] {
+            for length in [5, KEPT_BYTES_MAX - 1] {
+                let (status, again) = refused(length, chunked).await;
+                let expected: Vec<u8> = (0..length).map(|at| at as u8).chain([b'!']).collect();
+                assert!(status == "204" && again == Some(expected), "{length} {chunked}: {status}");
+            }
+            // Nobody has kept that much.
+            assert_eq!(refused(KEPT_BYTES_MAX + 1, chunked).await, ("503".to_owned(), None));
+        }
+    });
+}
+
+#[test]
+fn a_put_that_waits_for_100_is_sent_once_more_with_the_expectation_and_its_body() {
+    run(async {
+        let listener = upstream().await;
+        let bench = Bench::new(&listener, ROOMY).await;
+        let serving = actix_rt::spawn(async move {
+            let mut peer = accepted(&listener).await;
+            assert!(peer.head().await.unwrap().has("expect: 100-continue"));
+            drop(peer);
+            let mut peer = accepted(&listener).await;
+            assert!(peer.head().await.unwrap().has("expect: 100-continue"));
+            peer.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+            while peer.unread.len() < 5 {
+                assert!(peer.more().await);
+            }
+            peer.send(OK).await;
+            peer.unread
+        });
+        let mut client = bench.connect().await;
+        client.send("PUT / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n").await;
+        assert_eq!(client.head().await.unwrap().status(), "100");
+        client.send("hello").await;
+        assert_eq!(client.message().await.unwrap().status(), "200");
+        assert_eq!(serving.await.unwrap(), b"hello");
     });
 }

@@ -223,7 +223,9 @@ fn upstreams_show_pool_state_failures_and_latency() {
     upstream.connect_attempt();
     upstream.connect_failed(ConnectFailure::Refused);
     upstream.connect_attempt();
-    upstream.active_added();
+    upstream.opened();
+    upstream.opened();
+    upstream.idle_added();
     upstream.pending_added();
     upstream.request();
     upstream.reused();
@@ -240,7 +242,7 @@ fn upstreams_show_pool_state_failures_and_latency() {
         ("portcullis_upstream_retries_total", 1.0),
         ("portcullis_upstream_timeouts_total", 1.0),
         ("portcullis_upstream_overflows_total", 1.0),
-        ("portcullis_upstream_idle_connections", 0.0),
+        ("portcullis_upstream_idle_connections", 1.0),
         ("portcullis_upstream_active_connections", 1.0),
         ("portcullis_upstream_pending_requests", 1.0),
         ("portcullis_upstream_response_seconds_sum", 0.007),

@@ -33,7 +33,7 @@ struct Slot {
     timeouts: Counter,
     overflows: Counter,
     idle: Counter,
-    active: Counter,
+    open: Counter,
     pending: Counter,
     response: Histogram,
 }
@@ -95,12 +95,17 @@ impl UpstreamMetrics {
     }
 
     gauge! {
-        /// A connection went into the pool.
+        /// A connection was made.
+        opened closed open => open;
+        /// A connection has no request on it, and waits for one.
         idle_added idle_removed idle => idle;
-        /// A connection took a request.
-        active_added active_removed active => active;
         /// A request waits for a connection.
         pending_added pending_removed pending => pending;
+    }
+
+    /// Connections with a request on them.
+    pub fn active(&self) -> u64 {
+        self.open().saturating_sub(self.idle())
     }
 
     pub fn connect_failed(&self, why: ConnectFailure) {
@@ -144,7 +149,7 @@ pub(super) fn expose(upstreams: &[Arc<UpstreamMetrics>], page: &mut Exposition) 
     family(
         "portcullis_upstream_connect_attempts_total",
         Kind::Counter,
-        "Connections begun.",
+        "Connections begun for a request.",
         &sum(|s| &s.attempts),
     );
     family(
@@ -169,7 +174,7 @@ pub(super) fn expose(upstreams: &[Arc<UpstreamMetrics>], page: &mut Exposition) 
     family(
         "portcullis_upstream_idle_connections",
         Kind::Gauge,
-        "Pooled connections.",
+        "Open connections that wait for a request.",
         &UpstreamMetrics::idle,
     );
     family(
@@ -187,7 +192,7 @@ pub(super) fn expose(upstreams: &[Arc<UpstreamMetrics>], page: &mut Exposition) 
     page.family(
         "portcullis_upstream_connect_failures_total",
         Kind::Counter,
-        "Connections that failed, by reason.",
+        "Connections for a request that failed, by reason.",
     );
     for upstream in upstreams {
         for (index, reason) in FAILURES.iter().enumerate() {
