@@ -17,35 +17,32 @@ use crate::{
     },
 };
 
-/// A request that is being served.
+/// A request that is being served. When it is dropped it is counted and logged as far as it got: the streams of a
+/// connection end with it, wherever they are.
 pub struct Serving<'s> {
     pub exchange: Exchange,
     worker: &'s Worker,
     snapshot: &'s Snapshot,
+    client: &'s dyn ClientSide,
     instance: Option<&'s Arc<InstancePlan>>,
     started: Instant,
     method: metrics::Method,
     /// Method and path for the access log.
     logged: Option<(Method, String)>,
-    finished: bool,
     /// There are as many as there may be.
     is_too_much: bool,
 }
 
-/// How a request ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Outcome {
-    /// 0: the client went away before there was a response.
-    pub status: u16,
-    pub request_bytes: u64,
-    pub response_bytes: u64,
-}
-
 impl<'s> Serving<'s> {
-    /// Finds who serves a request whose head is complete. What is dropped without [`Self::finish`]
-    /// counts as a request whose client went away.
-    pub fn begin(worker: &'s Worker, snapshot: &'s Snapshot, request: &mut Request) -> Self {
+    /// Finds who serves a request whose head is complete.
+    pub fn begin(
+        worker: &'s Worker,
+        snapshot: &'s Snapshot,
+        request: &mut Request,
+        client: &'s dyn ClientSide,
+    ) -> Self {
         let started = Instant::now();
+        client.tally().begin();
         let engine = &snapshot.engine;
         let id =
             request.headers.get("x-request-id").and_then(RequestId::parse).unwrap_or_else(RequestId::random);
@@ -66,29 +63,25 @@ impl<'s> Serving<'s> {
         let under_way = worker.requests.get() + 1;
         worker.requests.set(under_way);
         let is_too_much = under_way > engine.requests_max;
-        Self { exchange, worker, snapshot, instance, started, method, logged, finished: false, is_too_much }
+        Self { exchange, worker, snapshot, client, instance, started, method, logged, is_too_much }
     }
 
     /// Runs the chain and gives its response.
-    pub async fn response(&self, request: Request, client: &dyn ClientSide) -> Response {
+    pub async fn response(&self, request: Request) -> Response {
         if self.is_too_much {
             self.worker.metrics.request_refused("overload");
             return serve::refuse_overload(self.worker, request, &self.exchange).await;
         }
         // From here on the client's silence has an end: a policy may read the body before the upstream
         // is asked.
-        client.watch().arm(Timer::StreamIdle, self.exchange.stream_idle_timeout());
-        serve::serve(self.worker, self.snapshot, self.instance, request, &self.exchange, client).await
+        self.client.watch().arm(Timer::StreamIdle, self.exchange.stream_idle_timeout());
+        serve::serve(self.worker, self.snapshot, self.instance, request, &self.exchange, self.client).await
     }
 
-    /// Counts and logs the outcome.
-    pub fn finish(mut self, outcome: Outcome) {
-        self.finished = true;
-        self.record(outcome);
-    }
-
-    fn record(&self, outcome: Outcome) {
-        let Outcome { status, request_bytes, response_bytes } = outcome;
+    fn record(&self) {
+        let tally = self.client.tally();
+        let (status, request_bytes, response_bytes) =
+            (tally.status.get(), tally.received.get(), tally.sent.get());
         let elapsed = self.started.elapsed();
         if let Some(instance) = self.instance {
             let record =
@@ -112,12 +105,9 @@ impl<'s> Serving<'s> {
 }
 
 impl Drop for Serving<'_> {
-    /// All streams of a connection end with it, wherever they are.
     fn drop(&mut self) {
         self.worker.requests.set(self.worker.requests.get() - 1);
-        if !self.finished {
-            self.record(Outcome { status: 0, request_bytes: 0, response_bytes: 0 });
-        }
+        self.record();
     }
 }
 

@@ -1,5 +1,6 @@
 //! One gateway alone, seen from outside: every chapter starts the real binary and talks to it.
 
+mod access_log;
 mod bodies;
 mod commands;
 mod control_path;

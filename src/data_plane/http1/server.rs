@@ -33,7 +33,7 @@ use super::{
     wire::{Transport, Wire},
 };
 use crate::{
-    data_plane::{acceptor::Listener, http2, timers::Watch, worker::Worker},
+    data_plane::{acceptor::Listener, client_side::Tally, http2, timers::Watch, worker::Worker},
     http::Peer,
     snapshot::Snapshot,
 };
@@ -44,19 +44,14 @@ pub struct ServerConnection {
     watch: Rc<Watch>,
     peer: Rc<Peer>,
     listener: Rc<Listener>,
-    body: BodyState,
+    /// Most bytes that the body of the request in progress may have.
+    body_bytes_max: Cell<Option<u64>>,
+    tally: Tally,
     interims: Interims,
     /// Nothing has been read from it.
     is_new: Cell<bool>,
     /// The upstream's end of a tunnel, until the 101 has passed back through the chain.
     upgraded: RefCell<Option<Upgraded>>,
-}
-
-/// The body of the request in progress.
-#[derive(Default)]
-struct BodyState {
-    received: Cell<u64>,
-    bytes_max: Cell<Option<u64>>,
 }
 
 /// What follows a response.
@@ -80,7 +75,8 @@ pub async fn serve_connection(worker: &Worker, transport: Transport, peer: Peer,
         watch: worker.timers.watch(),
         peer: Rc::new(peer),
         listener,
-        body: BodyState::default(),
+        body_bytes_max: Cell::default(),
+        tally: Tally::default(),
         interims: Interims::default(),
         is_new: Cell::new(true),
         upgraded: RefCell::default(),

@@ -22,12 +22,12 @@ use super::{
 };
 use crate::{
     data_plane::{
-        client_side::ClientSide,
+        client_side::{ClientSide, Tally},
         handshake::{Standing, standing},
         http1::head::HeadRules,
         panic::guard,
         refusal::Refusal,
-        serving::{Outcome, Serving, refuse},
+        serving::{Serving, refuse},
         timers::{Timer, Watch},
         worker::Worker,
     },
@@ -41,7 +41,7 @@ pub struct Stream {
     incoming: Incoming,
     watch: Rc<Watch>,
     meter: Rc<Meter>,
-    received: Cell<u64>,
+    tally: Tally,
     bytes_max: Cell<Option<u64>>,
     /// The client waits for `100 (Continue)`; it is sent when the body is first asked for.
     continue_wanted: Cell<bool>,
@@ -105,7 +105,7 @@ async fn answer(
         incoming: Incoming::new(body, head.as_ref().ok().and_then(|head| head.length)),
         watch,
         meter: Rc::clone(&connection.meter),
-        received: Cell::new(0),
+        tally: Tally::default(),
         bytes_max: Cell::new(engine.request_body_bytes_max),
         continue_wanted: Cell::new(false),
         answered: Cell::new(false),
@@ -120,18 +120,14 @@ async fn answer(
         }
     };
     let mut request = stream.request(head, connection);
-    let serving = Serving::begin(worker, &pin, &mut request);
-    let response = stream.unless_gone(worker, &serving.exchange, serving.response(request, &*stream)).await;
-    let (status, response_bytes) = match response {
-        None => (0, 0),
-        Some(response) => {
-            // Counted as what it is, even where gRPC clients are told in their way.
-            let status = response.status;
-            let response = if is_grpc { grpc::in_shape(response) } else { response };
-            (status, stream.send(worker, response, to_head, &serving.exchange).await)
-        }
-    };
-    serving.finish(Outcome { status, request_bytes: stream.received.get(), response_bytes });
+    let serving = Serving::begin(worker, &pin, &mut request, &*stream);
+    let response = stream.unless_gone(worker, &serving.exchange, serving.response(request)).await;
+    if let Some(response) = response {
+        // Counted as what it is, even where gRPC clients are told in their way.
+        stream.tally.status.set(response.status);
+        let response = if is_grpc { grpc::in_shape(response) } else { response };
+        stream.send(worker, response, to_head, &serving.exchange).await;
+    }
 }
 
 impl Stream {
@@ -173,12 +169,12 @@ impl Stream {
         .await
     }
 
-    /// Sends a response; the payload bytes that were handed over.
-    async fn send(&self, worker: &Worker, response: Response, to_head: bool, exchange: &Exchange) -> u64 {
+    /// Sends a response.
+    async fn send(&self, worker: &Worker, response: Response, to_head: bool, exchange: &Exchange) {
         let (head, follows) = translate::response(&response, to_head);
         self.answered.set(true);
         let sending = self.respond.borrow_mut().send_response(head, follows.is_none());
-        let Ok(sending) = sending else { return 0 };
+        let Ok(sending) = sending else { return };
         self.meter.sent();
         // An answer that has no need of the request's body says so (RFC 9113 section 8.1): the stream is
         // reset with NO_ERROR once its last reference is dropped.
@@ -188,6 +184,7 @@ impl Stream {
         poll_fn(|cx| {
             let progress = || self.watch.restart(Timer::StreamIdle);
             let outcome = guard(worker, exchange, || sender.poll_send(cx, &mut body, &self.meter, &progress));
+            self.tally.sent.set(sender.bytes());
             if let Poll::Ready(Err(_)) = outcome {
                 sender.reset(Reason::INTERNAL_ERROR);
             }
@@ -198,13 +195,16 @@ impl Stream {
             outcome.map(|_| ())
         })
         .await;
-        sender.bytes()
     }
 }
 
 impl ClientSide for Stream {
     fn watch(&self) -> &Rc<Watch> {
         &self.watch
+    }
+
+    fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     fn interim(&self, status: u16, headers: &Headers) {
@@ -230,7 +230,7 @@ impl BodySource for Stream {
         if self.continue_wanted.get() {
             self.interim(100, &Headers::new());
         }
-        if self.bytes_max.get().is_some_and(|max| self.received.get() > max) {
+        if self.bytes_max.get().is_some_and(|max| self.tally.received.get() > max) {
             return Poll::Ready(Err(BodyError::TooLarge));
         }
         let step = self.incoming.poll_ready(cx, &|| self.watch.restart(Timer::StreamIdle));
@@ -242,7 +242,7 @@ impl BodySource for Stream {
 
     fn lend(&self, take: &mut dyn FnMut(&[u8]) -> usize) {
         let taken = self.incoming.lend(take);
-        self.received.set(self.received.get() + taken as u64);
+        self.tally.received.set(self.tally.received.get() + taken as u64);
     }
 
     fn trailers(&self) -> Option<Headers> {

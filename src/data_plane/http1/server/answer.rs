@@ -22,7 +22,7 @@ use crate::{
         handshake::{Standing, standing},
         panic::{Panicked, guard},
         refusal::Refusal,
-        serving::{Outcome, Serving, refuse},
+        serving::{Serving, refuse},
         timers::Timer,
         worker::Worker,
     },
@@ -53,11 +53,11 @@ impl ServerConnection {
         self.begin_body(engine, &head);
         let mut request = self.request(head);
         let to_head = request.method == Method::Head;
-        let serving = Serving::begin(worker, snapshot, &mut request);
+        let serving = Serving::begin(worker, snapshot, &mut request, &**self);
         let exchange = &serving.exchange;
-        let served = self.unless_gone(worker, exchange, serving.response(request, &**self)).await;
-        let (status, sent, after) = match served {
-            None => (0, 0, After::Close),
+        let served = self.unless_gone(worker, exchange, serving.response(request)).await;
+        let after = match served {
+            None => After::Close,
             Some(served) => {
                 let persists = match version {
                     Version::Http10 => connection.keep_alive && !connection.close,
@@ -70,15 +70,13 @@ impl ServerConnection {
                 let close =
                     !persists || unasked || outdated || self.listener.is_draining() || worker.is_draining();
                 let rules = ResponseRules { version, to_head, close, upgrade: None };
-                let (status, sent, after) = self.finish(worker, served, rules, exchange).await;
+                let after = self.finish(worker, served, rules, exchange).await;
                 // A client that said so itself sends nothing more: nothing is waited for.
                 let over = matches!(after, After::Linger) && !persists && self.has_all();
-                (status, sent, if over { After::Close } else { after })
+                if over { After::Close } else { after }
             }
         };
         self.watch.disarm(Timer::StreamIdle);
-        let request_bytes = self.body.received.get();
-        serving.finish(Outcome { status, request_bytes, response_bytes: sent });
         after
     }
 
@@ -91,8 +89,7 @@ impl ServerConnection {
     fn begin_body(&self, engine: &EngineSettings, head: &RequestHead) {
         self.wire.borrow_mut().decoder = Decoder::new(head.framing);
         self.interims.begin(head);
-        self.body.received.set(0);
-        self.body.bytes_max.set(engine.request_body_bytes_max);
+        self.body_bytes_max.set(engine.request_body_bytes_max);
     }
 
     fn request(self: &Rc<Self>, head: RequestHead) -> Request {
@@ -113,14 +110,14 @@ impl ServerConnection {
         }
     }
 
-    /// Sends what came of serving. Gives the status, the bytes of its body and what is to follow.
+    /// Sends what came of serving. Gives what is to follow.
     async fn finish(
         &self,
         worker: &Worker,
         served: Result<Response, Panicked>,
         rules: ResponseRules<'_>,
         exchange: &Exchange,
-    ) -> (u16, u64, After) {
+    ) -> After {
         let finished = match served {
             Ok(response) => self.send_or_switch(worker, response, rules, exchange).await,
             Err(panicked) => Err(panicked),
@@ -131,8 +128,7 @@ impl ServerConnection {
         self.upgraded.take();
         let response = exchange.stamped(Response::json_error(500, "Internal Server Error"));
         let rules = ResponseRules { close: true, ..rules };
-        let (sent, after) = self.send(worker, response, rules, exchange).await.unwrap_or((0, After::Reset));
-        (500, sent, after)
+        self.send(worker, response, rules, exchange).await.unwrap_or(After::Reset)
     }
 
     pub(super) async fn refuse(&self, worker: &Worker, snapshot: &Snapshot, refusal: Refusal) -> After {

@@ -17,7 +17,7 @@ impl BodySource for ServerConnection {
         if self.interims.continue_wanted.get() {
             self.interim(100, &Headers::new());
         }
-        if self.body.bytes_max.get().is_some_and(|max| self.body.received.get() > max) {
+        if self.body_bytes_max.get().is_some_and(|max| self.tally.received.get() > max) {
             return Poll::Ready(Err(BodyError::TooLarge));
         }
         let step = self.wire.borrow_mut().poll_body(cx, &|| self.watch.restart(Timer::StreamIdle));
@@ -33,7 +33,7 @@ impl BodySource for ServerConnection {
             taken = take(bytes);
             taken
         });
-        self.body.received.set(self.body.received.get() + taken as u64);
+        self.tally.received.set(self.tally.received.get() + taken as u64);
     }
 
     fn trailers(&self) -> Option<Headers> {

@@ -16,7 +16,10 @@ use super::{
     ServerConnection,
 };
 use crate::{
-    data_plane::{client_side::ClientSide, timers::Watch},
+    data_plane::{
+        client_side::{ClientSide, Tally},
+        timers::Watch,
+    },
     http::{Headers, Version, response::reason_phrase},
 };
 
@@ -59,6 +62,10 @@ impl Interims {
 impl ClientSide for ServerConnection {
     fn watch(&self) -> &Rc<Watch> {
         &self.watch
+    }
+
+    fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     fn interim(&self, status: u16, headers: &Headers) {

@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl ServerConnection {
-    /// Sends a response. Gives the bytes of its body and what is to follow.
+    /// Sends a response. Gives what is to follow.
     ///
     /// # Errors
     /// [`Panicked`] before the first byte: something else can still be sent.
@@ -31,7 +31,8 @@ impl ServerConnection {
         response: Response,
         rules: ResponseRules<'_>,
         exchange: &Exchange,
-    ) -> Result<(u64, After), Panicked> {
+    ) -> Result<After, Panicked> {
+        self.tally.status.set(response.status);
         let mut head = self.final_head();
         let framing = encode::response(&mut head, &response, rules);
         let mut body = response.body;
@@ -48,6 +49,7 @@ impl ServerConnection {
             let mut sink = &self.wire;
             let progress = || self.watch.restart(Timer::StreamIdle);
             let outcome = guard(worker, exchange, || sender.poll_send(cx, &mut sink, &mut body, &progress));
+            self.tally.sent.set(sender.bytes());
             // An upstream that is silent for long must not be kept waiting for a client that left.
             // When the drain of its address is over, what is still under way is cut (decision 18).
             if outcome.is_pending()
@@ -62,13 +64,12 @@ impl ServerConnection {
         .await;
         // The response is over: what still sends the request's body ends here too.
         drop(body);
-        let sent = sender.bytes();
         match outcome {
             Ok(Some(())) => {}
             Err(panicked) if !sender.has_begun() => return Err(panicked),
             Ok(None) | Err(_) => {
                 let cut = framing == SendFraming::UntilClose;
-                return Ok((sent, if cut { After::Reset } else { After::Close }));
+                return Ok(if cut { After::Reset } else { After::Close });
             }
         }
         let after = match is_last {
@@ -76,7 +77,7 @@ impl ServerConnection {
             true => After::Linger,
             false => self.skip_body().await,
         };
-        Ok((sent, after))
+        Ok(after)
     }
 
     /// Reads what is left of a request body that nobody wanted, if it is little.

@@ -14,15 +14,14 @@ use crate::{
 };
 
 impl ServerConnection {
-    /// Sends the response of the chain; after a 101 follows the tunnel. Gives the status, the bytes
-    /// of its body and what is to follow.
+    /// Sends the response of the chain; after a 101 follows the tunnel. Gives what is to follow.
     pub(super) async fn send_or_switch(
         &self,
         worker: &Worker,
         mut response: Response,
         rules: ResponseRules<'_>,
         exchange: &Exchange,
-    ) -> Result<(u16, u64, After), Panicked> {
+    ) -> Result<After, Panicked> {
         // Where a policy answered otherwise, this closes the upstream's connection.
         let upgraded = self.upgraded.take().filter(|_| response.status == 101);
         let Some(upgraded) = upgraded else {
@@ -30,15 +29,12 @@ impl ServerConnection {
                 // Nothing is behind it: the client would be left with a protocol that nobody speaks.
                 response = exchange.stamped(Response::json_error(500, "Internal Server Error"));
             }
-            let status = response.status;
-            let (sent, after) = self.send(worker, response, rules, exchange).await?;
-            return Ok((status, sent, after));
+            return self.send(worker, response, rules, exchange).await;
         };
         let rules = ResponseRules { close: false, upgrade: Some(&upgraded.protocol), ..rules };
-        let (sent, after) = self.send(worker, response, rules, exchange).await?;
-        match after {
-            After::NextRequest => Ok((101, sent, After::Tunnel(upgraded))),
-            failed => Ok((101, sent, failed)),
+        match self.send(worker, response, rules, exchange).await? {
+            After::NextRequest => Ok(After::Tunnel(upgraded)),
+            failed => Ok(failed),
         }
     }
 
