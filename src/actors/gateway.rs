@@ -44,6 +44,8 @@ const LEAVE: Duration = Duration::from_secs(2);
 const FIRST_LOOK: Duration = Duration::from_secs(120);
 /// A starting gateway is not ready for want of the shared storage this long.
 const FIRST_CONNECTION: Duration = Duration::from_secs(2);
+/// What the drain has left is cut, and has this long to notice.
+const CUT: Duration = Duration::from_millis(500);
 /// Tokens of shared limits have this long to be given back at the end.
 const GIVE_BACK: Duration = Duration::from_secs(1);
 /// How often it is looked whether all actors live.
@@ -262,6 +264,7 @@ impl Gateway {
             () = self.drain() => {}
             () = signals.end() => {}
         }
+        self.cut().await;
         if tokio::time::timeout(GIVE_BACK, self.quotas.give_back()).await.is_err() {
             tracing::debug!("the shared storage takes no tokens back");
         }
@@ -291,6 +294,15 @@ impl Gateway {
             if let Some((name, _)) = actors.iter().find(|(_, lives)| !lives) {
                 return (*name).to_owned();
             }
+        }
+    }
+
+    /// Ends what the drain has left, so that it has its line in the log.
+    async fn cut(&self) {
+        self.workers.end();
+        let begun = Instant::now();
+        while self.workers.connections() > 0 && begun.elapsed() < CUT {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{cell::Cell, rc::Rc};
 
 use super::{http1::tunnel::Upgraded, timers::Watch};
-use crate::http::Headers;
+use crate::http::{Headers, Peer};
 
 /// How far a request has got, for the metrics and the access log, however it ends.
 #[derive(Debug, Default)]
@@ -29,6 +29,8 @@ impl Tally {
 pub trait ClientSide {
     /// The deadlines of the request. Whoever polls the serving of it registers with them.
     fn watch(&self) -> &Rc<Watch>;
+
+    fn peer(&self) -> &Rc<Peer>;
 
     /// How far the request has got.
     fn tally(&self) -> &Tally;

@@ -1,6 +1,7 @@
 //! Refusals of what is not a request yet: no policy has seen it, no instance was chosen.
 
 use super::http1::head::HeadError;
+use crate::http::Method;
 
 /// A request that is refused before it is one.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +12,14 @@ pub enum Refusal {
     BodyTooLarge,
     /// The connection was made when its port asked for no certificate, and it does now.
     Unproven,
+}
+
+/// What was asked for, as far as it was read and is valid: for the access log.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    pub method: Option<Method>,
+    /// In its normal form, without a query.
+    pub path: Option<String>,
 }
 
 impl Refusal {

@@ -6,8 +6,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{client_side::ClientSide, refusal::Refusal, serve, timers::Timer, worker::Worker};
+use super::{
+    client_side::{ClientSide, Tally},
+    refusal::{Asked, Refusal},
+    serve,
+    timers::Timer,
+    worker::Worker,
+};
 use crate::{
+    base::ResourceName,
     http::{Method, Peer, Request, Response},
     policy::{Exchange, RequestId},
     snapshot::{InstancePlan, Snapshot},
@@ -27,8 +34,8 @@ pub struct Serving<'s> {
     instance: Option<&'s Arc<InstancePlan>>,
     started: Instant,
     method: metrics::Method,
-    /// Method and path for the access log.
-    logged: Option<(Method, String)>,
+    /// For the access log, where it is on.
+    asked: Option<Asked>,
     /// There are as many as there may be.
     is_too_much: bool,
 }
@@ -56,14 +63,16 @@ impl<'s> Serving<'s> {
         .with_server(worker.server_name(engine));
         let method = request.method.as_str().as_bytes().into();
         let instance = serve::find(snapshot, request);
-        let logged = engine.access_log.then(|| (request.method.clone(), request.path().to_owned()));
+        let asked = engine
+            .access_log
+            .then(|| Asked { method: Some(request.method.clone()), path: Some(request.path().to_owned()) });
         if let Some(instance) = instance {
             instance.metrics.started();
         }
         let under_way = worker.requests.get() + 1;
         worker.requests.set(under_way);
         let is_too_much = under_way > engine.requests_max;
-        Self { exchange, worker, snapshot, client, instance, started, method, logged, is_too_much }
+        Self { exchange, worker, snapshot, client, instance, started, method, asked, is_too_much }
     }
 
     /// Runs the chain and gives its response.
@@ -88,18 +97,8 @@ impl<'s> Serving<'s> {
                 RequestRecord { method: self.method, status, elapsed, request_bytes, response_bytes };
             instance.metrics.finished(&record);
         }
-        if let Some((method, path)) = &self.logged {
-            telemetry::log::request(&telemetry::log::RequestLine {
-                api: self.instance.map(|instance| &instance.name),
-                request_id: self.exchange.request_id(),
-                peer: self.exchange.peer().remote.ip(),
-                method: method.as_str(),
-                target: path,
-                status,
-                elapsed,
-                request_bytes,
-                response_bytes,
-            });
+        if let Some(asked) = &self.asked {
+            log(self.instance.map(|instance| &instance.name), &self.exchange, asked, elapsed, tally);
         }
     }
 }
@@ -111,19 +110,73 @@ impl Drop for Serving<'_> {
     }
 }
 
-/// The answer to what is refused before it is a request, and the exchange to send it in. `idle` is how long
-/// the client may take to read it.
-pub fn refuse(
+/// What is refused before it is a request. When it is dropped it is logged, as a request is.
+pub struct Refused<'s> {
+    pub exchange: Exchange,
+    client: &'s dyn ClientSide,
+    started: Instant,
+    /// For the access log, where it is on.
+    asked: Option<Asked>,
+}
+
+impl<'s> Refused<'s> {
+    /// Counts a refusal and gives its answer. `asked` is called where the access log is on; `idle` is how long the
+    /// client may take to read the answer.
+    pub fn begin(
+        worker: &Worker,
+        snapshot: &Snapshot,
+        client: &'s dyn ClientSide,
+        refusal: Refusal,
+        asked: impl FnOnce() -> Asked,
+        idle: Duration,
+    ) -> (Response, Self) {
+        worker.metrics.request_refused(refusal.reason());
+        client.tally().begin();
+        let response = Response::json_error(refusal.status(), refusal.text());
+        let exchange =
+            exchange_of_refusal(client.peer(), idle).with_server(worker.server_name(&snapshot.engine));
+        let asked = snapshot.engine.access_log.then(asked);
+        (exchange.stamped(response), Self { exchange, client, started: Instant::now(), asked })
+    }
+}
+
+impl Drop for Refused<'_> {
+    fn drop(&mut self) {
+        if let Some(asked) = &self.asked {
+            log(None, &self.exchange, asked, self.started.elapsed(), self.client.tally());
+        }
+    }
+}
+
+/// Counts and logs what is refused without an answer.
+pub fn reject(
     worker: &Worker,
     snapshot: &Snapshot,
     peer: &Rc<Peer>,
-    refusal: Refusal,
-    idle: Duration,
-) -> (Response, Exchange) {
-    worker.metrics.request_refused(refusal.reason());
-    let response = Response::json_error(refusal.status(), refusal.text());
-    let exchange =
-        Exchange::new(Rc::clone(peer), RequestId::random(), SystemTime::now(), Duration::ZERO, idle)
-            .with_server(worker.server_name(&snapshot.engine));
-    (exchange.stamped(response), exchange)
+    reason: &'static str,
+    asked: impl FnOnce() -> Asked,
+) {
+    worker.metrics.request_refused(reason);
+    if snapshot.engine.access_log {
+        let exchange = exchange_of_refusal(peer, Duration::ZERO);
+        log(None, &exchange, &asked(), Duration::ZERO, &Tally::default());
+    }
+}
+
+fn exchange_of_refusal(peer: &Rc<Peer>, idle: Duration) -> Exchange {
+    Exchange::new(Rc::clone(peer), RequestId::random(), SystemTime::now(), Duration::ZERO, idle)
+}
+
+fn log(api: Option<&ResourceName>, exchange: &Exchange, asked: &Asked, elapsed: Duration, tally: &Tally) {
+    telemetry::log::request(&telemetry::log::RequestLine {
+        api,
+        request_id: exchange.request_id(),
+        peer: exchange.peer().remote.ip(),
+        method: asked.method.as_ref().map(Method::as_str),
+        target: asked.path.as_deref(),
+        status: tally.status.get(),
+        elapsed,
+        request_bytes: tally.received.get(),
+        response_bytes: tally.sent.get(),
+    });
 }

@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     io,
     net::SocketAddr,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -50,6 +50,8 @@ pub enum WorkerCommand {
     Close { address: SocketAddr, drain: Duration },
     /// The process is going to end: every response closes its connection.
     Drain,
+    /// The drain is over: what is still under way is cut.
+    End,
 }
 
 /// What all workers of a process have in common.
@@ -84,6 +86,8 @@ pub struct Worker {
     draining: Cell<bool>,
     server: RefCell<Option<Rc<str>>>,
     listeners: RefCell<HashMap<SocketAddr, Rc<Listener>>>,
+    /// Of addresses that have gone, while their connections have time to end.
+    leaving: RefCell<Vec<Weak<Listener>>>,
 }
 
 impl Worker {
@@ -105,6 +109,7 @@ impl Worker {
             draining: Cell::new(false),
             server: RefCell::default(),
             listeners: RefCell::default(),
+            leaving: RefCell::default(),
         })
     }
 
@@ -135,6 +140,7 @@ impl Worker {
                 }
                 WorkerCommand::Close { address, drain } => self.close(address, drain),
                 WorkerCommand::Drain => self.drain(),
+                WorkerCommand::End => self.end(),
             }
         }
         // What is left serves on until the process ends.
@@ -145,6 +151,18 @@ impl Worker {
     /// Every response closes its connection from now on; clients of HTTP/2 are told at once.
     pub(super) fn drain(&self) {
         self.draining.set(true);
+        self.timers.wake_all();
+    }
+
+    /// Cuts what is under way, so that it is counted and logged.
+    fn end(&self) {
+        for listener in self.listeners.borrow().values() {
+            listener.drain();
+            listener.close();
+        }
+        for listener in self.leaving.borrow().iter().filter_map(Weak::upgrade) {
+            listener.close();
+        }
         self.timers.wake_all();
     }
 
@@ -164,6 +182,8 @@ impl Worker {
     fn close(self: &Rc<Self>, address: SocketAddr, drain: Duration) {
         let Some(listener) = self.listeners.borrow_mut().remove(&address) else { return };
         listener.drain();
+        self.leaving.borrow_mut().push(Rc::downgrade(&listener));
+        self.leaving.borrow_mut().retain(|listener| listener.strong_count() > 0);
         self.timers.wake_all();
         let timers = Rc::clone(&self.timers);
         actix_rt::spawn(async move {
@@ -302,6 +322,12 @@ impl Workers {
     pub fn drain(&self) {
         for handle in &self.handles {
             handle.tell(WorkerCommand::Drain);
+        }
+    }
+
+    pub fn end(&self) {
+        for handle in &self.handles {
+            handle.tell(WorkerCommand::End);
         }
     }
 

@@ -6,12 +6,15 @@
 
 use super::{
     fields::FieldReader,
-    target::{Target, agree_on_authority, read_path},
+    target::{Target, agree_on_authority, path_of, read_path},
     upgrade,
 };
-use crate::http::{
-    Headers, Method, Span, Version,
-    headers::{is_field_value, is_token},
+use crate::{
+    data_plane::refusal::Asked,
+    http::{
+        Headers, Method, Span, Version,
+        headers::{is_field_value, is_token},
+    },
 };
 
 /// Most fields of an upstream's head; those of a request have a setting.
@@ -49,6 +52,13 @@ pub struct RequestHead {
     pub headers: Headers,
     pub framing: Framing,
     pub connection: ConnectionFields,
+}
+
+impl RequestHead {
+    /// For the access log.
+    pub fn asked(&self) -> Asked {
+        Asked { method: Some(self.method.clone()), path: Some(self.headers.str(self.path).to_owned()) }
+    }
 }
 
 pub struct ResponseHead {
@@ -142,6 +152,20 @@ pub fn parse_response(buffer: &[u8], to_head: bool) -> Result<Option<(ResponseHe
         },
         length,
     )))
+}
+
+/// What a head asks for that is refused, or does not come whole.
+pub fn asked(received: &[u8], merge_slashes: bool) -> Asked {
+    let Ok(Some((end, _))) = first_line(received) else { return Asked::default() };
+    let line = &received[..end];
+    let Some((method, rest)) = memchr::memchr(b' ', line).map(|at| line.split_at(at)) else {
+        return Asked::default();
+    };
+    let Some(method) = std::str::from_utf8(method).ok().filter(|method| is_token(method.as_bytes())) else {
+        return Asked::default();
+    };
+    let target = memchr::memrchr(b' ', rest).and_then(|at| rest.get(1..at)).unwrap_or_default();
+    Asked { method: Some(Method::from_token(method)), path: path_of(target, merge_slashes) }
 }
 
 /// Where the first line ends and the second begins; `None` while it has not come whole.

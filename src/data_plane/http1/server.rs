@@ -29,6 +29,7 @@ use heads::Arrival;
 use interim::Interims;
 
 use super::{
+    head::asked,
     tunnel::Upgraded,
     wire::{Transport, Wire},
 };
@@ -116,7 +117,10 @@ impl ServerConnection {
                 Ok(Arrival::Nothing) => After::NextRequest,
                 Ok(Arrival::Http2) => After::Http2,
                 Ok(Arrival::End) => After::Close,
-                Err(refusal) => self.refuse(worker, snapshot, refusal).await,
+                Err(refusal) => {
+                    let asked = || asked(self.wire.borrow().input.unread(), snapshot.engine.merge_slashes);
+                    self.refuse(worker, snapshot, refusal, asked).await
+                }
             };
             // What follows may take days, and belongs to no snapshot.
             drop(pin);

@@ -59,6 +59,12 @@ pub fn read_path(
     Ok((path, query))
 }
 
+/// The path of a target in its normal form; `None` where it has none that is valid.
+pub fn path_of(target: &[u8], merge_slashes: bool) -> Option<String> {
+    let path = Target::split(target).ok()?.path;
+    String::from_utf8(path::normalise(path, merge_slashes).ok()?.into_owned()).ok()
+}
+
 fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
     ["http://", "https://"].iter().find_map(|scheme| {
         let (head, rest) = target.split_at_checked(scheme.len())?;

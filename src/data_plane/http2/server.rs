@@ -27,6 +27,8 @@ use crate::{
     data_plane::{
         acceptor::Listener,
         http1::wire::{ReadBuffer, Transport},
+        refusal::Asked,
+        serving::reject,
         timers::{Timer, Watch},
         worker::Worker,
     },
@@ -215,7 +217,13 @@ impl Connection<'_> {
                     }
                     // Nothing else can come on this connection before the block is complete.
                     Waiting::Block => {
-                        self.worker.metrics.request_refused("head_timeout");
+                        reject(
+                            self.worker,
+                            &self.worker.pins.pin(),
+                            &self.peer,
+                            "head_timeout",
+                            Asked::default,
+                        );
                         self.meter.end();
                         frames.abrupt_shutdown(Reason::NO_ERROR);
                     }

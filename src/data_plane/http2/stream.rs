@@ -18,7 +18,7 @@ use super::{
     meter::Meter,
     sender::Sender,
     server::Connection,
-    translate::{self, Refused, RequestHead},
+    translate::{self, RequestHead},
 };
 use crate::{
     data_plane::{
@@ -27,17 +27,18 @@ use crate::{
         http1::head::HeadRules,
         panic::guard,
         refusal::Refusal,
-        serving::{Serving, refuse},
+        serving::{Refused, Serving, reject},
         timers::{Timer, Watch},
         worker::Worker,
     },
-    http::{Body, BodyError, BodySource, Headers, Length, Request, Response, Step, Version},
+    http::{Body, BodyError, BodySource, Headers, Length, Peer, Request, Response, Step, Version},
     policy::Exchange,
 };
 
 /// A stream while its request is served.
 pub struct Stream {
     respond: RefCell<SendResponse<Chunk>>,
+    peer: Rc<Peer>,
     incoming: Incoming,
     watch: Rc<Watch>,
     meter: Rc<Meter>,
@@ -81,27 +82,29 @@ async fn answer(
     let to_head = parts.method == http::Method::HEAD;
     let content_type = parts.headers.get(http::header::CONTENT_TYPE);
     let is_grpc = content_type.is_some_and(|value| grpc::is_grpc_type(value.as_bytes()));
+    let asked = || translate::asked(&parts, engine.merge_slashes);
     let head = match translate::request(&parts, rules) {
-        Err(Refused::Malformed(what)) => {
+        Err(translate::Refused::Malformed(what)) => {
             tracing::debug!(peer = %connection.peer.remote, "malformed request: {what}");
-            worker.metrics.request_refused("malformed_head");
+            reject(worker, &pin, &connection.peer, "malformed_head", asked);
             return respond.send_reset(Reason::PROTOCOL_ERROR);
         }
-        Err(Refused::Answered(refusal)) => Err(refusal),
+        Err(translate::Refused::Answered(refusal)) => Err((refusal, asked())),
         Ok(head) if engine.request_body_bytes_max.is_some_and(|max| head.length.is_some_and(|l| l > max)) => {
-            Err(Refusal::BodyTooLarge)
+            Err((Refusal::BodyTooLarge, asked()))
         }
         Ok(head) => match standing(&pin, &connection.peer) {
             Standing::AsNew => Ok(head),
             other => {
                 connection.is_outdated();
-                if other == Standing::Unproven { Err(Refusal::Unproven) } else { Ok(head) }
+                if other == Standing::Unproven { Err((Refusal::Unproven, asked())) } else { Ok(head) }
             }
         },
     };
     drop(parts);
     let stream = Rc::new(Stream {
         respond: RefCell::new(respond),
+        peer: Rc::clone(&connection.peer),
         incoming: Incoming::new(body, head.as_ref().ok().and_then(|head| head.length)),
         watch,
         meter: Rc::clone(&connection.meter),
@@ -112,10 +115,11 @@ async fn answer(
     });
     let head = match head {
         Ok(head) => head,
-        Err(refusal) => {
-            let (response, exchange) = refuse(worker, &pin, &connection.peer, refusal, LINGER);
+        Err((refusal, asked)) => {
+            let (response, refused) = Refused::begin(worker, &pin, &*stream, refusal, || asked, LINGER);
+            stream.tally.status.set(response.status);
             let response = if is_grpc { grpc::in_shape(response) } else { response };
-            stream.send(worker, response, to_head, &exchange).await;
+            stream.send(worker, response, to_head, &refused.exchange).await;
             return;
         }
     };
@@ -201,6 +205,10 @@ impl Stream {
 impl ClientSide for Stream {
     fn watch(&self) -> &Rc<Watch> {
         &self.watch
+    }
+
+    fn peer(&self) -> &Rc<Peer> {
+        &self.peer
     }
 
     fn tally(&self) -> &Tally {

@@ -20,9 +20,9 @@ use crate::{
         http1::{
             fields::{ConnectionField, is_forbidden_trailer, parse_length},
             head::{FIELDS_MAX, HeadError, HeadRules},
-            target::{Target, is_authority, read_path},
+            target::{Target, is_authority, path_of, read_path},
         },
-        refusal::Refusal,
+        refusal::{Asked, Refusal},
     },
     http::{
         Headers, Length, Method, Request, Response, Span,
@@ -92,6 +92,13 @@ pub fn request(parts: &request::Parts, rules: HeadRules) -> Result<RequestHead, 
     };
     let method = Method::from_token(parts.method.as_str());
     Ok(RequestHead { method, path, query, authority, headers, length, expects_continue })
+}
+
+/// What a request asks for that is refused.
+pub fn asked(parts: &request::Parts, merge_slashes: bool) -> Asked {
+    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    let method = Method::from_token(parts.method.as_str());
+    Asked { method: Some(method), path: path_of(target.as_bytes(), merge_slashes) }
 }
 
 /// `:authority` and Host must name one authority (RFC 9113 section 8.3.1); one of them is enough.

@@ -80,16 +80,20 @@ pub struct RequestLine<'a> {
     pub api: Option<&'a ResourceName>,
     pub request_id: &'a str,
     pub peer: IpAddr,
-    pub method: &'a str,
+    /// Of what was refused before it was read: `None`, as the path.
+    pub method: Option<&'a str>,
     /// The path as policies and routes matched it (decision 1), before it was rewritten. The query is
     /// left out: tokens travel there.
-    pub target: &'a str,
+    pub target: Option<&'a str>,
     /// 0 when no response was sent.
     pub status: u16,
     pub elapsed: Duration,
     pub request_bytes: u64,
     pub response_bytes: u64,
 }
+
+/// Stands for a method or a path that nobody knows.
+const UNKNOWN: &str = "-";
 
 /// Whether the installed log takes lines of this level. Ask before making a message.
 pub fn log_enabled(level: Level) -> bool {
@@ -224,11 +228,11 @@ impl Log {
         if !self.enabled(Level::Info) {
             return;
         }
-        let path = line.target.split(['?', '#']).next().unwrap_or_default();
+        let path = line.target.map_or(UNKNOWN, |target| target.split(['?', '#']).next().unwrap_or_default());
         let message = format!(
             "{} {} {path} {} {:.3}ms in={} out={}",
             line.peer,
-            line.method,
+            line.method.unwrap_or(UNKNOWN),
             line.status,
             line.elapsed.as_secs_f64() * 1e3,
             line.request_bytes,

@@ -131,8 +131,8 @@ fn the_built_in_access_log_has_one_line_for_each_request_without_its_query() {
         api: Some(&api),
         request_id: "r-1",
         peer: "10.0.0.7".parse().expect("an address"),
-        method: "GET",
-        target: "/orders/7?token=hunter2",
+        method: Some("GET"),
+        target: Some("/orders/7?token=hunter2"),
         status: 200,
         elapsed: Duration::from_micros(1_250),
         request_bytes: 0,
@@ -140,6 +140,8 @@ fn the_built_in_access_log_has_one_line_for_each_request_without_its_query() {
     };
     log.request(&line);
     line.api = None;
+    log.request(&line);
+    (line.method, line.target, line.status) = (None, None, 400);
     log.request(&line);
     log.set_level(Level::Warn);
     log.request(&line);
@@ -152,6 +154,7 @@ fn the_built_in_access_log_has_one_line_for_each_request_without_its_query() {
         [
             format!("[flex-gateway-envoy][info] [api: orders.shop.svc]{rest}"),
             format!("[flex-gateway-envoy][info] {rest}"),
+            format!("[flex-gateway-envoy][info] {}", rest.replace("GET /orders/7 200", "- - 400")),
         ]
     );
 }

@@ -188,3 +188,26 @@ fn an_http_1_0_client_is_never_told_to_continue() {
     assert!(!head("1.0").unwrap().unwrap().connection.expects_continue);
     assert_eq!(refusal(POST, "Host: a\r\nExpect: x\r\n"), Some(HeadError::Expectation));
 }
+
+#[test]
+fn of_a_head_that_is_refused_the_log_has_what_is_valid() {
+    let asked = |text: &str| {
+        let asked = asked(text.as_bytes(), true);
+        (asked.method.map(|method| method.to_string()), asked.path)
+    };
+    let known = |method: &str, path: &str| (Some(method.to_owned()), Some(path.to_owned()));
+    assert_eq!(asked("GET /a/../b//c?d=e HTTP/1.1\r\nbad"), known("GET", "/b/c"));
+    assert_eq!(asked("TRACE http://a/x HTTP/9.9\r\n"), known("TRACE", "/x"));
+    for target in ["/%zz", "/a#b", "/a\u{1b}[31m", "*a", "", "/a b"] {
+        assert_eq!(
+            asked(&format!("GET {target} HTTP/1.1\r\n")),
+            (Some("GET".to_owned()), None),
+            "{target:?}"
+        );
+    }
+    for text in
+        ["", "GET / HTTP/1.1", "GET / HTTP/1.1\n", "G\u{1b}T / HTTP/1.1\r\n", "GET\r\n", "\u{16}\u{3}\r\n"]
+    {
+        assert_eq!(asked(text), (None, None), "{text:?}");
+    }
+}

@@ -21,8 +21,8 @@ use crate::{
     data_plane::{
         handshake::{Standing, standing},
         panic::{Panicked, guard},
-        refusal::Refusal,
-        serving::{Serving, refuse},
+        refusal::{Asked, Refusal},
+        serving::{Refused, Serving},
         timers::Timer,
         worker::Worker,
     },
@@ -44,11 +44,11 @@ impl ServerConnection {
         if let (Framing::Length(length), Some(max)) = (framing, engine.request_body_bytes_max)
             && length > max
         {
-            return self.refuse(worker, snapshot, Refusal::BodyTooLarge).await;
+            return self.refuse(worker, snapshot, Refusal::BodyTooLarge, || head.asked()).await;
         }
         let standing = standing(snapshot, &self.peer);
         if standing == Standing::Unproven {
-            return self.refuse(worker, snapshot, Refusal::Unproven).await;
+            return self.refuse(worker, snapshot, Refusal::Unproven, || head.asked()).await;
         }
         self.begin_body(engine, &head);
         let mut request = self.request(head);
@@ -131,10 +131,16 @@ impl ServerConnection {
         self.send(worker, response, rules, exchange).await.unwrap_or(After::Reset)
     }
 
-    pub(super) async fn refuse(&self, worker: &Worker, snapshot: &Snapshot, refusal: Refusal) -> After {
-        let (response, exchange) = refuse(worker, snapshot, &self.peer, refusal, LINGER);
+    pub(super) async fn refuse(
+        &self,
+        worker: &Worker,
+        snapshot: &Snapshot,
+        refusal: Refusal,
+        asked: impl FnOnce() -> Asked,
+    ) -> After {
+        let (response, refused) = Refused::begin(worker, snapshot, self, refusal, asked, LINGER);
         let rules = ResponseRules { version: Version::Http11, to_head: false, close: true, upgrade: None };
-        let _ = self.send(worker, response, rules, &exchange).await;
+        let _ = self.send(worker, response, rules, &refused.exchange).await;
         After::Linger
     }
 

@@ -20,7 +20,7 @@ use crate::{
         client_side::{ClientSide, Tally},
         timers::Watch,
     },
-    http::{Headers, Version, response::reason_phrase},
+    http::{Headers, Peer, Version, response::reason_phrase},
 };
 
 /// What of the request in progress concerns interim responses.
@@ -62,6 +62,10 @@ impl Interims {
 impl ClientSide for ServerConnection {
     fn watch(&self) -> &Rc<Watch> {
         &self.watch
+    }
+
+    fn peer(&self) -> &Rc<Peer> {
+        &self.peer
     }
 
     fn tally(&self) -> &Tally {
