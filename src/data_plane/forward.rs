@@ -254,12 +254,8 @@ impl Forward<'_> {
                 "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
             ),
             Fault::Tls(reason) => refused_by_tls(upstream, reason.of_upstream()),
-            Fault::Malformed(what) => Rejection::text(
-                502,
-                "upstream_protocol",
-                "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
-            )
-            .log(format!("upstream {}: {what}", upstream.name)),
+            Fault::Malformed(what) => protocol_error(upstream, what),
+            Fault::Head(error) => protocol_error(upstream, format_args!("response head: {}", error.what())),
             Fault::ResponseTimeout => {
                 upstream.metrics.timeout();
                 Rejection::text(504, "response_timeout", "upstream request timeout")
@@ -310,6 +306,15 @@ fn connect_timeout() -> Rejection {
         "connect_timeout",
         "upstream connect error or disconnect/reset before headers. reset reason: connection timeout",
     )
+}
+
+fn protocol_error(upstream: &UpstreamPlan, what: impl Display) -> Rejection {
+    Rejection::text(
+        502,
+        "upstream_protocol",
+        "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
+    )
+    .log(format!("upstream {}: {what}", upstream.name))
 }
 
 /// Why is for the log alone (connected mode reference 21.11, K13).

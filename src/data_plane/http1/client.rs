@@ -254,9 +254,7 @@ impl ClientConnection {
         let mut wire = self.wire.borrow_mut();
         loop {
             while awaited.undecided && !wire.input.is_empty() {
-                let Ok(parsed) = parse_response(wire.input.unread(), awaited.to_head) else {
-                    return malformed("response head");
-                };
+                let parsed = parse_response(wire.input.unread(), awaited.to_head).map_err(Fault::Head)?;
                 let Some((head, length)) = parsed else {
                     awaited.undecided = false;
                     break;

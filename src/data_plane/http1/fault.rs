@@ -1,5 +1,6 @@
 //! What ends an exchange with an upstream before there is a response.
 
+use super::head::HeadError;
 use crate::{
     http::{Body, BodyError},
     tls::Reason,
@@ -27,6 +28,8 @@ pub enum Fault {
     Tls(Reason),
     /// The upstream's response cannot be trusted.
     Malformed(&'static str),
+    /// The head of the upstream's response cannot be.
+    Head(HeadError),
     ResponseTimeout,
     StreamIdle,
     /// The client's body broke off.

@@ -86,6 +86,19 @@ pub enum HeadError {
     Expectation,
 }
 
+impl HeadError {
+    /// What is wrong with the head, for the log; none of its bytes.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Malformed(what) => what,
+            Self::TooManyFields => "too many fields",
+            Self::Version => "neither HTTP/1.0 nor HTTP/1.1",
+            Self::MethodNotAllowed => "method",
+            Self::Expectation => "expectation",
+        }
+    }
+}
+
 /// Limits and rules of request heads.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadRules {

@@ -1,6 +1,12 @@
 //! Which messages are served, in which order, and which are refused.
 
+use std::time::Duration;
+
 use super::bench::{Bench, ROOMY, accepted, answer_all, run, upstream};
+use crate::{
+    settings,
+    telemetry::{Level, Log},
+};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -195,6 +201,33 @@ fn a_response_that_cannot_be_trusted_is_502() {
             let bench = Bench::new(&listener, ROOMY).await;
             answer_all(listener, answer);
             assert_eq!(bench.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.status(), "502", "{answer:?}");
+        }
+    });
+}
+
+#[test]
+fn the_log_says_what_is_wrong_with_the_head_of_an_upstream_and_shows_nothing_of_it() {
+    let (log, out) =
+        Log::captured(&settings::Log { level: Level::Debug, ..settings::Settings::default().log });
+    let _listens = tracing::subscriber::set_default(log.subscriber());
+    run(async {
+        for (answer, what) in [
+            ("HTTP/1.1 200 OK\r\nbad hunter2: 1\r\n\r\n", "field name"),
+            ("HTTP/1.1 200 OK\nhunter2: 1\n\n", "bare LF"),
+            ("hunter2\r\n\r\n", "status line"),
+            ("HTTP/2.0 200 OK\r\nhunter2: 1\r\n\r\n", "neither HTTP/1.0 nor HTTP/1.1"),
+        ] {
+            let listener = upstream().await;
+            let bench = Bench::new(&listener, ROOMY).await;
+            answer_all(listener, answer);
+            assert_eq!(bench.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.status(), "502", "{answer:?}");
+            assert!(log.flush(Duration::from_secs(10)));
+            let text = out.text();
+            assert!(
+                text.contains(&format!("upstream default/api: response head: {what}")),
+                "{answer:?}: {text}"
+            );
+            assert!(!text.contains("hunter2"), "{text}");
         }
     });
 }
