@@ -12,7 +12,7 @@ pub mod parse;
 pub mod problem;
 pub mod source;
 
-pub use deserialize::{Deserialized, OneOrMany, RawNode, Spanned, deserialize};
+pub use deserialize::{Deserialized, OneOrMany, RawNode, Spanned, deserialize, deserialize_config};
 pub use environment::{is_unset, substitute_environment};
 pub use files::{read_text, read_up_to};
 pub use node::{Key, Node, NodeValue, shortened};

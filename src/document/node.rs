@@ -127,6 +127,19 @@ impl Node {
         }
     }
 
+    /// As [`Node::describe`], without the value.
+    pub fn describe_kind(&self) -> String {
+        match &self.value {
+            NodeValue::Scalar { variable: None, text, quoted } => match resolve(text, *quoted) {
+                Resolved::Bool(_) => "a boolean".to_owned(),
+                Resolved::Integer(_) | Resolved::Float(_) => "a number".to_owned(),
+                Resolved::Text("") => "empty text".to_owned(),
+                Resolved::Text(_) => "text".to_owned(),
+            },
+            _ => self.describe(),
+        }
+    }
+
     /// Digest of the content: independent of positions, of the order of keys, and of quotes where
     /// they change nothing.
     pub fn canonical_digest(&self) -> Digest {

@@ -12,7 +12,7 @@ use super::{
 pub use crate::base::ConfigProblem;
 use crate::{
     base::{ResourceName, Severity, seal::KeyRing},
-    document::{Node, Problem, deserialize},
+    document::{Node, Problem, deserialize_config},
     quota::Quotas,
     storage::{Keys, Storage},
     tls,
@@ -227,7 +227,7 @@ impl PolicyEntry {
 }
 
 fn build<D: PolicyDefinition>(config: &Node, field: &str, services: &PolicyServices) -> PolicyBuild {
-    let typed = deserialize::<D::Config>(config, field);
+    let typed = deserialize_config::<D::Config>(config, field);
     let mut problems = typed.problems;
     let Some(value) = typed.value else {
         return PolicyBuild { built: None, problems };

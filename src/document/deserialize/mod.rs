@@ -45,7 +45,18 @@ pub struct Deserialized<T> {
 /// warned about, scalars are converted to the type that is asked for (configuration reference 2.2).
 /// `path_prefix` is the field path of `node`, put before the paths in problems.
 pub fn deserialize<T: DeserializeOwned>(node: &Node, path_prefix: &str) -> Deserialized<T> {
-    let mut session = Session::default();
+    read(node, path_prefix, true)
+}
+
+/// As [`deserialize()`], for the configuration of a policy: a scalar where a mapping or a list belongs may be a secret
+/// that stands in the wrong place, and is not quoted.
+pub fn deserialize_config<T: DeserializeOwned>(node: &Node, path_prefix: &str) -> Deserialized<T> {
+    read(node, path_prefix, false)
+}
+
+fn read<T: DeserializeOwned>(node: &Node, path_prefix: &str, quotes: bool) -> Deserialized<T> {
+    let mut session = Session { quotes, ..Session::default() };
+    let mut withheld = HashSet::new();
     let mut errors: Vec<Problem> = Vec::new();
     let mut value = None;
     let path = Path { parent: None, segment: Segment::Root(path_prefix) };
@@ -59,12 +70,15 @@ pub fn deserialize<T: DeserializeOwned>(node: &Node, path_prefix: &str) -> Deser
             }
             Err(failure) => failure,
         };
-        let Failure { mut problem, node: at, missing, filler, empty } = failure;
+        let Failure { mut problem, node: at, missing, filler, empty, withheld: is_withheld } = failure;
         let at = at.unwrap_or(node);
         if empty && session.absent.insert(at) {
             continue;
         }
         if !filler && let Some(problem) = problem.take() {
+            if is_withheld {
+                withheld.insert(problem.location.line);
+            }
             errors.push(*problem);
         }
         let progress = match missing {
@@ -78,6 +92,9 @@ pub fn deserialize<T: DeserializeOwned>(node: &Node, path_prefix: &str) -> Deser
     let mut problems = session.warnings.into_inner();
     problems.extend(errors);
     problems.sort_by_key(|p| (p.location.line, p.location.column));
+    for problem in problems.iter_mut().filter(|problem| withheld.contains(&problem.location.line)) {
+        problem.location.line_text = "".into();
+    }
     let mut seen = HashSet::new();
     problems
         .retain(|p| seen.insert((p.location.line, p.location.column, p.field.clone(), p.message.clone())));
@@ -90,6 +107,8 @@ pub fn deserialize<T: DeserializeOwned>(node: &Node, path_prefix: &str) -> Deser
 /// What the passes over one value share. Nodes are known by their address, which does not change.
 #[derive(Default)]
 struct Session {
+    /// Whether what stands in the wrong place is quoted.
+    quotes: bool,
     masked: HashSet<*const Node>,
     missing: HashSet<(*const Node, &'static str)>,
     /// Empty texts that are no text: as a field of a struct, they count as not written.
@@ -142,7 +161,7 @@ pub fn join(path: &str, key: &str) -> String {
 }
 
 /// The error type: what serde says, and, as soon as it passes a deserializer, where.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Failure {
     problem: Option<Box<Problem>>,
     node: Option<*const Node>,
@@ -152,12 +171,14 @@ pub struct Failure {
     /// An empty text where a number, a boolean or one of some words is expected (policies reference 1.4:
     /// left empty is not configured).
     empty: bool,
+    /// What it is about is not to be shown.
+    withheld: bool,
 }
 
 impl Failure {
     fn new(message: impl Into<String>) -> Self {
         let problem = Problem::error(&Place::nowhere(), "", message);
-        Self { problem: Some(Box::new(problem)), node: None, missing: None, filler: false, empty: false }
+        Self { problem: Some(Box::new(problem)), ..Self::default() }
     }
 
     fn help(mut self, text: impl Into<String>) -> Self {
@@ -168,7 +189,7 @@ impl Failure {
     }
 
     fn by_filler() -> Self {
-        Self { problem: None, node: None, missing: None, filler: true, empty: false }
+        Self { filler: true, ..Self::default() }
     }
 
     /// Fixes the place, unless an inner value did.

@@ -31,7 +31,19 @@ impl<'a> NodeDeserializer<'a> {
     }
 
     fn unexpected(self, expected: &str) -> Failure {
-        let mut failure = Failure::new(format!("expected {expected}, found {}", self.node.describe()));
+        self.unlike(expected, &self.node.describe())
+    }
+
+    /// A mapping or a list belongs here.
+    fn misplaced(self, expected: &str) -> Failure {
+        if self.session.quotes || self.node.as_text().is_none() {
+            return self.unexpected(expected);
+        }
+        Failure { withheld: true, ..self.unlike(expected, &self.node.describe_kind()) }
+    }
+
+    fn unlike(self, expected: &str, found: &str) -> Failure {
+        let mut failure = Failure::new(format!("expected {expected}, found {found}"));
         if let NodeValue::Scalar { text, variable: None, .. } = &self.node.value
             && let Some(name) = variable_name(text)
         {
@@ -216,7 +228,7 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'_> {
                 visitor.visit_seq(Items::new(self, items)).map_err(|failure: Failure| failure.at(self))
             }
             NodeValue::Scalar { .. } => Err(self
-                .unexpected("a list")
+                .misplaced("a list")
                 .help("write it as a list: `[…]`, or one line `- …` for each item")),
             _ => Err(self.unexpected("a list")),
         }
@@ -240,7 +252,7 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'_> {
             return Filler.deserialize_map(visitor);
         }
         if !matches!(self.node.value, NodeValue::Mapping(_)) {
-            return Err(self.unexpected("a mapping"));
+            return Err(self.misplaced("a mapping"));
         }
         visitor.visit_map(MapEntries::new(self)).map_err(|failure: Failure| failure.at(self))
     }
@@ -255,7 +267,7 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'_> {
             return Filler.deserialize_struct(name, fields, visitor);
         }
         if !matches!(self.node.value, NodeValue::Mapping(_)) {
-            let failure = self.unexpected("a mapping");
+            let failure = self.misplaced("a mapping");
             return Err(if fields.is_empty() {
                 failure
             } else {

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     base::Severity,
-    document::{Problem, RawNode, Spanned, deserialize},
+    document::{Problem, RawNode, Spanned, deserialize_config},
     tls::{Findings, Outbound},
 };
 
@@ -16,7 +16,7 @@ pub(super) fn read_tls<T: DeserializeOwned>(
     read: impl Fn(&T, Timestamp, &mut Findings) -> Option<Outbound>,
 ) -> Option<Outbound> {
     let (node, field) = (&*written.value, &*written.field);
-    let typed = deserialize::<T>(node, field);
+    let typed = deserialize_config::<T>(node, field);
     problems.extend(typed.problems);
     let mut findings = Findings::default();
     let described = typed.value.and_then(|parameters| read(&parameters, Timestamp::now(), &mut findings));

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     base::{ResourceName, Subject},
-    document::{OneOrMany, Problem, Spanned, deserialize},
+    document::{OneOrMany, Problem, Spanned, deserialize_config},
     resources::{
         kinds::api_instance::destination_path,
         model::{Destination, Route},
@@ -94,7 +94,7 @@ impl Resolver<'_> {
         binding: &Binding,
         problems: &mut Vec<Problem>,
     ) -> Option<Vec<(Destination, Spanned<String>)>> {
-        let read = deserialize::<RouteConfig>(&binding.config, &binding.config_field);
+        let read = deserialize_config::<RouteConfig>(&binding.config, &binding.config_field);
         problems.extend(read.problems);
         let config = read.value.or(read.partial)?;
         let path = destination_path(config.destination_path.as_ref(), problems);
@@ -106,7 +106,7 @@ impl Resolver<'_> {
         binding: &Binding,
         problems: &mut Vec<Problem>,
     ) -> Option<Vec<(Destination, Spanned<String>)>> {
-        let read = deserialize::<WeightedConfig>(&binding.config, &binding.config_field);
+        let read = deserialize_config::<WeightedConfig>(&binding.config, &binding.config_field);
         problems.extend(read.problems);
         let config = read.value.or(read.partial)?;
         if config.routes.is_empty() && problems.is_empty() {
