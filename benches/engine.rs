@@ -161,6 +161,7 @@ fn chains(c: &mut Criterion) {
                     query: head.query,
                     authority: head.authority,
                     upgrade: head.upgrade,
+                    whole_server: head.whole_server,
                 };
                 let (id, none) = (RequestId::random(), Duration::ZERO);
                 let exchange = Exchange::new(Rc::clone(&peer), id, SystemTime::UNIX_EPOCH, none, none);

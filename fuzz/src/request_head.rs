@@ -63,6 +63,7 @@ fn check_forwarded(head: RequestHead) {
         query: head.query,
         authority: head.authority,
         upgrade: head.upgrade,
+        whole_server: head.whole_server,
     };
     let mut wire = Vec::new();
     encode::request(&mut wire, &request, request.authority(), None);

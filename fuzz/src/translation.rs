@@ -78,7 +78,18 @@ fn whole(
 ) -> Request {
     let address = SocketAddr::from(([127, 0, 0, 1], 80));
     let peer = Rc::new(Peer::new(address, address, Scheme::Http));
-    Request { method, version, headers, body: Body::Empty, peer, path, query, authority, upgrade: None }
+    Request {
+        method,
+        version,
+        headers,
+        body: Body::Empty,
+        peer,
+        path,
+        query,
+        authority,
+        upgrade: None,
+        whole_server: false,
+    }
 }
 
 type Fields = Vec<(String, Vec<u8>)>;

@@ -121,6 +121,10 @@ impl RouteTerminal<'_> {
         if destination.prefix.is_empty() && kept.as_bytes() == whole && !kept.is_empty() {
             return Ok(destination);
         }
+        // Who asks the whole server is not answered by a part of it.
+        if request.whole_server {
+            return Err(no_route());
+        }
         // Groups cut anywhere: the upstream would read another path than the rules did (decision 1).
         if !is_normal_piece(kept.as_bytes()) {
             return Err(Rejection::json(400, "rewritten_path", "Bad Request"));

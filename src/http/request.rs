@@ -85,6 +85,8 @@ pub struct Request {
     pub authority: Span,
     /// The protocols, in order, that the client asks to switch to (RFC 9110 section 7.8).
     pub upgrade: Option<Span>,
+    /// `OPTIONS *`: the path is `/`, but the server as a whole is asked (RFC 9110 section 9.3.7).
+    pub whole_server: bool,
 }
 
 impl Request {
@@ -128,6 +130,7 @@ impl Request {
             query: self.query,
             authority: self.authority,
             upgrade: self.upgrade,
+            whole_server: self.whole_server,
         }
     }
 
@@ -161,6 +164,7 @@ impl Request {
             query,
             authority,
             upgrade: None,
+            whole_server: false,
         }
     }
 }

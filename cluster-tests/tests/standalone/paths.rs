@@ -92,3 +92,24 @@ fn what_groups_keep_of_a_path_never_climbs_out_of_the_destination() {
         assert_eq!(get(address, path).status, 200, "{path}");
     }
 }
+
+#[test]
+fn who_asks_for_the_options_of_the_whole_server_is_answered_by_a_whole_server_only() {
+    let upstream = Upstream::echo("up");
+    for (base_path, service_path, status) in
+        [("", "", 200), ("", "/", 200), ("/api", "", 404), ("", "/v1", 404)]
+    {
+        let port = ports::free();
+        let service = format!("{}{service_path}", upstream.url());
+        let api = api("whole", &format!("http://127.0.0.1:{port}{base_path}"), &service);
+        let _gateway = Plan::new().with("api.yaml", &[api]).start();
+        let mut client = Client::connect(([127, 0, 0, 1], port).into());
+        let response =
+            client.exchange("OPTIONS", b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").expect("an answer");
+        assert_eq!(response.status, status, "{base_path} {service_path}");
+        if status == 200 {
+            assert_eq!(response.json()["target"], "*");
+        }
+    }
+    assert_eq!(upstream.received().len(), 2);
+}

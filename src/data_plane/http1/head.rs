@@ -49,6 +49,7 @@ pub struct RequestHead {
     pub authority: Span,
     /// The protocols that the client asks to switch to and that may be passed on.
     pub upgrade: Option<Span>,
+    pub whole_server: bool,
     pub headers: Headers,
     pub framing: Framing,
     pub connection: ConnectionFields,
@@ -138,8 +139,20 @@ pub fn parse_request(buffer: &[u8], rules: HeadRules) -> Result<Option<(RequestH
     let authority = agree_on_authority(&mut headers, target.authority, host, version)?;
     let (path, query) = read_path(&mut headers, &target, rules.merge_slashes)?;
     let upgrade = upgrade.and_then(|value| upgrade::offer(&mut headers, value));
+    let whole_server = target.is_bare && method == "OPTIONS";
     let method = Method::from_token(method);
-    let head = RequestHead { method, version, path, query, authority, upgrade, headers, framing, connection };
+    let head = RequestHead {
+        method,
+        version,
+        path,
+        query,
+        authority,
+        upgrade,
+        whole_server,
+        headers,
+        framing,
+        connection,
+    };
     Ok(Some((head, length)))
 }
 

@@ -13,13 +13,16 @@ pub struct Target<'a> {
     pub authority: Option<&'a [u8]>,
     pub path: &'a [u8],
     pub query: Option<&'a [u8]>,
+    /// It is `*`, or absolute and ends with its authority: with OPTIONS both ask the server as a whole (RFC 9112
+    /// section 3.2.4).
+    pub is_bare: bool,
 }
 
 impl<'a> Target<'a> {
     pub fn split(target: &'a [u8]) -> Result<Self, HeadError> {
         let (authority, rest) = match target.first() {
             Some(b'/') => (None, target),
-            Some(b'*') if target.len() == 1 => (None, &b"/"[..]),
+            Some(b'*') if target.len() == 1 => (None, &b""[..]),
             _ => {
                 let rest = strip_scheme(target).ok_or(HeadError::Malformed("target"))?;
                 let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
@@ -31,8 +34,9 @@ impl<'a> Target<'a> {
             Some(at) => (&rest[..at], Some(&rest[at + 1..])),
             None => (rest, None),
         };
+        let is_bare = rest.is_empty();
         let path = if path.is_empty() { &b"/"[..] } else { path };
-        Ok(Self { authority, path, query })
+        Ok(Self { authority, path, query, is_bare })
     }
 }
 

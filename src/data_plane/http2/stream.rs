@@ -152,6 +152,7 @@ impl Stream {
             query: head.query,
             authority: head.authority,
             upgrade: None,
+            whole_server: head.whole_server,
         }
     }
 

@@ -36,6 +36,7 @@ pub struct RequestHead {
     pub path: Span,
     pub query: Option<Span>,
     pub authority: Span,
+    pub whole_server: bool,
     pub headers: Headers,
     /// `content-length`.
     pub length: Option<u64>,
@@ -91,7 +92,8 @@ pub fn request(parts: &request::Parts, rules: HeadRules) -> Result<RequestHead, 
         Some(_) => return Err(HeadError::Expectation.into()),
     };
     let method = Method::from_token(parts.method.as_str());
-    Ok(RequestHead { method, path, query, authority, headers, length, expects_continue })
+    let whole_server = target.is_bare && method == Method::Options;
+    Ok(RequestHead { method, path, query, authority, whole_server, headers, length, expects_continue })
 }
 
 /// What a request asks for that is refused.
@@ -220,7 +222,11 @@ pub fn outgoing(
 ) -> Result<http::Request<()>, http::Error> {
     let mut target =
         Vec::with_capacity(request.path.len() + request.query.map_or(0, |query| query.len() + 1));
-    target.extend_from_slice(request.headers.bytes(request.path));
+    target.extend_from_slice(if request.whole_server {
+        &b"*"[..]
+    } else {
+        request.headers.bytes(request.path)
+    });
     if let Some(query) = request.query {
         target.push(b'?');
         target.extend_from_slice(request.headers.bytes(query));

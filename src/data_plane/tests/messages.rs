@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::bench::{Bench, ROOMY, accepted, answer_all, run, upstream};
+use super::{
+    bench::{Bench, ROOMY, accepted, answer_all, run, upstream},
+    http2_in,
+};
 use crate::{
     settings,
     telemetry::{Level, Log},
@@ -229,5 +232,52 @@ fn the_log_says_what_is_wrong_with_the_head_of_an_upstream_and_shows_nothing_of_
             );
             assert!(!text.contains("hunter2"), "{text}");
         }
+    });
+}
+
+#[test]
+fn options_of_the_whole_server_reach_an_upstream_as_they_are() {
+    run(async {
+        let listener = upstream().await;
+        let bench = Bench::new(&listener, ROOMY).await;
+        let target = |wanted: &'static str| {
+            let listener = &listener;
+            async move {
+                let mut peer = accepted(listener).await;
+                let request = peer.message().await.expect("a request");
+                assert_eq!(request.head.split(' ').take(2).collect::<Vec<_>>(), ["OPTIONS", wanted]);
+                peer.send("HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await;
+            }
+        };
+        for (said, wanted) in
+            [("*", "*"), ("http://a", "*"), ("http://a/", "/"), ("http://a?x", "/?x"), ("/", "/")]
+        {
+            let request = format!("OPTIONS {said} HTTP/1.1\r\nhost: a\r\n\r\n");
+            let (answer, ()) = tokio::join!(bench.ask(&request), target(wanted));
+            assert_eq!(answer.status(), "204", "{said}");
+        }
+    });
+}
+
+#[test]
+fn options_of_the_whole_server_pass_from_http_2_to_http_2_too() {
+    run(async {
+        let listener = upstream().await;
+        let bench = Bench::h2(&listener, ROOMY).await;
+        actix_rt::spawn(async move {
+            let stream = listener.accept().await.unwrap().0;
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                assert_eq!(request.method(), http::Method::OPTIONS);
+                let path = request.uri().path().to_owned();
+                let answer = http::Response::builder().header("x-path", path).body(()).unwrap();
+                respond.send_response(answer, true).unwrap();
+            }
+        });
+        let mut client = http2_in::connect(&bench).await;
+        let parts = http::uri::Builder::new().scheme("http").authority("api.test").path_and_query("*");
+        let request = http::Request::options(parts.build().unwrap()).body(()).unwrap();
+        let response = client.send_request(request, true).unwrap().0.await.unwrap();
+        assert_eq!((response.status().as_u16(), &response.headers()["x-path"]), (200, &"*".parse().unwrap()));
     });
 }

@@ -107,6 +107,7 @@ impl ServerConnection {
             query: head.query,
             authority: head.authority,
             upgrade: head.upgrade,
+            whole_server: head.whole_server,
         }
     }
 
