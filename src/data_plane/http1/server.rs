@@ -47,6 +47,8 @@ pub struct ServerConnection {
     listener: Rc<Listener>,
     /// Most bytes that the body of the request in progress may have.
     body_bytes_max: Cell<Option<u64>>,
+    /// Its framing is wrong: where the next request would begin is not known.
+    body_is_broken: Cell<bool>,
     tally: Tally,
     interims: Interims,
     /// Nothing has been read from it.
@@ -77,6 +79,7 @@ pub async fn serve_connection(worker: &Worker, transport: Transport, peer: Peer,
         peer: Rc::new(peer),
         listener,
         body_bytes_max: Cell::default(),
+        body_is_broken: Cell::default(),
         tally: Tally::default(),
         interims: Interims::default(),
         is_new: Cell::new(true),

@@ -178,7 +178,8 @@ fn what_has_no_single_meaning_is_refused_and_the_connection_closes() {
         ] {
             let mut client = bench.connect().await;
             client.send(format!("{request}{pipelined}")).await;
-            assert_eq!(client.message().await.expect("a refusal").status(), status, "{request:?}");
+            let refusal = client.message().await.expect("a refusal");
+            assert_eq!((refusal.status(), refusal.has("connection: close")), (status, true), "{request:?}");
             assert!(client.rest().await.0.is_empty(), "{request:?}");
         }
         let answer = bench.ask("\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n").await;

@@ -66,9 +66,10 @@ impl ServerConnection {
                 // Where the client was never told to send its body, the next bytes have no known
                 // meaning: it is told that the connection ends here (RFC 9110 section 10.1.1).
                 let unasked = self.interims.continue_wanted.get();
+                let broken = self.body_is_broken.get();
                 let outdated = standing == Standing::Outdated;
-                let close =
-                    !persists || unasked || outdated || self.listener.is_draining() || worker.is_draining();
+                let draining = self.listener.is_draining() || worker.is_draining();
+                let close = !persists || unasked || broken || outdated || draining;
                 let rules = ResponseRules { version, to_head, close, upgrade: None };
                 let after = self.finish(worker, served, rules, exchange).await;
                 // A client that said so itself sends nothing more: nothing is waited for.
@@ -89,6 +90,7 @@ impl ServerConnection {
     fn begin_body(&self, engine: &EngineSettings, head: &RequestHead) {
         self.wire.borrow_mut().decoder = Decoder::new(head.framing);
         self.interims.begin(head);
+        self.body_is_broken.set(false);
         self.body_bytes_max.set(engine.request_body_bytes_max);
     }
 

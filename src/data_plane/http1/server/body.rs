@@ -24,6 +24,9 @@ impl BodySource for ServerConnection {
         if step.is_pending() && self.watch.is_due(Timer::StreamIdle) {
             return Poll::Ready(Err(BodyError::IdleTimeout));
         }
+        if let Poll::Ready(Err(_)) = step {
+            self.body_is_broken.set(true);
+        }
         step
     }
 
