@@ -92,7 +92,9 @@ impl Terminal for RouteTerminal<'_> {
             let cause = "the route names a Service that does not exist";
             return Handling::refuse(Rejection::text(503, "no_service", "Service Unavailable").log(cause));
         };
-        if self.forward.engine.rewrite_host && !request.headers.contains("x-forwarded-host") {
+        // A client of HTTP/1.0 may name no host.
+        let rewritten = self.forward.engine.rewrite_host && !request.authority.is_empty();
+        if rewritten && !request.headers.contains("x-forwarded-host") {
             request.headers.push_field_of("x-forwarded-host", request.authority);
         }
         // Outbound rules look at methods and headers; the path is the upstream's from here on.

@@ -282,3 +282,23 @@ fn options_of_the_whole_server_pass_from_http_2_to_http_2_too() {
         assert_eq!((response.status().as_u16(), &response.headers()["x-path"]), (200, &"*".parse().unwrap()));
     });
 }
+
+#[test]
+fn a_request_that_names_no_host_has_none_to_forward() {
+    run(async {
+        let listener = upstream().await;
+        let bench = Bench::new(&listener, ROOMY).await;
+        for (said, forwarded) in
+            [("HTTP/1.0\r\n", None), ("HTTP/1.1\r\nhost:\r\n", None), ("HTTP/1.0\r\nhost: a\r\n", Some("a"))]
+        {
+            let mut client = bench.connect().await;
+            client.send(format!("GET / {said}\r\n")).await;
+            let mut peer = accepted(&listener).await;
+            let request = peer.message().await.expect("a request");
+            assert_eq!(request.value("x-forwarded-host"), forwarded, "{said:?}");
+            assert!(request.has("host: upstream.test"), "{}", request.head);
+            peer.send("HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await;
+            client.message().await.expect("an answer");
+        }
+    });
+}
