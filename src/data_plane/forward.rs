@@ -1,7 +1,15 @@
 //! One request to one upstream: limits, connection, deadlines, the one retry, and what each failure
 //! is for the client (configuration reference 4.8, 7.1, 7.2).
 
-use std::{fmt::Display, future::poll_fn, pin::pin, rc::Rc, sync::Arc, task::Poll, time::Instant};
+use std::{
+    fmt::Display,
+    future::poll_fn,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::{Instant, SystemTime},
+};
 
 use super::{
     client_side::ClientSide,
@@ -70,6 +78,8 @@ impl Forward<'_> {
                         upstream.metrics.responded(took);
                         upstream.answered();
                         envoy::from_upstream(&mut response, self.engine, took);
+                        // Passed on, it bears the time at which it came (RFC 9110 section 6.6.1).
+                        response.headers.push_date(SystemTime::now());
                         return Ok(response);
                     }
                     Err(error) => {

@@ -1,12 +1,24 @@
 //! Dates of HTTP (RFC 9110 section 5.6.7).
 
-use std::time::SystemTime;
+use std::{cell::RefCell, time::SystemTime};
 
 use jiff::{Timestamp, civil, tz::TimeZone};
 
 /// IMF-fixdate.
 pub fn write(at: SystemTime) -> String {
     Timestamp::try_from(at).unwrap_or_default().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// Hands an IMF-fixdate to `take`. Each thread keeps the one that it has written last, for all messages of that second.
+pub fn with<T>(at: SystemTime, take: impl FnOnce(&str) -> T) -> T {
+    thread_local! {
+        static LAST: RefCell<Option<(u64, String)>> = const { RefCell::new(None) };
+    }
+    let second = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    LAST.with_borrow_mut(|last| match last {
+        Some((of, text)) if *of == second => take(text),
+        _ => take(&last.insert((second, write(at))).1),
+    })
 }
 
 /// Reads a date in any of the three forms, in any case (RFC 9111 section 4.2 wants that of a cache); `None` for
@@ -122,6 +134,14 @@ mod tests {
     fn dates_are_written_as_imf_fixdates() {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         assert_eq!(write(at), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+
+    #[test]
+    fn a_date_is_kept_for_its_second_and_no_longer() {
+        let at = |millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+        for (millis, second) in [(1_000, 1), (1_999, 1), (2_000, 2), (1_500, 1)] {
+            assert_eq!(with(at(millis), str::to_owned), format!("Thu, 01 Jan 1970 00:00:0{second} GMT"));
+        }
     }
 
     #[test]

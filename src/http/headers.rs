@@ -7,7 +7,9 @@
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, cell::RefCell, fmt};
+use std::{borrow::Cow, cell::RefCell, fmt, time::SystemTime};
+
+use super::date;
 
 pub use super::characters::{is_field_value, is_text_of_lines, is_token, is_token_byte, trim};
 
@@ -184,6 +186,13 @@ impl Headers {
         let text = &self.text;
         self.fields.retain(|field| !field_is(text, field, name));
         self.push_field(name, value);
+    }
+
+    /// Adds `date` where there is none.
+    pub fn push_date(&mut self, at: SystemTime) {
+        if !self.contains("date") {
+            date::with(at, |date| self.push_field("date", date.as_bytes()));
+        }
     }
 
     /// The first value of this name, names compared without regard to case.

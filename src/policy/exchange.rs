@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::ViolationKind;
-use crate::http::{Origin, Peer, Request, Response, date};
+use crate::http::{Origin, Peer, Request, Response};
 
 /// The identity of the caller (policies reference 1.6), filled by policies that establish it and
 /// readable by every policy ordered after them.
@@ -123,9 +123,8 @@ impl Exchange {
                 response.headers.remove("server");
             }
         }
-        if response.origin == Origin::Gateway && !response.headers.contains("date") {
-            let field = response.headers.append("date", date::write(self.received));
-            debug_assert!(field.is_ok());
+        if response.origin == Origin::Gateway {
+            response.headers.push_date(self.received);
         }
     }
 

@@ -302,3 +302,29 @@ fn a_request_that_names_no_host_has_none_to_forward() {
         }
     });
 }
+
+#[test]
+fn a_response_without_a_date_bears_the_time_at_which_it_came() {
+    run(async {
+        for (fields, dates) in
+            [("", None), ("date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", Some("Sun, 06 Nov 1994 08:49:37 GMT"))]
+        {
+            let listener = upstream().await;
+            let bench = Bench::new(&listener, ROOMY).await;
+            let answer = format!("HTTP/1.1 200 OK\r\n{fields}content-length: 0\r\n\r\n");
+            answer_all(listener, Box::leak(answer.into_boxed_str()));
+            let before = std::time::SystemTime::now() - Duration::from_secs(1);
+            let message = bench.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            let over_http2 = http2_in::get(&mut http2_in::connect(&bench).await, "/").await.unwrap();
+            let second = over_http2.headers()["date"].to_str().unwrap();
+            for date in [message.value("date").expect("a date"), second] {
+                let at = crate::http::date::parse(date.as_bytes(), before).expect("a date");
+                assert!(
+                    dates.map_or(at >= before && at <= std::time::SystemTime::now(), |dates| dates == date),
+                    "{date}"
+                );
+            }
+            assert_eq!(message.head.matches("date: ").count(), 1);
+        }
+    });
+}
