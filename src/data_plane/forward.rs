@@ -79,7 +79,7 @@ impl Forward<'_> {
                         upstream.answered();
                         envoy::from_upstream(&mut response, self.engine, took);
                         // Passed on, it bears the time at which it came (RFC 9110 section 6.6.1).
-                        response.headers.push_date(SystemTime::now());
+                        response.headers.push_date(SystemTime::now);
                         return Ok(response);
                     }
                     Err(error) => {

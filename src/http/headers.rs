@@ -189,9 +189,9 @@ impl Headers {
     }
 
     /// Adds `date` where there is none.
-    pub fn push_date(&mut self, at: SystemTime) {
+    pub fn push_date(&mut self, at: impl FnOnce() -> SystemTime) {
         if !self.contains("date") {
-            date::with(at, |date| self.push_field("date", date.as_bytes()));
+            date::with(at(), |date| self.push_field("date", date.as_bytes()));
         }
     }
 

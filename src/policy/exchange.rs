@@ -124,7 +124,7 @@ impl Exchange {
             }
         }
         if response.origin == Origin::Gateway {
-            response.headers.push_date(self.received);
+            response.headers.push_date(|| self.received);
         }
     }
 
