@@ -83,7 +83,11 @@ pub async fn connect(
     match servers {
         // Most names have one.
         [server] => settled(attempt(Rc::clone(server)).await),
-        servers => first_of(servers, next_after(upstream), deadline, attempt).await,
+        servers => {
+            // All of them have their chance.
+            let next_after = next_after(upstream).min(limit / (2 * servers.len() as u32).max(1));
+            first_of(servers, next_after, deadline, attempt).await
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! One request to one upstream: limits, connection, deadlines, the one retry, and what each failure
+//! One request to one upstream: limits, connection, deadlines, retries, and what each failure
 //! is for the client (configuration reference 4.8, 7.1, 7.2).
 
 use std::{
@@ -32,7 +32,7 @@ use crate::{
     http::{Body, BodyError, BodySource, Method, Origin, Request, Response},
     outbound::ProxyError,
     policy::{Exchange, Rejection, chain::Outcome},
-    snapshot::{EngineSettings, Gauge, UpstreamPlan},
+    snapshot::{EngineSettings, Gauge, Ticket, UpstreamPlan},
     tls::Reason,
 };
 
@@ -61,15 +61,12 @@ impl Forward<'_> {
                 return Err(unavailable("blocked", "upstream not available").log(reason.clone()));
             }
             self.client.watch().arm(Timer::StreamIdle, exchange.stream_idle_timeout());
-            let mut retried = None;
+            let mut retries = Retries::default();
             loop {
                 let upgrades = request.upgrade.is_some() && request.body.is_empty();
-                let connection = self.connection(upstream, exchange, retried.is_some(), upgrades).await?;
+                let connection = self.connection(upstream, exchange, retries.made > 0, upgrades).await?;
                 let reused = matches!(&connection, Connection::Http1(connection) if connection.is_reused());
-                let replay = match retried {
-                    None => Replay::of(&mut request, &connection),
-                    Some(_) => Replay::Untouched,
-                };
+                let replay = Replay::of(&mut request, &connection);
                 let started = Instant::now();
                 match self.exchange(connection, &mut request, upstream, exchange).await {
                     Ok(mut response) => {
@@ -86,19 +83,22 @@ impl Forward<'_> {
                         let fault = error.fault;
                         // An upstream that closes what it is not busy with is not in trouble: such retries are as many
                         // as there are requests.
-                        let is_free = reused || !error.begun;
-                        let body = (retried.is_none())
-                            .then(|| body_for_retry(error, &request.method, replay))
-                            .flatten();
+                        let limit = if reused || !error.begun {
+                            usize::MAX
+                        } else {
+                            upstream.limits.of(Gauge::Retries)
+                        };
                         // No retry is counted that would not be made.
-                        let Some(body) = body else { return Err(self.explain(fault, upstream)) };
-                        let limit = if is_free { usize::MAX } else { upstream.limits.of(Gauge::Retries) };
-                        let Some(ticket) = upstream.gauges.enter(Gauge::Retries, limit) else {
-                            upstream.metrics.overflow();
+                        let Some(body) = retries.body(error, &request.method, replay) else {
                             return Err(self.explain(fault, upstream));
                         };
+                        retries.ticket = None;
+                        retries.ticket = upstream.gauges.enter(Gauge::Retries, limit);
+                        if retries.ticket.is_none() {
+                            upstream.metrics.overflow();
+                            return Err(self.explain(fault, upstream));
+                        }
                         request.body = body;
-                        retried = Some(ticket);
                         upstream.metrics.retry();
                     }
                 }
@@ -291,13 +291,31 @@ impl Forward<'_> {
     }
 }
 
-/// The body to send again, if the request may be sent again (decision 4): no byte of it was
-/// written, or its method is idempotent, its body can be replayed and no byte of the response came.
-fn body_for_retry(error: ExchangeError, method: &Method, replay: Replay) -> Option<Body> {
-    if error.fault != Fault::Closed || error.answered || (error.begun && !method.is_idempotent()) {
-        return None;
+/// Retries of one request, at most. Two upstreams that close by turns would have it go round for ever.
+const RETRIES_MAX: u32 = 3;
+
+/// The retries of one request (decision 4).
+#[derive(Default)]
+struct Retries {
+    made: u32,
+    /// One of the attempts was begun: there is one further chance for all that may have had an effect.
+    begun: bool,
+    /// Counts the one that is under way.
+    ticket: Option<Ticket>,
+}
+
+impl Retries {
+    /// The body to send again, if the request may be sent again: no byte of it was written, or its method is idempotent;
+    /// its body can be replayed and no byte of the response came.
+    fn body(&mut self, error: ExchangeError, method: &Method, replay: Replay) -> Option<Body> {
+        let is_safe = !error.begun || (method.is_idempotent() && !self.begun);
+        if error.fault != Fault::Closed || error.answered || !is_safe || self.made == RETRIES_MAX {
+            return None;
+        }
+        self.made += 1;
+        self.begun |= error.begun;
+        replay.body(error)
     }
-    replay.body(error)
 }
 
 fn unavailable(reason: &'static str, text: &'static str) -> Rejection {

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use cluster_tests::binary::validate;
 use cluster_tests::eventually;
 use cluster_tests::gateway::{Gateway, Plan};
 use cluster_tests::tls::{Authority, Curled, Doors, Pair, SClient, Wanted, text};
@@ -122,6 +123,36 @@ fn a_chain_of_a_client_is_followed_to_the_trusted_authority() {
     let _ = gateway
         .apply("api.yaml", &doors.resources(&json!({"requireClientCertificate": true, "trustedCA": both})));
     assert_statuses(&doors, &[("whole", Some(&whole), 200), ("bare", Some(&bare), 200)]);
+}
+
+/// RFC 8446 section 6.2: `unknown_ca` is for an issuer that is not known, `certificate_expired` for one's own time.
+#[test]
+fn a_client_is_told_by_the_alert_what_is_wrong_with_its_certificate() {
+    let (doors, stranger) = (Doors::new(Upstream::echo("up")), Authority::named("stranger CA"));
+    let wrong = stranger.issue("client.test");
+    let expired = doors.authority.issue_as(Wanted { expired: true, ..Wanted::default() });
+    let config = json!({"requireClientCertificate": true, "trustedCA": doors.authority.pem()});
+    let _gateway = doors.plan(&config).start();
+    // OpenSSL's crate has no way to choose the alert.
+    let (_, address) = *doors.each().iter().find(|(backend, _)| *backend == "rustls").expect("a rustls port");
+    for (pair, alert) in [(&wrong, "SSL alert number 48"), (&expired, "SSL alert number 45")] {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-tls1_2", "-connect", &address.to_string()]);
+        command.args(as_arguments(pair, ["-cert", "-key"])).stdin(std::process::Stdio::null());
+        let output = command.output().expect("openssl is installed");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(alert), "{alert}: {said}");
+    }
+}
+
+#[test]
+fn a_malformed_revocation_list_is_found_also_when_no_authority_is_in_its_time() {
+    let doors = Doors::new(Upstream::echo("up"));
+    let old = doors.authority.expired_intermediate("old CA");
+    let list = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n";
+    let config = json!({"requireClientCertificate": true, "trustedCA": old.pem(), "crl": list});
+    let (code, said) = validate(&doors.resources(&config), &[]);
+    assert!(code != Some(0) && said.contains("a revocation list in it is malformed"), "{said}");
 }
 
 #[test]
