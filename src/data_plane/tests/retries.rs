@@ -210,3 +210,32 @@ fn a_put_that_waits_for_100_is_sent_once_more_with_the_expectation_and_its_body(
         assert_eq!(serving.await.unwrap(), b"hello");
     });
 }
+
+#[test]
+fn what_the_upstream_has_not_begun_is_tried_three_times_more_and_what_it_has_once() {
+    run(async {
+        let status = async |answers: &[h2::Reason]| {
+            let socket = upstream().await;
+            let bench = Bench::h2(&socket, ROOMY).await;
+            let mut client = bench.connect().await;
+            client.send("PUT / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhello").await;
+            let mut requests = http2_out::one(&socket).await;
+            for reason in answers {
+                let (request, mut respond) = requests.recv().await.unwrap();
+                assert_eq!(request.into_body().data().await.unwrap().unwrap(), "hello");
+                respond.send_reset(*reason);
+            }
+            tokio::select! {
+                again = requests.recv() => again.unwrap().1.send_response(http2_out::head(204), true).unwrap(),
+                answer = client.message() => return answer.unwrap().status().to_owned(),
+            };
+            client.message().await.unwrap().status().to_owned()
+        };
+        let (not_begun, begun) = (h2::Reason::REFUSED_STREAM, h2::Reason::INTERNAL_ERROR);
+        assert_eq!(status(&[not_begun; 3]).await, "204");
+        assert_eq!(status(&[not_begun; 4]).await, "503");
+        assert_eq!(status(&[begun]).await, "204");
+        assert_eq!(status(&[not_begun, begun, not_begun]).await, "204");
+        assert_eq!(status(&[begun, begun]).await, "503");
+    });
+}
