@@ -40,6 +40,8 @@ const IS_CUT: &[Seen] = &[Cut];
 
 const ONCE: Tries = 1..=1;
 const TWICE: Tries = 2..=2;
+/// Nothing of it was begun.
+const FOUR_TIMES: Tries = 4..=4;
 /// The server may break off before it has read what it was asked.
 const AT_MOST_ONCE: Tries = 0..=1;
 const AT_MOST_TWICE: Tries = 0..=2;
@@ -175,7 +177,7 @@ pub const ENDS: &[Case] = &[
     ("RST_STREAM ENHANCE_YOUR_CALM within a body", GET, |c| begins_then(c, |s| reset(s, ENHANCE_YOUR_CALM)), IS_CUT, ONCE),
     ("RST_STREAM NO_ERROR within a body", GET, |c| begins_then(c, |s| reset(s, NO_ERROR)), IS_CUT, ONCE),
     ("RST_STREAM REFUSED_STREAM before a head, to a POST", POST, |c| c.answer(|s| reset(s, REFUSED_STREAM)), SERVED, TWICE),
-    ("RST_STREAM REFUSED_STREAM before a head, to a body that has passed", UPLOAD, |c| c.answer(|s| reset(s, REFUSED_STREAM)), UNAVAILABLE, ONCE),
+    ("RST_STREAM REFUSED_STREAM before a head, to a body that has passed", UPLOAD, |c| c.answer(|s| reset(s, REFUSED_STREAM)), SERVED, TWICE),
     ("RST_STREAM CANCEL before a head, to a body that has passed", UPLOAD, |c| c.answer(|s| reset(s, CANCEL)), UNAVAILABLE, ONCE),
     ("RST_STREAM CANCEL before a head, to a POST", POST, |c| c.answer(|s| reset(s, CANCEL)), UNAVAILABLE, ONCE),
     ("RST_STREAM ENHANCE_YOUR_CALM before a head, to a POST", POST, |c| c.answer(|s| reset(s, ENHANCE_YOUR_CALM)), UNAVAILABLE, ONCE),
@@ -183,17 +185,17 @@ pub const ENDS: &[Case] = &[
     ("RST_STREAM NO_ERROR before a head, to a POST", POST, |c| c.answer(|s| reset(s, NO_ERROR)), UNAVAILABLE, ONCE),
     ("RST_STREAM REFUSED_STREAM before a head", GET, |c| c.answer(|s| reset(s, REFUSED_STREAM)), SERVED, TWICE),
     ("RST_STREAM CANCEL before a head", GET, |c| c.answer(|s| reset(s, CANCEL)), SERVED, TWICE),
-    ("every stream is refused", GET, |c| { c.send(&settings(&[])); while let Some(stream) = c.request() { c.send(&reset(stream, REFUSED_STREAM)); if c.requests() == 2 { return Some(()); } } None }, UNAVAILABLE, TWICE),
+    ("every stream is refused", GET, |c| { c.send(&settings(&[])); while let Some(stream) = c.request() { c.send(&reset(stream, REFUSED_STREAM)); if c.requests() == 4 { return Some(()); } } None }, UNAVAILABLE, FOUR_TIMES),
     ("RST_STREAM after an interim answer", GET, |c| c.answer(|s| [head(s, END_HEADERS, &[(":status", "103")]), reset(s, CANCEL)].concat()), UNAVAILABLE, ONCE),
     ("the connection closes before a head, to a POST", POST, |c| { c.asked()?; None }, UNAVAILABLE, ONCE),
     ("the connection closes before a head", GET, |c| first_only(c, |_| Vec::new()), SERVED, TWICE),
     ("GOAWAY that does not cover a POST", POST, |c| first_only(c, |_| goaway(0, NO_ERROR)), SERVED, TWICE),
-    ("GOAWAY that does not cover a body that has passed", UPLOAD, |c| first_only(c, |_| goaway(0, NO_ERROR)), UNAVAILABLE, ONCE),
+    ("GOAWAY that does not cover a body that has passed", UPLOAD, |c| first_only(c, |_| goaway(0, NO_ERROR)), SERVED, TWICE),
     ("GOAWAY for an error that does not cover a POST", POST, |c| first_only(c, |_| goaway(0, ENHANCE_YOUR_CALM)), SERVED, TWICE),
     ("GOAWAY that covers a POST, and the end", POST, |c| first_only(c, |s| goaway(s, NO_ERROR)), UNAVAILABLE, ONCE),
     ("GOAWAY for an error that covers a POST, and the end", POST, |c| first_only(c, |s| goaway(s, PROTOCOL_ERROR)), UNAVAILABLE, ONCE),
     ("GOAWAY that covers a request, and its answer", GET, |c| first_only(c, |s| [goaway(s, NO_ERROR), whole(s)].concat()), SERVED, ONCE),
-    ("GOAWAY each time", POST, |c| { c.answer(|_| goaway(0, NO_ERROR))?; None }, UNAVAILABLE, TWICE),
+    ("GOAWAY each time", POST, |c| { c.answer(|_| goaway(0, NO_ERROR))?; None }, UNAVAILABLE, FOUR_TIMES),
     ("GOAWAY within a body that covers it, and the rest", GET, |c| begins_then(c, |s| [goaway(s, NO_ERROR), data(s, END_STREAM, b"d")].concat()), SERVED, ONCE),
     ("GOAWAY within a body that does not cover it", GET, |c| { begins_then(c, |_| goaway(0, INTERNAL_ERROR))?; None }, IS_CUT, ONCE),
 ];
