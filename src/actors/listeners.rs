@@ -2,21 +2,42 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
-use actix::{Actor, Context, Handler, Message, MessageResult};
+use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
 use serde::Serialize;
 
 use super::sockets;
 use crate::{data_plane::Workers, snapshot::plan::covers};
 
+/// How long all addresses of a port stay open beside one of them that takes over. New connections come
+/// to that one at once; those whose handshake with the kernel had begun come to the socket before.
+const TAKEN_OVER: Duration = Duration::from_secs(1);
+
 pub struct Listeners {
     workers: Arc<Workers>,
     drain: Duration,
     open: BTreeSet<SocketAddr>,
+    /// What was told last.
+    wanted: BTreeSet<SocketAddr>,
 }
 
 impl Listeners {
     pub fn new(workers: Arc<Workers>, drain: Duration) -> Self {
-        Self { workers, drain, open: BTreeSet::new() }
+        Self { workers, drain, open: BTreeSet::new(), wanted: BTreeSet::new() }
+    }
+
+    /// Nothing that is wanted comes in there. One address of a port of which all are wanted is not in
+    /// the way: closing it would reset who connects to it in that moment.
+    fn is_unused(&self, address: &SocketAddr) -> bool {
+        !self.wanted.iter().any(|wanted| covers(wanted, address))
+    }
+
+    fn close_unused(&mut self, candidates: impl IntoIterator<Item = SocketAddr>) {
+        for address in candidates {
+            if self.is_unused(&address) && self.open.remove(&address) {
+                self.workers.close(address, self.drain);
+                tracing::info!("closing {address}");
+            }
+        }
     }
 }
 
@@ -51,7 +72,7 @@ impl Handler<Open> for Listeners {
     }
 }
 
-/// Closes every address but these. Their connections have the drain period to end.
+/// Closes every address where none of these comes in. Their connections have the drain period to end.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Retain(pub BTreeSet<SocketAddr>);
@@ -59,13 +80,12 @@ pub struct Retain(pub BTreeSet<SocketAddr>);
 impl Handler<Retain> for Listeners {
     type Result = ();
 
-    fn handle(&mut self, Retain(wanted): Retain, _: &mut Context<Self>) {
-        let gone: Vec<_> = self.open.difference(&wanted).copied().collect();
-        for address in gone {
-            self.workers.close(address, self.drain);
-            self.open.remove(&address);
-            tracing::info!("closing {address}");
-        }
+    fn handle(&mut self, Retain(wanted): Retain, ctx: &mut Context<Self>) {
+        self.wanted = wanted;
+        let is_taken_over = |own: &SocketAddr| self.wanted.iter().any(|wanted| covers(own, wanted));
+        let (taken_over, others): (Vec<_>, Vec<_>) = self.open.iter().partition(|own| is_taken_over(own));
+        self.close_unused(others);
+        ctx.run_later(TAKEN_OVER, |act, _| act.close_unused(taken_over));
     }
 }
 

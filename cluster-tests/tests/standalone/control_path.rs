@@ -1,10 +1,12 @@
 //! What the gateway says of itself and what it does about ports that are taken: `/status`, conditions, counters.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use cluster_tests::client::{Client, get};
 use cluster_tests::config::{api, api_with, configuration};
 use cluster_tests::gateway::{Gateway, Plan};
+use cluster_tests::load::{Load, OnClose, Work};
 use cluster_tests::upstream::Upstream;
 use cluster_tests::{eventually, ports};
 use serde_json::{Value, json};
@@ -101,16 +103,37 @@ fn an_api_moves_between_one_address_of_a_port_and_all_of_them_without_a_gap() {
     let (upstream, port) = (Upstream::echo("up"), ports::free());
     let at = |host: &str| api("api", &format!("http://{host}:{port}"), &upstream.url());
     let gateway = Plan::new().with("api.yaml", &[at("127.0.0.1")]).start();
-    for host in ["0.0.0.0", "127.0.0.1", "0.0.0.0", "127.0.0.2", "127.0.0.1"] {
+    let load = Load::start(Work {
+        address: local(port),
+        kept: 2,
+        fresh: 4,
+        on_close: OnClose::Reconnect,
+        request: Arc::new(|_| b"GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n".to_vec()),
+        check: Arc::new(|_, answer| (answer.status == 200).then_some(()).ok_or(answer.text())),
+    });
+    for round in 0..30 {
+        let (host, before) = (["0.0.0.0", "127.0.0.1"][round % 2], load.answered());
         let reloaded = gateway.apply("api.yaml", &[at(host)]);
         assert_eq!(reloaded.json()["errors"], 0, "{host}: {}", reloaded.text());
-        let there = if host == "0.0.0.0" { "127.0.0.1" } else { host };
-        let there: SocketAddr = format!("{there}:{port}").parse().expect("an address");
-        // The kernel resets who connects in the very moment in which the socket before is closed, its queue being empty.
-        let mut client = eventually("a connection", || Client::try_connect(there).ok());
-        assert_eq!(client.get("/", "gateway.test", "").status, 200, "{host}");
+        eventually("requests", || (load.answered() > before + 50).then_some(()));
     }
-    assert_eq!(status(&gateway)["listeners"]["open"], json!([format!("127.0.0.1:{port}")]));
+    // The last of the moves is over when all addresses are closed.
+    open_addresses_become(&gateway, &[format!("127.0.0.1:{port}")]);
+    load.stop().assert_clean();
+
+    gateway.apply("api.yaml", &[at("127.0.0.2")]);
+    open_addresses_become(&gateway, &[format!("127.0.0.2:{port}")]);
+    eventually("a closed port", || Client::try_connect(local(port)).err());
+    gateway.apply("api.yaml", &[at("0.0.0.0")]);
+    // One of them stays: to close it would reset who connects to it in that moment.
+    open_addresses_become(&gateway, &[format!("0.0.0.0:{port}"), format!("127.0.0.2:{port}")]);
+    for there in [[127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 3]] {
+        assert_eq!(get(SocketAddr::from((there, port)), "/").status, 200, "{there:?}");
+    }
+}
+
+fn open_addresses_become(gateway: &Gateway, wanted: &[String]) {
+    eventually("the addresses", || (status(gateway)["listeners"]["open"] == json!(wanted)).then_some(()));
 }
 
 #[test]
