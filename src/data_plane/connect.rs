@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, rc::Rc, time::Duration};
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep, timeout_at},
@@ -130,25 +130,24 @@ async fn first_of<F: Future<Output = Attempt>>(
     attempt: impl Fn(Rc<Server>) -> F,
 ) -> Result<Connected, ConnectError> {
     let mut outcome = Err(ConnectError::Resolve);
-    let mut left = servers.iter();
+    let mut left = servers.iter().enumerate();
     let mut attempts = FuturesUnordered::new();
-    let mut under_way: Vec<&Rc<Server>> = Vec::new();
+    let mut under_way = Vec::new();
     loop {
         if Instant::now() < deadline
-            && let Some(server) = left.next()
+            && let Some((at, server)) = left.next()
         {
-            attempts.push(attempt(Rc::clone(server)));
-            under_way.push(server);
+            attempts.push(attempt(Rc::clone(server)).map(move |ended| (at, ended)));
+            under_way.push(at);
         }
         tokio::select! {
             ended = attempts.next() => {
-                let Some(ended) = ended else { return outcome };
-                let at = under_way.iter().position(|server| Rc::ptr_eq(server, &ended.0)).unwrap_or(0);
-                under_way.remove(at);
+                let Some((at, ended)) = ended else { return outcome };
+                under_way.retain(|other| *other != at);
                 outcome = settled(ended);
                 if outcome.is_ok() {
                     // Those that began earlier are too slow, if they answer at all.
-                    under_way[..at].iter().for_each(|server| server.failed());
+                    under_way.iter().filter(|other| **other < at).for_each(|other| servers[*other].failed());
                     return outcome;
                 }
             }

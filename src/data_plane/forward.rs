@@ -89,17 +89,11 @@ impl Forward<'_> {
                             upstream.limits.of(Gauge::Retries)
                         };
                         // No retry is counted that would not be made.
-                        let Some(body) = retries.body(error, &request.method, replay) else {
-                            return Err(self.explain(fault, upstream));
-                        };
-                        retries.ticket = None;
-                        retries.ticket = upstream.gauges.enter(Gauge::Retries, limit);
-                        if retries.ticket.is_none() {
-                            upstream.metrics.overflow();
-                            return Err(self.explain(fault, upstream));
+                        let body = retries.body(error, &request.method, replay);
+                        match body.filter(|_| retries.count(upstream, limit)) {
+                            Some(body) => request.body = body,
+                            None => return Err(self.explain(fault, upstream)),
                         }
-                        request.body = body;
-                        upstream.metrics.retry();
                     }
                 }
             }
@@ -315,6 +309,18 @@ impl Retries {
         self.made += 1;
         self.begun |= error.begun;
         replay.body(error)
+    }
+
+    /// Whether there is room for one more beside those of other requests, which is taken.
+    fn count(&mut self, upstream: &UpstreamPlan, limit: usize) -> bool {
+        // The one before is over.
+        self.ticket = None;
+        self.ticket = upstream.gauges.enter(Gauge::Retries, limit);
+        match self.ticket {
+            Some(_) => upstream.metrics.retry(),
+            None => upstream.metrics.overflow(),
+        }
+        self.ticket.is_some()
     }
 }
 

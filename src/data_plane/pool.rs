@@ -313,7 +313,7 @@ impl Pool {
     fn reap(&self, now: Instant) {
         self.shared.reap(now);
         let mut closed = Vec::new();
-        self.servers.find_map(|server| {
+        self.servers.for_each(|server| {
             server.idle.borrow_mut().retain(|idle| {
                 let user = idle.connection.user();
                 let expired = !user.idle_timeout.is_zero() && now - idle.since >= user.idle_timeout;
@@ -324,7 +324,6 @@ impl Pool {
                 }
                 keep
             });
-            None::<()>
         });
     }
 }

@@ -86,8 +86,8 @@ impl Server {
         self.gone.get()
     }
 
-    /// Whether a connection to it may be made in advance: one for each look.
-    pub fn may_warm(&self) -> bool {
+    /// Whether a connection to it may be made in advance, which this call stands for: one for each look.
+    pub fn take_turn_to_warm(&self) -> bool {
         self.may_warm.replace(false)
     }
 
@@ -192,6 +192,10 @@ impl Servers {
                 self.untried.set(true);
             }
         }
+    }
+
+    pub fn for_each(&self, act: impl FnMut(&Rc<Server>)) {
+        self.list.borrow().iter().for_each(act);
     }
 
     /// What one of them has, in turn.

@@ -108,6 +108,11 @@ impl Request {
         }
     }
 
+    /// What stands for the path in a request target: the path, or `*`.
+    pub fn target_path(&self) -> &[u8] {
+        if self.whole_server { b"*" } else { self.headers.bytes(self.path) }
+    }
+
     /// Host and, if given, port as the client wrote them.
     pub fn authority(&self) -> &str {
         self.headers.str(self.authority)

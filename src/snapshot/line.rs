@@ -38,6 +38,13 @@ struct State {
     number: u64,
 }
 
+impl State {
+    /// Nobody is in line, and less than half of `limit` are open.
+    fn has_spare(&self, limit: usize) -> bool {
+        self.line.is_empty() && self.connections < limit / 2
+    }
+}
+
 #[derive(Debug)]
 struct Waiter {
     number: u64,
@@ -105,14 +112,13 @@ impl ConnectionLine {
 
     /// Whether [`Self::spare`] would give one.
     pub fn has_spare(&self, limit: usize) -> bool {
-        let state = self.lock();
-        state.line.is_empty() && state.connections < limit / 2
+        self.lock().has_spare(limit)
     }
 
-    /// To open a connection that no request waits for: nobody is in line, and less than half of `limit` are open.
+    /// To open a connection that no request waits for.
     pub fn spare(self: &Arc<Self>, limit: usize) -> Option<Permit> {
         let mut state = self.lock();
-        if !state.line.is_empty() || state.connections >= limit / 2 {
+        if !state.has_spare(limit) {
             return None;
         }
         state.connections += 1;

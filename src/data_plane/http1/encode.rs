@@ -17,7 +17,7 @@ pub fn request(
 ) -> SendFraming {
     out.extend_from_slice(request.method.as_str().as_bytes());
     out.push(b' ');
-    let mut path = if request.whole_server { &b"*"[..] } else { request.headers.bytes(request.path) };
+    let mut path = request.target_path();
     if through.is_some() {
         out.extend_from_slice(b"http://");
         out.extend_from_slice(authority.as_bytes());

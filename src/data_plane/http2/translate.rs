@@ -222,11 +222,7 @@ pub fn outgoing(
 ) -> Result<http::Request<()>, http::Error> {
     let mut target =
         Vec::with_capacity(request.path.len() + request.query.map_or(0, |query| query.len() + 1));
-    target.extend_from_slice(if request.whole_server {
-        &b"*"[..]
-    } else {
-        request.headers.bytes(request.path)
-    });
+    target.extend_from_slice(request.target_path());
     if let Some(query) = request.query {
         target.push(b'?');
         target.extend_from_slice(request.headers.bytes(query));

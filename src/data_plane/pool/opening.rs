@@ -167,7 +167,7 @@ impl Pool {
 
     /// Connects to an address in advance, so that no request has to find out whether it can be reached.
     pub(super) fn warm(self: &Rc<Self>, server: &Rc<Server>, wanted: &Wanted<'_>) {
-        if !server.may_warm() || self.shared.is_full_to(server) {
+        if !server.take_turn_to_warm() || self.shared.is_full_to(server) {
             return;
         }
         let Some(permit) = wanted.plan.gauges.line.spare(wanted.plan.limits.connections_max) else { return };
