@@ -67,13 +67,39 @@ pub struct Wanted<'a> {
     pub names: &'a str,
     /// `rsa:2048`, or `ec`: on P-256.
     pub key: &'a str,
+    pub life: Life,
+}
+
+/// How long a certificate is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// Longer than a test.
+    Days,
+    AnHour,
     /// Its last day is long gone.
-    pub expired: bool,
+    Over,
+}
+
+impl Life {
+    /// For `openssl ca`.
+    fn dates(self) -> Vec<String> {
+        match self {
+            Self::Days => Vec::new(),
+            Self::AnHour => {
+                let date = Command::new("date").args(["-u", "-d", "+1 hour", "+%Y%m%d%H%M%SZ"]).output();
+                let end = String::from_utf8(date.expect("date runs").stdout).expect("digits");
+                vec!["-enddate".to_owned(), end.trim().to_owned()]
+            }
+            Self::Over => {
+                ["-startdate", "20200101000000Z", "-enddate", "20200201000000Z"].map(str::to_owned).to_vec()
+            }
+        }
+    }
 }
 
 impl Default for Wanted<'_> {
     fn default() -> Self {
-        Self { subject: "/CN=unused", names: "", key: "rsa:2048", expired: false }
+        Self { subject: "/CN=unused", names: "", key: "rsa:2048", life: Life::Days }
     }
 }
 
@@ -122,16 +148,16 @@ impl Authority {
     /// When `openssl` fails.
     #[must_use]
     pub fn intermediate(&self, name: &str) -> Self {
-        self.below(name, OF_AUTHORITIES, false)
+        self.intermediate_for(name, Life::Days)
     }
 
-    /// As [`Authority::intermediate`], its last day long gone.
+    /// As [`Authority::intermediate`].
     ///
     /// # Panics
     /// When `openssl` fails.
     #[must_use]
-    pub fn expired_intermediate(&self, name: &str) -> Self {
-        self.below(name, OF_AUTHORITIES, true)
+    pub fn intermediate_for(&self, name: &str, life: Life) -> Self {
+        self.below(name, OF_AUTHORITIES, life)
     }
 
     /// One that issues certificates and may not: its own says that it is a host's.
@@ -140,12 +166,12 @@ impl Authority {
     /// When `openssl` fails.
     #[must_use]
     pub fn impostor(&self, host: &str) -> Self {
-        self.below(host, &format!("basicConstraints=CA:FALSE\nsubjectAltName=DNS:{host}\n"), false)
+        self.below(host, &format!("basicConstraints=CA:FALSE\nsubjectAltName=DNS:{host}\n"), Life::Days)
     }
 
-    fn below(&self, name: &str, extensions: &str, expired: bool) -> Self {
+    fn below(&self, name: &str, extensions: &str, life: Life) -> Self {
         let below = Self::empty();
-        let pair = self.sign(&format!("/CN={name}"), extensions, "rsa:2048", expired);
+        let pair = self.sign(&format!("/CN={name}"), extensions, "rsa:2048", life);
         for (from, to) in [(pair.0, "ca.crt"), (pair.1, "ca.key")] {
             std::fs::copy(from, below.path(to)).expect("writable");
         }
@@ -211,15 +237,15 @@ impl Authority {
         self.openssl(&[&asked[..], curve].concat());
     }
 
-    fn sign(&self, subject: &str, extensions: &str, key: &str, expired: bool) -> Pair {
+    fn sign(&self, subject: &str, extensions: &str, key: &str, life: Life) -> Pair {
         let file = format!("issued-{}", self.issued.fetch_add(1, Ordering::Relaxed));
         self.request(&file, subject, key);
         let names = ["csr", "ext", "crt", "key"].map(|ending| format!("{file}.{ending}"));
         let [request, extfile, crt, key] = &names;
         std::fs::write(self.path(extfile), extensions).expect("writable");
-        let long_gone = ["-startdate", "20200101000000Z", "-enddate", "20200201000000Z"];
-        let dates = if expired { &long_gone[..] } else { &[] };
-        self.ca(&[&["-in", request, "-out", crt, "-extfile", extfile, "-notext"], dates].concat());
+        let dates = life.dates();
+        let dates: Vec<&str> = dates.iter().map(String::as_str).collect();
+        self.ca(&[&["-in", request, "-out", crt, "-extfile", extfile, "-notext"][..], &dates].concat());
         (self.path(crt), self.path(key))
     }
 
@@ -244,9 +270,9 @@ impl Authority {
     /// When `openssl` fails.
     #[must_use]
     pub fn issue_as(&self, wanted: Wanted<'_>) -> Pair {
-        let Wanted { subject, names, key, expired } = wanted;
+        let Wanted { subject, names, key, life } = wanted;
         let names = if names.is_empty() { String::new() } else { format!("subjectAltName={names}\n") };
-        self.sign(subject, &format!("basicConstraints=CA:FALSE\n{names}"), key, expired)
+        self.sign(subject, &format!("basicConstraints=CA:FALSE\n{names}"), key, life)
     }
 
     /// A certificate that nobody has issued but its owner, which says that it is an authority's, as `openssl req -x509`
@@ -260,6 +286,19 @@ impl Authority {
         let names = format!("subjectAltName=DNS:{host}");
         let words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=self"];
         self.openssl(&[&words[..], &["-keyout", &key, "-out", &crt, "-addext", &names]].concat());
+        (self.path(&crt), self.path(&key))
+    }
+
+    /// A certificate of version 1, as `openssl x509 -req` makes it without extensions: nobody has issued it but its owner.
+    ///
+    /// # Panics
+    /// When `openssl` fails.
+    #[must_use]
+    pub fn of_version_1(&self, key: &str) -> Pair {
+        let name = format!("version-1-{}", key.replace(':', "-"));
+        self.request(&name, "/CN=an appliance", key);
+        let [request, crt, key] = ["csr", "crt", "key"].map(|ending| format!("{name}.{ending}"));
+        self.openssl(&["x509", "-req", "-in", &request, "-signkey", &key, "-days", "2", "-out", &crt]);
         (self.path(&crt), self.path(&key))
     }
 

@@ -10,8 +10,13 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
-    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime},
+    crypto::{
+        WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+        verify_tls13_signature_with_raw_key,
+    },
+    pki_types::{
+        CertificateDer, CertificateRevocationListDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+    },
     server::{
         ParsedCertificate, WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
@@ -152,7 +157,10 @@ impl ServerCertVerifier for ServerVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, algorithms())
+        match &self.chains {
+            Some(_) => verify_tls12_signature(message, certificate, signed, algorithms()),
+            None => verify_tls12_signature_with_key(message, &key(certificate)?, signed),
+        }
     }
 
     fn verify_tls13_signature(
@@ -161,12 +169,38 @@ impl ServerCertVerifier for ServerVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, algorithms())
+        match &self.chains {
+            Some(_) => verify_tls13_signature(message, certificate, signed, algorithms()),
+            None => {
+                let key = SubjectPublicKeyInfoDer::from(key(certificate)?.info);
+                verify_tls13_signature_with_raw_key(message, &key, signed, algorithms())
+            }
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         algorithms().supported_schemes()
     }
+}
+
+/// The key alone: webpki reads no certificate of version 1, which many an appliance has made for itself.
+fn key(certificate: &CertificateDer<'_>) -> Result<x509::Key, Error> {
+    x509::key(certificate).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))
+}
+
+/// As [`verify_tls12_signature`]: below TLS 1.3 a scheme does not say which curve it is (RFC 8446 section 4.2.3).
+fn verify_tls12_signature_with_key(
+    message: &[u8],
+    key: &x509::Key,
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let listed = algorithms().mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
+    let mut fitting = listed.into_iter().flat_map(|(_, algorithms)| *algorithms);
+    fitting
+        .find(|algorithm| algorithm.public_key_alg_id().as_ref() == key.algorithm)
+        .and_then(|algorithm| algorithm.verify_signature(&key.bits, message, signed.signature()).ok())
+        .map(|()| HandshakeSignatureValid::assertion())
+        .ok_or(Error::InvalidCertificate(CertificateError::BadSignature))
 }
 
 fn missing(issuer: &str) -> Failure {
@@ -255,5 +289,69 @@ impl ClientCertVerifier for ClientVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         algorithms().supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+    use rustls::{
+        ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection, SupportedProtocolVersion,
+        crypto::aws_lc_rs::sign::any_supported_type,
+        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject},
+        server::ResolvesServerCert,
+        sign::{CertifiedKey, SingleCertAndKey},
+        version::{TLS12, TLS13},
+    };
+
+    use super::*;
+
+    /// What a client that trusts anyone says of a server with the certificate of the fixture and this key.
+    fn handshake(version: &'static SupportedProtocolVersion, key: &PrivateKeyDer<'_>) -> Result<(), Error> {
+        let certificate = CertificateDer::from_pem_slice(include_bytes!("fixtures/ec.crt")).unwrap();
+        let certified = CertifiedKey::new(vec![certificate], any_supported_type(key).unwrap());
+        let server: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(certified));
+        let server = ServerConfig::builder_with_provider(Arc::clone(provider()))
+            .with_protocol_versions(&[version])?
+            .with_no_client_auth()
+            .with_cert_resolver(server);
+        let client = ClientConfig::builder_with_provider(Arc::clone(provider()))
+            .with_protocol_versions(&[version])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(ServerVerifier::trusting_any()))
+            .with_no_client_auth();
+        let name = ServerName::try_from("any.test").unwrap();
+        let mut client = Connection::from(ClientConnection::new(Arc::new(client), name)?);
+        let mut server = Connection::from(ServerConnection::new(Arc::new(server))?);
+        while client.is_handshaking() {
+            pass(&mut client, &mut server)?;
+            pass(&mut server, &mut client)?;
+        }
+        Ok(())
+    }
+
+    fn pass(from: &mut Connection, to: &mut Connection) -> Result<(), Error> {
+        let mut sent = Vec::new();
+        while from.wants_write() {
+            from.write_tls(&mut sent).unwrap();
+        }
+        let mut sent = &sent[..];
+        while !sent.is_empty() {
+            to.read_tls(&mut sent).unwrap();
+            to.process_new_packets()?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn whoever_is_trusted_must_have_the_key_of_the_certificate_all_the_same() {
+        let own = PrivateKeyDer::from_pem_slice(include_bytes!("fixtures/ec-sec1.key")).unwrap();
+        let other = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap().to_pkcs8v1().unwrap();
+        let other = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(other.as_ref()));
+        for version in [&TLS12, &TLS13] {
+            assert_eq!(handshake(version, &own), Ok(()));
+            let refused = Err(Error::InvalidCertificate(CertificateError::BadSignature));
+            assert_eq!(handshake(version, &other), refused, "{version:?}");
+        }
     }
 }

@@ -137,6 +137,29 @@ fn may_issue(certificate: &X509Certificate<'_>) -> bool {
     certificate.is_ca() && usage.is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()))
 }
 
+/// The public key of a certificate (RFC 5280 section 4.1.2.7), encoded.
+pub struct Key {
+    /// `SubjectPublicKeyInfo` as a whole.
+    pub info: Vec<u8>,
+    /// What its `AlgorithmIdentifier` contains.
+    pub algorithm: Vec<u8>,
+    /// What its bit string contains.
+    pub bits: Vec<u8>,
+}
+
+/// `None` when it is no certificate.
+pub fn key(der: &[u8]) -> Option<Key> {
+    let (_, certificate) = parse_x509_certificate(der).ok()?;
+    let info = certificate.public_key();
+    let (_, sequence) = Any::from_der(info.raw).ok()?;
+    let (_, algorithm) = Any::from_der(sequence.data).ok()?;
+    Some(Key {
+        info: info.raw.to_vec(),
+        algorithm: algorithm.data.to_vec(),
+        bits: info.subject_public_key.data.to_vec(),
+    })
+}
+
 /// When a revocation list is to be replaced by the next one; `None` when it does not say.
 pub fn next_update(list: &[u8]) -> Option<Timestamp> {
     parse_x509_crl(list).ok()?.1.next_update().and_then(timestamp)

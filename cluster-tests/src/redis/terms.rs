@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::ADMIN;
-use crate::tls::{Authority, Pair, Wanted};
+use crate::tls::{Authority, Life, Pair, Wanted};
 
 /// How clients reach a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,7 +43,7 @@ impl Certificates {
     #[must_use]
     pub fn new() -> Self {
         let authority = Authority::named("Redis test CA");
-        let wanted = |subject, names| Wanted { subject, names, key: "ec", expired: false };
+        let wanted = |subject, names| Wanted { subject, names, key: "ec", life: Life::Days };
         let server = authority.issue_as(wanted("/CN=redis", "DNS:localhost,DNS:redis.test,IP:127.0.0.1"));
         let client = authority.issue_as(wanted("/CN=gateway", "DNS:gateway.test"));
         Self { authority, server, client }

@@ -1,10 +1,12 @@
 //! Whom the gateway believes to be the upstream, and what it proves of itself (configuration reference 6.1, connected mode
 //! reference 21.11, decisions 27 and 28): all of it with either backend.
 
+use std::process::Command;
+
 use cluster_tests::binary::validate;
 use cluster_tests::config::{api_with, binding, service};
 use cluster_tests::gateway::Gateway;
-use cluster_tests::tls::{Authority, Front, Pair, Shop, Wanted, backends, certificate, text, with};
+use cluster_tests::tls::{Authority, Front, Life, Pair, Shop, Wanted, backends, certificate, text, with};
 use cluster_tests::upstream::Upstream;
 use serde_json::{Value, json};
 
@@ -217,7 +219,7 @@ fn rsa_keys_of_1024_bits_are_refused_by_validate_row_k8() {
 #[test]
 fn an_expired_certificate_is_refused_and_so_is_a_revoked_one() {
     let (upstream, authority, mut shop) = (Upstream::echo("up"), Authority::new(), Shop::new());
-    let expired = Wanted { names: "DNS:right.test", expired: true, ..Wanted::default() };
+    let expired = Wanted { names: "DNS:right.test", life: Life::Over, ..Wanted::default() };
     let expired = presenting(&authority.issue_as(expired), &upstream);
     let (good, bad) = (authority.issue("right.test"), authority.issue("right.test"));
     let list = authority.revoke(&bad);
@@ -280,6 +282,36 @@ fn skipping_validation_accepts_a_self_signed_certificate_and_still_presents_the_
     }
 }
 
+#[test]
+fn skipping_validation_accepts_certificates_of_version_1_but_their_owner_must_have_the_key() {
+    let (upstream, authority, mut shop) = (Upstream::echo("up"), Authority::new(), Shop::new());
+    let fronts = ["rsa:2048", "ec"].map(|kind| {
+        let pair = authority.of_version_1(kind);
+        let version = Command::new("openssl").args(["x509", "-noout", "-text", "-in"]).arg(&pair.0).output();
+        let text = String::from_utf8(version.expect("openssl is installed").stdout).expect("text");
+        assert!(text.contains("Version: 1 "), "{text}");
+        ["1.2", "1.3"].map(|version| {
+            let terms = json!({"max": version, "min": version});
+            (format!("{}-{version}", &kind[..2]), Front::start(&pair, upstream.address(), terms))
+        })
+    });
+    for (backend, base) in backends() {
+        for (kind, front) in fronts.as_flattened() {
+            let lax = with(&base, json!({"skipValidation": true}));
+            shop.serve(&format!("{backend}-{kind}-lax"), &at("right.test", front), &lax);
+            let strict = with(&base, json!({"trustedCA": authority.pem()}));
+            shop.serve(&format!("{backend}-{kind}-strict"), &at("right.test", front), &strict);
+        }
+    }
+    let gateway = shop.plan().start();
+    for (backend, _) in backends() {
+        for (kind, _) in fronts.as_flattened() {
+            assert_served(&gateway, &shop, &format!("{backend}-{kind}-lax"));
+            assert_refused(&gateway, &shop, &format!("{backend}-{kind}-strict"), "UPSTREAM_TLS_CERTIFICATE");
+        }
+    }
+}
+
 /// As it is made by `openssl req -x509`; the original takes it too.
 #[test]
 fn a_self_signed_certificate_is_believed_where_it_is_itself_trusted_and_only_for_its_name() {
@@ -306,7 +338,7 @@ fn a_self_signed_certificate_is_believed_where_it_is_itself_trusted_and_only_for
 #[test]
 fn a_hosts_certificate_in_trusted_ca_makes_nobody_else_trusted_and_an_expired_authority_is_told_of() {
     let (authority, upstream, mut shop) = (Authority::new(), Upstream::echo("up"), Shop::new());
-    let (pinned, old) = (authority.impostor("right.test"), authority.expired_intermediate("old CA"));
+    let (pinned, old) = (authority.impostor("right.test"), authority.intermediate_for("old CA", Life::Over));
     let fronts = [
         ("pinned", presenting(&pinned.own(), &upstream)),
         ("minted", presenting(&pinned.issue("right.test"), &upstream)),
