@@ -10,7 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use tokio::{
     net::TcpStream,
     sync::Notify,
@@ -25,7 +24,7 @@ use crate::{
     tls::{
         Failure, InboundContext, Protocol, Reason, hello,
         inbound::Proven,
-        x509::{self, Facts, Outside},
+        x509::{self, Facts},
     },
 };
 
@@ -116,23 +115,18 @@ async fn handshake(
         accepted = context.accept(client) => accepted?,
         () = place.given_up() => return Err(Failure::new(Reason::Overload, "later clients needed its place")),
     };
-    let certificate =
-        accepted.client.map(|proven| client_certificate(proven, Timestamp::now())).transpose()?;
+    let certificate = accepted.client.map(client_certificate).transpose()?;
     let http2 = accepted.protocol == Some(Protocol::H2);
     let tls = ClientTls { http2, trust: context.trust, certificate };
     Ok((Secured { transport: Transport::Tls(accepted.stream), tls: Some(tls) }, accepted.resumed))
 }
 
-/// What a verified certificate says of its owner. A session that is resumed verifies nothing, and may be for ever:
-/// the certificate's own end is the session's.
-fn client_certificate(proven: Proven, now: Timestamp) -> Result<ClientCertificate, Failure> {
+/// What a verified certificate says of its owner.
+fn client_certificate(proven: Proven) -> Result<ClientCertificate, Failure> {
     let Proven { certificate, presented_uris } = proven;
-    let Some(Facts { subject, uris, dns_names, validity, .. }) = x509::read(&certificate) else {
+    let Some(Facts { subject, uris, dns_names, .. }) = x509::read(&certificate) else {
         return Err(Failure::new(Reason::CertificateRefused, "the certificate is malformed"));
     };
-    if let Some(Outside::Expired(_)) = validity.outside(now) {
-        return Err(Failure::new(Reason::CertificateTime, "the certificate has expired"));
-    }
     let fingerprint = x509::fingerprint(&certificate);
     Ok(ClientCertificate { subject, uris, dns_names, fingerprint, presented_uris })
 }
@@ -211,25 +205,7 @@ async fn context(worker: &Worker, listener: &Listener) -> Option<Option<Arc<Inbo
 
 #[cfg(test)]
 mod tests {
-    use rustls::pki_types::{CertificateDer, pem::PemObject};
-
     use super::*;
-
-    #[test]
-    fn a_session_ends_with_the_certificate_that_it_began_with() {
-        let pem = include_bytes!("../tls/fixtures/ec.crt");
-        let der = CertificateDer::from_pem_slice(pem).unwrap();
-        let not_after = x509::read(&der).unwrap().validity.not_after;
-        let proven = |der: &[u8]| Proven { certificate: der.to_vec(), presented_uris: Vec::new() };
-        let at = |now: Timestamp| client_certificate(proven(&der), now);
-        assert!(at(not_after).is_ok());
-        let late = at(not_after + Duration::from_secs(1)).unwrap_err();
-        assert_eq!(late.reason, Reason::CertificateTime);
-        assert_eq!(
-            client_certificate(proven(b"none"), not_after).unwrap_err().reason,
-            Reason::CertificateRefused
-        );
-    }
 
     #[test]
     fn a_handshake_that_finds_no_place_takes_that_of_the_oldest() {

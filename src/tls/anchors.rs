@@ -49,6 +49,11 @@ impl Anchors {
         Self(self.0.iter().map(|anchor| Anchor { validity, ..anchor.clone() }).collect())
     }
 
+    /// Subject and validity of each.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Validity)> {
+        self.0.iter().map(|anchor| (&*anchor.subject, anchor.validity))
+    }
+
     /// Whether nobody's certificates would be accepted but their own.
     pub fn issue_nothing(&self) -> bool {
         !self.0.iter().any(|anchor| anchor.may_issue)

@@ -4,19 +4,16 @@ use std::{fmt, sync::Arc};
 
 use rustls::{
     Connection, Error, HandshakeKind, ServerConfig, ServerConnection,
-    crypto::aws_lc_rs,
-    server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache},
+    pki_types::{CertificateDer, UnixTime},
+    server::{ClientHello, ResolvesServerCert, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
 
 use super::{
     Backend, Failure, Negotiable, Protocol, Stream, choice::Choice, hello::Greeted, session::Session,
-    trust::ClientCertificates,
+    sessions::Sessions, trust::ClientCertificates, verify::ClientVerifier,
 };
 use crate::base::Digest;
-
-/// Sessions of TLS 1.2 clients without tickets that can be resumed, for each port.
-const SESSIONS_MAX: usize = 1024;
 
 /// A checked description of a port's TLS.
 #[derive(Debug)]
@@ -39,9 +36,15 @@ pub struct InboundContext {
 }
 
 enum Made {
-    Rustls(Arc<ServerConfig>),
+    Rustls(OfRustls),
     #[cfg(feature = "legacy-tls")]
     OpenSsl(super::legacy::Server),
+}
+
+struct OfRustls {
+    config: Arc<ServerConfig>,
+    sessions: Arc<Sessions>,
+    clients: Option<Arc<ClientVerifier>>,
 }
 
 /// A connection with a client.
@@ -81,8 +84,7 @@ impl Inbound {
         Proven { certificate, presented_uris: self.certificates.presented(name).facts.uris.clone() }
     }
 
-    /// The context. Sessions of the one `before` it can be resumed unless trust has changed, or the backend: a
-    /// resumed handshake does not verify the client's certificate again (decision 30).
+    /// The context. Sessions of the one `before` it can be resumed unless trust has changed, or the backend (decision 30).
     ///
     /// # Errors
     /// Of the backend; the checks before leave none.
@@ -93,7 +95,7 @@ impl Inbound {
             Backend::Rustls => {
                 let sessions = Digest::builder().part("rustls").part(trust).finish();
                 let before = before.filter(|before| before.sessions == sessions);
-                (Made::Rustls(Arc::new(self.of_rustls(before)?)), sessions)
+                (Made::Rustls(self.of_rustls(before)?), sessions)
             }
             #[cfg(feature = "legacy-tls")]
             Backend::OpenSsl => {
@@ -110,25 +112,60 @@ impl Inbound {
         Ok(InboundContext { made, described: Arc::clone(self), trust: digest, sessions })
     }
 
-    fn of_rustls(self: &Arc<Self>, before: Option<&InboundContext>) -> Result<ServerConfig, Error> {
+    fn of_rustls(self: &Arc<Self>, before: Option<&InboundContext>) -> Result<OfRustls, Error> {
         let (provider, versions) = self.negotiable.of_rustls();
         let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&versions)?;
-        let builder = match &self.clients {
-            Some(clients) => builder.with_client_cert_verifier(clients.verifier()?),
+        let clients = self.clients.as_ref().map(ClientCertificates::verifier).transpose()?;
+        let builder = match &clients {
+            Some(clients) => {
+                let clients = Arc::clone(clients);
+                builder.with_client_cert_verifier(clients)
+            }
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(ByName(Arc::clone(self))));
         config.ignore_client_order = true;
         config.alpn_protocols = self.negotiable.alpn_of_rustls();
-        if let Some(Made::Rustls(before)) = before.map(|before| &before.made) {
-            config.ticketer = Arc::clone(&before.ticketer);
-            config.session_storage = Arc::clone(&before.session_storage);
-        } else {
-            config.ticketer = aws_lc_rs::Ticketer::new()?;
-            config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
-        }
-        Ok(config)
+        let sessions = match before.map(|before| &before.made) {
+            Some(Made::Rustls(before)) => Arc::clone(&before.sessions),
+            _ => Arc::new(Sessions::new()?),
+        };
+        let (tickets, others) = (Arc::clone(&sessions), Arc::clone(&sessions));
+        (config.ticketer, config.session_storage) = (tickets, others);
+        Ok(OfRustls { config: Arc::new(config), sessions, clients })
     }
+}
+
+impl OfRustls {
+    async fn accept(&self, client: Greeted) -> Result<Session, Failure> {
+        let server =
+            ServerConnection::new(Arc::clone(&self.config)).map_err(|error| Failure::of_rustls(&error))?;
+        let Greeted { socket, received } = client;
+        let session = Session::handshake(server.into(), socket, &received).await;
+        let session = session.map_err(|error| Failure::of_io(&error))?;
+        if is_resumed(session.tls())
+            && let (Some(verifier), Some(certificates)) = (&self.clients, session.tls().peer_certificates())
+        {
+            reverify(verifier, certificates).inspect_err(|_| self.sessions.forget())?;
+        }
+        Ok(session)
+    }
+}
+
+fn is_resumed(tls: &Connection) -> bool {
+    tls.handshake_kind() == Some(HandshakeKind::Resumed)
+}
+
+/// Asks again of the certificates of a resumed session, which may be for ever: each resumption gives the client a new
+/// ticket. If they are refused, sessions are to be forgotten: their owner may have others by now, and is to be asked.
+pub(super) fn reverify(
+    verifier: &ClientVerifier,
+    certificates: &[CertificateDer<'_>],
+) -> Result<(), Failure> {
+    // Without a certificate nothing was proved.
+    let [own, others @ ..] = certificates else { return Ok(()) };
+    let verified = verifier.verify_client_cert(own, others, UnixTime::now());
+    verified.map(|_| ()).map_err(|error| Failure::of_rustls(&error))
 }
 
 impl InboundContext {
@@ -143,18 +180,14 @@ impl InboundContext {
     /// [`Failure`]. The deadline is the caller's.
     pub async fn accept(&self, client: Greeted) -> Result<Accepted, Failure> {
         match &self.made {
-            Made::Rustls(config) => {
-                let server =
-                    ServerConnection::new(Arc::clone(config)).map_err(|error| Failure::of_rustls(&error))?;
-                let Greeted { socket, received } = client;
-                let session = Session::handshake(server.into(), socket, &received).await;
-                let session = session.map_err(|error| Failure::of_io(&error))?;
+            Made::Rustls(made) => {
+                let session = made.accept(client).await?;
                 let tls = session.tls();
                 // Nobody gives one unasked.
                 let own = tls.peer_certificates().and_then(<[_]>::first);
                 Ok(Accepted {
                     client: own.map(|own| self.described.proven(own.to_vec(), server_name(tls))),
-                    resumed: tls.handshake_kind() == Some(HandshakeKind::Resumed),
+                    resumed: is_resumed(tls),
                     protocol: tls.alpn_protocol().and_then(Protocol::of),
                     stream: Stream::Rustls(Box::new(session)),
                 })
@@ -168,7 +201,7 @@ impl InboundContext {
     #[cfg(test)]
     pub fn rustls(&self) -> Option<&Arc<ServerConfig>> {
         match &self.made {
-            Made::Rustls(config) => Some(config),
+            Made::Rustls(made) => Some(&made.config),
             #[cfg(feature = "legacy-tls")]
             Made::OpenSsl(_) => None,
         }

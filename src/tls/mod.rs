@@ -10,7 +10,7 @@
 //! | `ciphers`, `alpn` | what may be negotiated |
 //! | `identity` | the certificates that the gateway presents |
 //! | `trust`, `verify` | whose certificates it accepts |
-//! | `inbound`, `hello`, `choice` | the context of a port, and the server's side of a handshake |
+//! | `inbound`, `hello`, `choice`, `sessions` | the context of a port, and the server's side of a handshake |
 //! | `outbound`, `parameters` | the context of a service, and the client's side |
 //! | `stream`, `session` | what a handshake leaves: payload both ways |
 //! | `failure` | why a handshake failed |
@@ -28,6 +28,7 @@ pub mod legacy;
 pub mod outbound;
 pub mod parameters;
 mod session;
+mod sessions;
 mod stream;
 #[cfg(all(test, feature = "legacy-tls"))]
 mod tests;

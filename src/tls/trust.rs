@@ -23,7 +23,7 @@ const CRL: &str = "crl";
 /// The authorities that a configuration names, and what they have revoked.
 #[derive(Clone, Debug)]
 pub struct Authorities {
-    anchors: Arc<Anchors>,
+    pub anchors: Arc<Anchors>,
     certificates: Arc<[CertificateDer<'static>]>,
     revoked: Arc<[CertificateRevocationListDer<'static>]>,
     digest: Digest,
@@ -118,7 +118,7 @@ fn revocations(pem: &str) -> Result<Vec<CertificateRevocationListDer<'static>>, 
 /// How client certificates are asked for.
 #[derive(Clone, Debug)]
 pub struct ClientCertificates {
-    authorities: Authorities,
+    pub authorities: Authorities,
     /// Without one the handshake fails; otherwise one is verified if given (decision 29).
     pub required: bool,
 }

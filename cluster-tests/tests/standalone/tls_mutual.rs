@@ -3,9 +3,10 @@
 use std::process::Command;
 
 use cluster_tests::binary::validate;
+use cluster_tests::clock::WallClock;
 use cluster_tests::eventually;
 use cluster_tests::gateway::{Gateway, Plan};
-use cluster_tests::tls::{Authority, Curled, Doors, Pair, SClient, Wanted, text};
+use cluster_tests::tls::{Authority, Curled, Doors, Life, Pair, SClient, Wanted, text};
 use cluster_tests::upstream::Upstream;
 use serde_json::{Value, json};
 
@@ -46,7 +47,7 @@ fn a_required_certificate_that_is_missing_or_wrong_or_expired_or_small_ends_the_
     let own = doors.authority.issue("client.test");
     let curve = doors.authority.issue_as(Wanted { key: "ec", ..Wanted::default() });
     let wrong = stranger.issue("client.test");
-    let expired = doors.authority.issue_as(Wanted { expired: true, ..Wanted::default() });
+    let expired = doors.authority.issue_as(Wanted { life: Life::Over, ..Wanted::default() });
     let small = doors.authority.issue_as(Wanted { key: "rsa:1024", ..Wanted::default() });
     let gateway =
         doors.plan(&json!({"requireClientCertificate": true, "trustedCA": doors.authority.pem()})).start();
@@ -80,7 +81,7 @@ fn a_required_certificate_that_is_missing_or_wrong_or_expired_or_small_ends_the_
 fn a_hosts_certificate_in_trusted_ca_admits_its_owner_alone_and_an_expired_authority_admits_nobody() {
     let doors = Doors::new(Upstream::echo("up"));
     let (pinned, old) =
-        (doors.authority.impostor("pinned.test"), doors.authority.expired_intermediate("old CA"));
+        (doors.authority.impostor("pinned.test"), doors.authority.intermediate_for("old CA", Life::Over));
     let (minted, late) = (pinned.issue("minted.test"), old.issue("late.test"));
     let trusted = pinned.pem() + &old.pem();
     let gateway = doors.plan(&json!({"requireClientCertificate": true, "trustedCA": trusted})).start();
@@ -100,7 +101,7 @@ fn a_hosts_certificate_in_trusted_ca_admits_its_owner_alone_and_an_expired_autho
 fn an_optional_certificate_is_verified_if_it_is_given() {
     let (doors, stranger) = (Doors::new(Upstream::echo("up")), Authority::named("stranger CA"));
     let (own, wrong) = (doors.authority.issue("client.test"), stranger.issue("client.test"));
-    let expired = doors.authority.issue_as(Wanted { expired: true, ..Wanted::default() });
+    let expired = doors.authority.issue_as(Wanted { life: Life::Over, ..Wanted::default() });
     let _gateway = doors.plan(&json!({"trustedCA": doors.authority.pem()})).start();
     let expected = [
         ("own", Some(&own), 200),
@@ -130,7 +131,7 @@ fn a_chain_of_a_client_is_followed_to_the_trusted_authority() {
 fn a_client_is_told_by_the_alert_what_is_wrong_with_its_certificate() {
     let (doors, stranger) = (Doors::new(Upstream::echo("up")), Authority::named("stranger CA"));
     let wrong = stranger.issue("client.test");
-    let expired = doors.authority.issue_as(Wanted { expired: true, ..Wanted::default() });
+    let expired = doors.authority.issue_as(Wanted { life: Life::Over, ..Wanted::default() });
     let config = json!({"requireClientCertificate": true, "trustedCA": doors.authority.pem()});
     let _gateway = doors.plan(&config).start();
     // OpenSSL's crate has no way to choose the alert.
@@ -148,7 +149,7 @@ fn a_client_is_told_by_the_alert_what_is_wrong_with_its_certificate() {
 #[test]
 fn a_malformed_revocation_list_is_found_also_when_no_authority_is_in_its_time() {
     let doors = Doors::new(Upstream::echo("up"));
-    let old = doors.authority.expired_intermediate("old CA");
+    let old = doors.authority.intermediate_for("old CA", Life::Over);
     let list = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n";
     let config = json!({"requireClientCertificate": true, "trustedCA": old.pem(), "crl": list});
     let (code, said) = validate(&doors.resources(&config), &[]);
@@ -224,6 +225,60 @@ fn sessions_of_clients_with_certificates_are_resumed_unless_trust_changed_pitfal
     let _ = gateway
         .apply("api.yaml", &doors.resources(&json!({"requireClientCertificate": true, "trustedCA": more})));
     again(0.0);
+}
+
+/// RFC 5246 appendix F.1.4: whose certificate has expired makes a full handshake.
+#[test]
+fn a_session_is_not_resumed_when_a_certificate_of_it_has_expired_and_a_new_one_is_asked_for() {
+    let Some(clock) = WallClock::new() else { return };
+    let doors = Doors::new(Upstream::echo("up"));
+    let old = doors.authority.intermediate_for("old CA", Life::AnHour);
+    let brief = doors.authority.issue_as(Wanted { life: Life::AnHour, ..Wanted::default() });
+    let of_old = old.issue_as(Wanted { key: "ec", ..Wanted::default() });
+    let renewed = doors.authority.issue_as(Wanted { subject: "/CN=renewed", ..Wanted::default() });
+    let trusted = doors.authority.pem() + &old.pem();
+    let config = json!({"requireClientCertificate": true, "trustedCA": trusted});
+    let gateway = clock.shown_to(doors.plan(&config)).start();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let connect = |version: &str, door: usize, pair: &Pair, more: &[&str]| {
+        let certificate = as_arguments(pair, ["-cert", "-key"]);
+        let certificate: Vec<&str> = certificate.iter().map(String::as_str).collect();
+        SClient::connect(doors.each()[door].1, &[&certificate[..], &[version], more].concat()).get("/").0
+    };
+    let count = || {
+        let handshakes = |kind| gateway.metric("portcullis_tls_handshakes_total", &[kind]);
+        [handshakes("full"), handshakes("resumed"), failures(&gateway, "")]
+    };
+    for version in ["-tls1_2", "-tls1_3"] {
+        for (door, (backend, _)) in doors.each().iter().enumerate() {
+            for (name, pair) in [("of a client", &brief), ("of an authority", &of_old)] {
+                clock.jump(0);
+                let file = folder.path().join(format!("{name}{version}{backend}")).display().to_string();
+                let before = count();
+                let steps = [
+                    (0, pair, "-sess_out", 200),
+                    (0, pair, "-sess_in", 200),
+                    (61 * 60, &renewed, "-sess_in", 0),
+                    (61 * 60, &renewed, "-sess_in", 200),
+                    (61 * 60, pair, "-sess_in", 0),
+                ];
+                let seen: Vec<_> = steps
+                    .map(|(later, pair, option, expected)| {
+                        clock.jump(later);
+                        assert_eq!(
+                            connect(version, door, pair, &[option, &file]),
+                            expected,
+                            "{name} {version} {backend}, {later} seconds later: {option}"
+                        );
+                        let now = count();
+                        [0, 1, 2].map(|at| now[at] - before[at])
+                    })
+                    .to_vec();
+                let expected = [[1, 0, 0], [1, 1, 0], [1, 1, 1], [2, 1, 1], [2, 1, 2]];
+                assert_eq!(seen, expected.map(|counts| counts.map(f64::from)), "{name} {version} {backend}");
+            }
+        }
+    }
 }
 
 /// What upstreams are told of a client.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock, OnceLock};
 
+use arc_swap::ArcSwap;
 use openssl::{
     error::ErrorStack,
     ex_data::Index,
@@ -12,12 +13,20 @@ use openssl::{
     stack::Stack,
     x509::X509Name,
 };
-use rustls::{Error, pki_types::UnixTime, server::danger::ClientCertVerifier};
+use rustls::{
+    Error,
+    pki_types::{CertificateDer, UnixTime},
+    server::danger::ClientCertVerifier,
+};
 
 use super::{Stream, Verdict, builder, explain, internal, judge, present};
 use crate::tls::{
-    self, Failure, Inbound, Protocol, Reason, hello::Greeted, identity::Identity, inbound::Accepted,
-    trust::ClientCertificates, verify::ClientVerifier,
+    self, Failure, Inbound, Protocol, Reason,
+    hello::Greeted,
+    identity::Identity,
+    inbound::{Accepted, reverify},
+    trust::ClientCertificates,
+    verify::ClientVerifier,
 };
 
 /// Sessions that can be resumed, for each port.
@@ -28,7 +37,7 @@ pub struct Server(Arc<Parts>);
 
 struct Parts {
     /// Its sessions outlive changed certificates: connections begin with it.
-    sessions: SslContext,
+    sessions: Arc<ArcSwap<SslContext>>,
     described: Arc<Inbound>,
     /// One for each certificate.
     contexts: Vec<SslContext>,
@@ -51,8 +60,8 @@ impl Server {
             None => None,
         };
         let sessions = match before {
-            Some(before) => before.0.sessions.clone(),
-            None => sessions(inbound).map_err(internal)?,
+            Some(before) => Arc::clone(&before.0.sessions),
+            None => Arc::new(ArcSwap::from_pointee(sessions(inbound).map_err(internal)?)),
         };
         let verifier = clients.as_ref().map(|(verifier, _)| verifier);
         let identities = inbound.certificates.identities();
@@ -78,14 +87,21 @@ impl Server {
         let ssl = stream.ssl();
         let resumed = ssl.session_reused();
         let mut client = None;
-        if self.0.clients.is_some()
+        if let Some((verifier, _)) = &self.0.clients
             && let Some(own) = ssl.peer_certificate()
         {
-            // What was not judged is not accepted, whatever OpenSSL thinks of it.
-            if !resumed && !matches!(verdict.get(), Some(Ok(()))) {
+            let unreadable = |error: ErrorStack| Failure::new(Reason::Unexpected, error.to_string());
+            let own = own.to_der().map_err(unreadable)?;
+            if resumed {
+                let others = ssl.peer_cert_chain().into_iter().flatten();
+                let others = others.map(|other| other.to_der().map(CertificateDer::from));
+                let all = [Ok(CertificateDer::from(own.as_slice()))].into_iter().chain(others);
+                let all: Vec<_> = all.collect::<Result<_, _>>().map_err(unreadable)?;
+                reverify(verifier, &all).inspect_err(|_| self.forget())?;
+            } else if !matches!(verdict.get(), Some(Ok(()))) {
+                // What was not judged is not accepted, whatever OpenSSL thinks of it.
                 return Err(Failure::new(Reason::CertificateRefused, "the certificate was not verified"));
             }
-            let own = own.to_der().map_err(|error| Failure::new(Reason::Unexpected, error.to_string()))?;
             client = Some(self.0.described.proven(own, ssl.servername(NameType::HOST_NAME)));
         }
         Ok(Accepted {
@@ -96,9 +112,17 @@ impl Server {
         })
     }
 
+    /// No session is resumed that was made up to now.
+    fn forget(&self) {
+        match sessions(&self.0.described) {
+            Ok(new) => self.0.sessions.store(Arc::new(new)),
+            Err(error) => tracing::error!(%error, "TLS sessions stay"),
+        }
+    }
+
     fn begin(&self, verdict: &Verdict) -> Result<Ssl, ErrorStack> {
         let parts = &self.0;
-        let mut ssl = Ssl::new(&parts.sessions)?;
+        let mut ssl = Ssl::new(&parts.sessions.load())?;
         ssl.set_ssl_context(&parts.contexts[0])?;
         ssl.set_ex_data((*PARTS).clone()?, Arc::clone(parts));
         if let Some((verifier, mode)) = &parts.clients {
