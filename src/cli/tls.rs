@@ -1,6 +1,9 @@
 //! `portcullis tls explain`: what each TLS context negotiates, who serves it and why.
 
-use std::{fmt::Write, path::PathBuf};
+use std::{
+    fmt::{self, Write},
+    path::PathBuf,
+};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -13,7 +16,12 @@ use crate::{
     policy::PolicyDefinition,
     resources::{BoundPolicy, ResolvedModel, kinds::shared_storage::SharedStorage},
     snapshot::Generation,
-    tls::{Backend, Inbound, Negotiable, Outbound, ciphers, identity::Identity, trust::ServerTrust},
+    tls::{
+        Backend, Inbound, Negotiable, Outbound, ciphers,
+        identity::Identity,
+        trust::{Authorities, ServerTrust},
+        x509::Validity,
+    },
 };
 
 #[derive(Args)]
@@ -48,6 +56,8 @@ struct Explained {
     certificates: Vec<Presented>,
     /// Whose certificates it accepts.
     trust: String,
+    /// Those of `trustedCA`.
+    authorities: Vec<Authority>,
     findings: Vec<String>,
 }
 
@@ -63,6 +73,20 @@ struct Suite {
 struct Presented {
     subject: String,
     names: Vec<String>,
+    #[serde(flatten)]
+    end: End,
+}
+
+#[derive(Serialize)]
+struct Authority {
+    subject: String,
+    #[serde(flatten)]
+    end: End,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct End {
     not_after: String,
     /// Below zero: it has expired.
     days_left: i64,
@@ -138,6 +162,7 @@ fn inbound(
     Explained {
         certificates: described.certificates.identities().iter().map(presented).collect(),
         trust: trust.to_owned(),
+        authorities: authorities(described.clients.as_ref().map(|clients| &clients.authorities)),
         ..negotiable(context, &described.negotiable, policies, diagnostics)
     }
 }
@@ -148,14 +173,15 @@ fn outbound(
     policies: &[&BoundPolicy],
     diagnostics: &Diagnostics,
 ) -> Explained {
-    let trust = match &described.trust {
-        ServerTrust::Authorities(_) => "the upstream's certificate must be of `trustedCA`",
-        ServerTrust::System(_) => "the upstream's certificate must be of an authority of the system",
-        ServerTrust::Anyone => "any certificate of the upstream is accepted (`skipValidation`)",
+    let (trust, named) = match &described.trust {
+        ServerTrust::Authorities(named) => ("the upstream's certificate must be of `trustedCA`", Some(named)),
+        ServerTrust::System(_) => ("the upstream's certificate must be of an authority of the system", None),
+        ServerTrust::Anyone => ("any certificate of the upstream is accepted (`skipValidation`)", None),
     };
     Explained {
         certificates: described.identity.iter().map(presented).collect(),
         trust: trust.to_owned(),
+        authorities: authorities(named),
         ..negotiable(context, &described.negotiable, policies, diagnostics)
     }
 }
@@ -196,6 +222,7 @@ fn negotiable(
         alpn: negotiable.alpn.iter().map(|protocol| protocol.as_str()).collect(),
         certificates: Vec::new(),
         trust: String::new(),
+        authorities: Vec::new(),
         findings: diagnostics
             .iter()
             .filter(about)
@@ -205,15 +232,36 @@ fn negotiable(
 }
 
 fn presented(identity: &Identity) -> Presented {
-    const DAY_SECONDS: i64 = 24 * 60 * 60;
     let facts = &identity.facts;
-    let left = facts.validity.not_after.as_second() - Timestamp::now().as_second();
     let addresses = facts.addresses.iter().map(ToString::to_string);
     Presented {
         subject: facts.subject.clone(),
         names: facts.dns_names.iter().cloned().chain(addresses).collect(),
-        not_after: facts.validity.not_after.to_string(),
-        days_left: left.div_euclid(DAY_SECONDS),
+        end: End::of(facts.validity),
+    }
+}
+
+fn authorities(named: Option<&Authorities>) -> Vec<Authority> {
+    let each = named.into_iter().flat_map(|named| named.anchors.iter());
+    each.map(|(subject, validity)| Authority { subject: subject.to_owned(), end: End::of(validity) })
+        .collect()
+}
+
+impl End {
+    fn of(validity: Validity) -> Self {
+        const DAY_SECONDS: i64 = 24 * 60 * 60;
+        let left = validity.not_after.as_second() - Timestamp::now().as_second();
+        Self { not_after: validity.not_after.to_string(), days_left: left.div_euclid(DAY_SECONDS) }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.days_left {
+            0.. => write!(f, "{} days left", self.days_left)?,
+            _ => f.write_str("expired")?,
+        }
+        write!(f, " (until {})", self.not_after)
     }
 }
 
@@ -234,6 +282,7 @@ fn text(explained: &[Explained]) -> String {
             ("ALPN", vec![context.alpn.join(", ")]),
             ("certificate", context.certificates.iter().map(Presented::line).collect()),
             ("trust", vec![context.trust.clone()]),
+            ("authorities", context.authorities.iter().map(Authority::line).collect()),
             ("findings", context.findings.clone()),
         ];
         // Writing to a string cannot fail.
@@ -252,10 +301,12 @@ fn text(explained: &[Explained]) -> String {
 impl Presented {
     fn line(&self) -> String {
         let names = if self.names.is_empty() { "no names".to_owned() } else { self.names.join(", ") };
-        let left = match self.days_left {
-            0.. => format!("{} days left", self.days_left),
-            _ => "expired".to_owned(),
-        };
-        format!("{} for {names}; {left} (until {})", self.subject, self.not_after)
+        format!("{} for {names}; {}", self.subject, self.end)
+    }
+}
+
+impl Authority {
+    fn line(&self) -> String {
+        format!("{}; {}", self.subject, self.end)
     }
 }

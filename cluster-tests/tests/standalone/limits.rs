@@ -133,7 +133,7 @@ fn reloads_that_do_not_change_the_limit_do_not_touch_its_windows() {
     let (granted, refused) = clients.join().expect("the clients end");
     assert_exact(&granted, refused);
     assert_eq!(upstream.received().len() as u64, granted.values().sum::<u64>(), "what was granted arrived");
-    assert!(reloads > 20, "{reloads}");
+    assert!(reloads > 5, "{reloads}");
 }
 
 #[test]

@@ -55,6 +55,7 @@ fn explain_says_who_serves_each_context_and_why() {
         "rustls: it has all of these suites",
         "1.3 to 1.3",
         "must be of `trustedCA`",
+        "authorities  CN=test CA; ",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -63,6 +64,8 @@ fn explain_says_who_serves_each_context_and_why() {
     let contexts: Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!((code, contexts[0]["backend"].as_str()), (Some(0), Some("OpenSSL")));
     assert_eq!(contexts[1]["suites"].as_array().map(Vec::len), Some(3), "{said}");
+    let left = contexts[1]["authorities"][0]["daysLeft"].as_i64();
+    assert!(left == Some(1) || left == Some(2), "two days, less a moment: {said}");
 }
 
 #[test]
