@@ -1,6 +1,11 @@
 //! Owns the bound addresses.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
 use serde::Serialize;
@@ -16,28 +21,25 @@ pub struct Listeners {
     workers: Arc<Workers>,
     drain: Duration,
     open: BTreeSet<SocketAddr>,
-    /// What was told last.
-    wanted: BTreeSet<SocketAddr>,
+    /// Those of them that are taken over, and since when.
+    leaving: BTreeMap<SocketAddr, Instant>,
 }
 
 impl Listeners {
     pub fn new(workers: Arc<Workers>, drain: Duration) -> Self {
-        Self { workers, drain, open: BTreeSet::new(), wanted: BTreeSet::new() }
+        Self { workers, drain, open: BTreeSet::new(), leaving: BTreeMap::new() }
     }
 
-    /// Nothing that is wanted comes in there. One address of a port of which all are wanted is not in
-    /// the way: closing it would reset who connects to it in that moment.
-    fn is_unused(&self, address: &SocketAddr) -> bool {
-        !self.wanted.iter().any(|wanted| covers(wanted, address))
+    fn close(&mut self, address: SocketAddr) {
+        self.workers.close(address, self.drain);
+        self.open.remove(&address);
+        tracing::info!("closing {address}");
     }
 
-    fn close_unused(&mut self, candidates: impl IntoIterator<Item = SocketAddr>) {
-        for address in candidates {
-            if self.is_unused(&address) && self.open.remove(&address) {
-                self.workers.close(address, self.drain);
-                tracing::info!("closing {address}");
-            }
-        }
+    fn close_taken_over(&mut self) {
+        let is_due = |_: &SocketAddr, since: &mut Instant| since.elapsed() >= TAKEN_OVER;
+        let due: Vec<_> = self.leaving.extract_if(.., is_due).collect();
+        due.into_iter().for_each(|(address, _)| self.close(address));
     }
 }
 
@@ -55,6 +57,7 @@ impl Handler<Open> for Listeners {
     type Result = MessageResult<Open>;
 
     fn handle(&mut self, Open(wanted): Open, _: &mut Context<Self>) -> Self::Result {
+        self.leaving.retain(|address, _| !wanted.contains(address));
         let mut failed = Vec::new();
         let new: Vec<_> = wanted.difference(&self.open).copied().collect();
         for address in new {
@@ -73,6 +76,9 @@ impl Handler<Open> for Listeners {
 }
 
 /// Closes every address where none of these comes in. Their connections have the drain period to end.
+///
+/// One address of a port stays open where all of them are wanted: closing it would reset who connects to
+/// it in that moment.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Retain(pub BTreeSet<SocketAddr>);
@@ -81,11 +87,17 @@ impl Handler<Retain> for Listeners {
     type Result = ();
 
     fn handle(&mut self, Retain(wanted): Retain, ctx: &mut Context<Self>) {
-        self.wanted = wanted;
-        let is_taken_over = |own: &SocketAddr| self.wanted.iter().any(|wanted| covers(own, wanted));
-        let (taken_over, others): (Vec<_>, Vec<_>) = self.open.iter().partition(|own| is_taken_over(own));
-        self.close_unused(others);
-        ctx.run_later(TAKEN_OVER, |act, _| act.close_unused(taken_over));
+        let is_unused = |own: &SocketAddr| !wanted.iter().any(|wanted| covers(wanted, own));
+        let unused: BTreeSet<_> = self.open.iter().copied().filter(is_unused).collect();
+        self.leaving.retain(|address, _| unused.contains(address));
+        for address in unused {
+            if wanted.iter().any(|wanted| covers(&address, wanted)) {
+                self.leaving.entry(address).or_insert_with(Instant::now);
+                ctx.run_later(TAKEN_OVER, |act, _| act.close_taken_over());
+            } else {
+                self.close(address);
+            }
+        }
     }
 }
 

@@ -90,7 +90,7 @@ impl Forward<'_> {
                         };
                         // No retry is counted that would not be made.
                         let body = retries.body(error, &request.method, replay);
-                        match body.filter(|_| retries.count(upstream, limit)) {
+                        match body.filter(|_| retries.enter(upstream, limit)) {
                             Some(body) => request.body = body,
                             None => return Err(self.explain(fault, upstream)),
                         }
@@ -312,7 +312,7 @@ impl Retries {
     }
 
     /// Whether there is room for one more beside those of other requests, which is taken.
-    fn count(&mut self, upstream: &UpstreamPlan, limit: usize) -> bool {
+    fn enter(&mut self, upstream: &UpstreamPlan, limit: usize) -> bool {
         // The one before is over.
         self.ticket = None;
         self.ticket = upstream.gauges.enter(Gauge::Retries, limit);

@@ -10,8 +10,13 @@ use rustls::{
 };
 
 use super::{
-    Backend, Failure, Negotiable, Protocol, Stream, choice::Choice, hello::Greeted, session::Session,
-    sessions::Sessions, trust::ClientCertificates, verify::ClientVerifier,
+    Backend, Failure, Negotiable, Protocol, Stream,
+    choice::Choice,
+    hello::Greeted,
+    session::Session,
+    sessions::{self, Sessions},
+    trust::ClientCertificates,
+    verify::ClientVerifier,
 };
 use crate::base::Digest;
 
@@ -43,7 +48,7 @@ enum Made {
 
 struct OfRustls {
     config: Arc<ServerConfig>,
-    sessions: Arc<Sessions>,
+    sessions: Arc<Sessions<sessions::OfRustls>>,
     clients: Option<Arc<ClientVerifier>>,
 }
 
@@ -128,7 +133,7 @@ impl Inbound {
         config.alpn_protocols = self.negotiable.alpn_of_rustls();
         let sessions = match before.map(|before| &before.made) {
             Some(Made::Rustls(before)) => Arc::clone(&before.sessions),
-            _ => Arc::new(Sessions::new()?),
+            _ => Arc::new(Sessions::new(sessions::OfRustls::new()?)),
         };
         let (tickets, others) = (Arc::clone(&sessions), Arc::clone(&sessions));
         (config.ticketer, config.session_storage) = (tickets, others);
@@ -146,7 +151,8 @@ impl OfRustls {
         if is_resumed(session.tls())
             && let (Some(verifier), Some(certificates)) = (&self.clients, session.tls().peer_certificates())
         {
-            reverify(verifier, certificates).inspect_err(|_| self.sessions.forget())?;
+            reverify(verifier, certificates)
+                .inspect_err(|_| self.sessions.forget(sessions::OfRustls::new))?;
         }
         Ok(session)
     }

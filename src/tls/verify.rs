@@ -263,9 +263,20 @@ impl ClientCertVerifier for ClientVerifier {
         if let Some(judged) = self.pinned.judge(end_entity, &facts, facts.for_clients, now) {
             return judged.map(|()| ClientCertVerified::assertion());
         }
-        // Whom it does not know stays `UnknownIssuer`: the client is told so by the alert that is for it.
-        self.chains.verify(&facts, intermediates, now, |chain| {
+        let verified = self.chains.verify(&facts, intermediates, now, |chain| {
             chain.verify_client_cert(end_entity, intermediates, now)
+        });
+        verified.inspect_err(|error| {
+            if let Error::InvalidCertificate(CertificateError::UnknownIssuer) = error {
+                // It stays what it is: the client is told so by the alert that is for it.
+                let Facts { subject, .. } = &facts;
+                let issuer = missing_issuer(&facts, intermediates);
+                tracing::debug!(
+                    subject,
+                    issuer,
+                    "a client's certificate is of an issuer that is not trusted"
+                );
+            }
         })
     }
 

@@ -102,7 +102,7 @@ fn a_taken_address_concerns_the_instances_on_it_alone() {
 fn an_api_moves_between_one_address_of_a_port_and_all_of_them_without_a_gap() {
     let (upstream, port) = (Upstream::echo("up"), ports::free());
     let at = |host: &str| api("api", &format!("http://{host}:{port}"), &upstream.url());
-    let gateway = Plan::new().with("api.yaml", &[at("127.0.0.1")]).start();
+    let gateway = Plan::new().with("api.yaml", &[at("0.0.0.0")]).start();
     let load = Load::start(Work {
         address: local(port),
         kept: 2,
@@ -112,11 +112,12 @@ fn an_api_moves_between_one_address_of_a_port_and_all_of_them_without_a_gap() {
         check: Arc::new(|_, answer| (answer.status == 200).then_some(()).ok_or(answer.text())),
     });
     for round in 0..30 {
-        let (host, before) = (["0.0.0.0", "127.0.0.1"][round % 2], load.answered());
+        let (host, before) = (["127.0.0.1", "0.0.0.0"][round % 2], load.answered());
         let reloaded = gateway.apply("api.yaml", &[at(host)]);
         assert_eq!(reloaded.json()["errors"], 0, "{host}: {}", reloaded.text());
         eventually("requests", || (load.answered() > before + 50).then_some(()));
     }
+    gateway.apply("api.yaml", &[at("127.0.0.1")]);
     // The last of the moves is over when all addresses are closed.
     open_addresses_become(&gateway, &[format!("127.0.0.1:{port}")]);
     load.stop().assert_clean();

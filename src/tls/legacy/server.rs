@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, LazyLock, OnceLock};
 
-use arc_swap::ArcSwap;
 use openssl::{
     error::ErrorStack,
     ex_data::Index,
@@ -25,6 +24,7 @@ use crate::tls::{
     hello::Greeted,
     identity::Identity,
     inbound::{Accepted, reverify},
+    sessions::Sessions,
     trust::ClientCertificates,
     verify::ClientVerifier,
 };
@@ -37,7 +37,7 @@ pub struct Server(Arc<Parts>);
 
 struct Parts {
     /// Its sessions outlive changed certificates: connections begin with it.
-    sessions: Arc<ArcSwap<SslContext>>,
+    sessions: Arc<Sessions<SslContext>>,
     described: Arc<Inbound>,
     /// One for each certificate.
     contexts: Vec<SslContext>,
@@ -61,7 +61,7 @@ impl Server {
         };
         let sessions = match before {
             Some(before) => Arc::clone(&before.0.sessions),
-            None => Arc::new(ArcSwap::from_pointee(sessions(inbound).map_err(internal)?)),
+            None => Arc::new(Sessions::new(sessions(inbound).map_err(internal)?)),
         };
         let verifier = clients.as_ref().map(|(verifier, _)| verifier);
         let identities = inbound.certificates.identities();
@@ -97,7 +97,8 @@ impl Server {
                 let others = others.map(|other| other.to_der().map(CertificateDer::from));
                 let all = [Ok(CertificateDer::from(own.as_slice()))].into_iter().chain(others);
                 let all: Vec<_> = all.collect::<Result<_, _>>().map_err(unreadable)?;
-                reverify(verifier, &all).inspect_err(|_| self.forget())?;
+                reverify(verifier, &all)
+                    .inspect_err(|_| self.0.sessions.forget(|| sessions(&self.0.described)))?;
             } else if !matches!(verdict.get(), Some(Ok(()))) {
                 // What was not judged is not accepted, whatever OpenSSL thinks of it.
                 return Err(Failure::new(Reason::CertificateRefused, "the certificate was not verified"));
@@ -110,14 +111,6 @@ impl Server {
             client,
             stream: tls::Stream::OpenSsl(Box::new(stream)),
         })
-    }
-
-    /// No session is resumed that was made up to now.
-    fn forget(&self) {
-        match sessions(&self.0.described) {
-            Ok(new) => self.0.sessions.store(Arc::new(new)),
-            Err(error) => tracing::error!(%error, "TLS sessions stay"),
-        }
     }
 
     fn begin(&self, verdict: &Verdict) -> Result<Ssl, ErrorStack> {
