@@ -224,8 +224,18 @@ impl Diagnostics {
     }
 
     /// In the order of the files, each thing once: a policy that is bound to a hundred APIs is built a
-    /// hundred times.
+    /// hundred times. What is wrong with the content of a file (`crt`) that could not be read (`crtFile`)
+    /// is left out.
     pub fn tidy(&mut self) {
+        let unread = |found: &Diagnostic| {
+            let parameter = found.field.as_deref()?.strip_suffix("File")?;
+            found.is_error().then(|| (parameter.to_owned(), found.location.clone()))
+        };
+        let unread: HashSet<_> = self.0.iter().filter_map(unread).collect();
+        self.0.retain(|found| {
+            let field = found.field.clone().unwrap_or_default();
+            !unread.contains(&(field, found.location.clone()))
+        });
         let place =
             |found: &Diagnostic| found.location.as_ref().map(|at| (Arc::clone(&at.file), at.line, at.column));
         self.0.sort_by_cached_key(place);
@@ -266,6 +276,18 @@ mod tests {
     #[test]
     fn one_is_not_many() {
         assert_eq!([0_usize, 1, 2].map(|count| plural(count, "error")), ["0 errors", "1 error", "2 errors"]);
+    }
+
+    #[test]
+    fn the_content_of_a_file_that_was_not_read_is_not_complained_of() {
+        let at = |line| Location { file: "a.yaml".into(), line, column: 1, line_text: "".into() };
+        let found = |field: &str, line| Diagnostic::error("wrong").field(field).at(at(line));
+        let mut all = Diagnostics::default();
+        all.extend([found("config.crt", 1), found("config.crtFile", 1), found("config.crt", 2)]);
+        all.push(Diagnostic::error("alone"));
+        all.tidy();
+        assert_eq!(all.count(Severity::Error), 3);
+        assert!(!all.iter().any(|one| *one == found("config.crt", 1)));
     }
 
     #[test]
