@@ -32,9 +32,11 @@ impl Port {
     pub fn reserve() -> Self {
         for _ in 0..2_000 {
             let number = fastrand::u16(FIRST..=LAST);
-            let Ok(listener) = TcpListener::bind(("0.0.0.0", number)) else { continue };
-            let mut taken = lock(&TAKEN);
-            if number != FORBIDDEN && taken.get_or_insert_default().insert(number) {
+            // First: what another test has released is to be bound by its gateway, and not for a moment by this.
+            if number == FORBIDDEN || !lock(&TAKEN).get_or_insert_default().insert(number) {
+                continue;
+            }
+            if let Ok(listener) = TcpListener::bind(("0.0.0.0", number)) {
                 return Self { number, held: Some(listener) };
             }
         }

@@ -166,7 +166,7 @@ fn node(terms: &Terms) -> Redis {
         format!("cluster-port {bus}"),
         // Beside the folder of data: a node whose data is wiped keeps its place.
         "cluster-config-file ../nodes.conf".to_owned(),
-        "cluster-node-timeout 5000".to_owned(),
+        "cluster-node-timeout 60000".to_owned(),
     ];
     if terms.transport.is_tls() && !terms.transport.is_plain() {
         lines.push("tls-cluster yes".to_owned());

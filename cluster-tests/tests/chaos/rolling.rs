@@ -49,7 +49,7 @@ fn a_rolling_restart_fails_no_request() {
     let _turn = cluster_tests::alone();
     let (redis, upstream) = (Redis::standalone(), Upstream::echo("up"));
     let mut replicas = Replicas::start(REPLICAS, |place| {
-        let plan = Plan::new().workers(1).argument("--set").argument("shutdown.drain=2s");
+        let plan = Plan::new().workers(1).argument("--set").argument("shutdown.drain=15s");
         plan.with("api.yaml", &resources(place, &upstream.url(), &redis, "1"))
     });
     let balancer = replicas.balanced();
@@ -57,7 +57,7 @@ fn a_rolling_restart_fails_no_request() {
     let running = load(balancer.address()).start();
     for index in 0..REPLICAS {
         replicas[index].signal("TERM");
-        let status = replicas[index].wait(Duration::from_secs(20));
+        let status = replicas[index].wait(Duration::from_secs(30));
         assert!(status.success(), "{status}");
         replicas.start_again(index);
         balancer.await_in_service(&[0, 1, 2]);

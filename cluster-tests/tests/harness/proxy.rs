@@ -32,9 +32,9 @@ fn without_faults_bytes_pass_both_ways_and_are_counted() {
     let body = "x".repeat(3 << 20);
     let answer = cluster_tests::client::call(proxy.address(), "POST", "/", "", &body).json();
     assert!(answer["body"] == body.as_str());
+    eventually("it is over", || (proxy.open() == 0).then_some(()));
     assert!(proxy.bytes(Way::ToServer) > 3 << 20 && proxy.bytes(Way::ToClient) > 3 << 20);
     assert_eq!(proxy.bytes(Way::Both), proxy.bytes(Way::ToServer) + proxy.bytes(Way::ToClient));
-    eventually("it is over", || (proxy.open() == 0).then_some(()));
     assert_eq!((proxy.connections(), server.connections()), (1, 1));
 }
 

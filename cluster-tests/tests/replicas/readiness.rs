@@ -31,7 +31,7 @@ fn a_replica_that_is_ready_is_connected_to_redis_and_refuses_nothing_for_want_of
     let _turn = cluster_tests::alone();
     let redis = Redis::standalone();
     let far = FaultProxy::start(redis.address());
-    far.delay(Duration::from_millis(30));
+    far.delay(Duration::from_millis(5));
     assert_eq!(first_answer(&far), 200);
 }
 

@@ -247,7 +247,7 @@ fn slow_clients_and_slow_upstreams_hold_no_worker() {
     for _ in 0..200 {
         assert_eq!(client.get("/quick", "a", "").text(), "quick");
     }
-    assert!(started.elapsed() < Duration::from_secs(5), "200 requests took {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(9), "200 requests took {:?}", started.elapsed());
 }
 
 #[test]

@@ -22,7 +22,7 @@ const TERMINATED: &str =
     "upstream connect error or disconnect/reset before headers. reset reason: connection termination";
 
 /// For the response, and for a stream that does not move: far more than what is on its way takes.
-const IMPATIENCE: Duration = Duration::from_secs(2);
+const IMPATIENCE: Duration = Duration::from_secs(4);
 
 fn impatient() -> Value {
     let seconds = IMPATIENCE.as_secs();

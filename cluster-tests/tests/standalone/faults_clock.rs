@@ -29,7 +29,7 @@ fn offset(gateway: &Gateway, file: &str, round: usize) -> i64 {
 
 #[test]
 fn a_wall_clock_that_jumps_fires_no_timeout_moves_no_window_and_stops_no_log() {
-    const TIMEOUT: Duration = Duration::from_secs(4);
+    const TIMEOUT: Duration = Duration::from_secs(8);
     let Some(clock) = WallClock::new() else { return };
     let (open, opened) = std::sync::mpsc::channel::<()>();
     let opened = std::sync::Mutex::new(opened);
@@ -149,7 +149,7 @@ fn a_name_is_served_soon_after_it_becomes_known_and_its_last_address_outlives_th
     let unknown = get(address, "/");
     let text = "upstream connect error or disconnect/reset before headers. reset reason: connection failure";
     assert_eq!((unknown.status, unknown.text().as_str()), (503, text));
-    assert_eq!(failed(), 1.0);
+    assert!(failed() >= 1.0);
     let known = Instant::now();
     hosts.are("127.0.0.1 orders.test\n");
     eventually("the name is found", || {

@@ -224,17 +224,20 @@ fn requests_of_a_client_that_is_gone_are_counted_as_ended() {
     eventually("none", || (active() == 0.0).then_some(()));
 }
 
-/// Payload that arrives until a PING is answered: all that may be sent.
-fn payload_until_a_pause(client: &mut wire::Http2) -> usize {
-    std::thread::sleep(std::time::Duration::from_millis(200));
-    client.send(&wire::frame(wire::kind::PING, wire::flag::NONE, 0, b"a pause!"));
-    let mut bytes = 0;
+/// Awaits so much payload, and that no more of it comes.
+fn expect_payload(client: &mut wire::Http2, expected: usize, why: &str) {
+    let (mut bytes, mut pinged) = (0, false);
     loop {
+        if bytes >= expected && !pinged {
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            client.send(&wire::frame(wire::kind::PING, wire::flag::NONE, 0, b"a pause!"));
+            pinged = true;
+        }
         let frame = client.receive().expect("a frame").expect("an open connection");
         match frame.kind {
             wire::kind::DATA => bytes += frame.payload.len(),
             wire::kind::HEADERS => drop(client.fields(&frame).expect("a head")),
-            wire::kind::PING if frame.has(wire::flag::ACK) => return bytes,
+            wire::kind::PING if frame.has(wire::flag::ACK) => return assert_eq!(bytes, expected, "{why}"),
             _ => {}
         }
     }
@@ -248,17 +251,17 @@ fn a_download_stays_within_the_windows_of_its_stream_and_of_its_connection() {
     let mut client = wire::Http2::connect_silently(local(port));
     client.send(&[wire::PREFACE, &wire::settings(&[(4, 10)])].concat());
     client.send(&wire::get(1, "/"));
-    assert_eq!(payload_until_a_pause(&mut client), 10, "the stream's window");
+    expect_payload(&mut client, 10, "the stream's window");
     client.send(&wire::window_update(1, 5));
-    assert_eq!(payload_until_a_pause(&mut client), 5);
+    expect_payload(&mut client, 5, "five more");
     // The window of a stream may grow and shrink by SETTINGS, below zero too (section 6.9.2).
     client.send(&wire::settings(&[(4, 0)]));
     client.send(&wire::window_update(1, 12));
-    assert_eq!(payload_until_a_pause(&mut client), 2, "ten less, twelve more");
+    expect_payload(&mut client, 2, "ten less, twelve more");
     client.send(&wire::settings(&[(4, 1 << 20)]));
-    assert_eq!(payload_until_a_pause(&mut client), 65_535 - 17, "the connection's window");
+    expect_payload(&mut client, 65_535 - 17, "the connection's window");
     client.send(&wire::window_update(0, 1_000));
-    assert_eq!(payload_until_a_pause(&mut client), 1_000);
+    expect_payload(&mut client, 1_000, "the connection's window, opened");
     client.send(&wire::window_update(0, 1 << 20));
     client.until_answered(1).expect("the rest");
 }

@@ -139,7 +139,7 @@ fn an_exchange_that_fails_after_a_hint_ends_in_one_answer_and_is_not_tried_again
         }
         Ok(())
     });
-    let timeout = json!([{"policyRef": {"name": "response-timeout-flex"}, "config": {"timeout": 1}}]);
+    let timeout = json!([{"policyRef": {"name": "response-timeout-flex"}, "config": {"timeout": 3}}]);
     let (_gateway, address) = behind(timeout, &upstream);
     let mut client = Client::connect(address);
     for (path, status) in [("/closed", 503), ("/silent", 504)] {

@@ -36,20 +36,30 @@ fn rate(limits: Value, more: Value) -> Value {
 
 const LIMIT: u64 = 100;
 const WINDOW: Duration = Duration::from_secs(1);
-const RUN: Duration = Duration::from_secs(10);
+/// Half a window more than ten: the first of them begins some time after the clients.
+const RUN: Duration = Duration::from_millis(10_500);
 const CONNECTIONS: usize = 64;
 
-/// Asks from 64 connections for ten seconds, each ending on a refusal, so that the last window is used up too. Returns how
-/// often each remaining quota was granted, and how many were refused.
-fn saturate(address: SocketAddr) -> (BTreeMap<u64, u64>, u64) {
+/// What ten seconds of asking have seen.
+struct Seen {
+    /// How often each remaining quota was granted.
+    granted: BTreeMap<u64, u64>,
+    refused: u64,
+    /// The longest time in which nobody had an answer.
+    stall: Duration,
+}
+
+/// Asks from 64 connections for ten seconds, each ending on a refusal, so that the last window is used up too.
+fn saturate(address: SocketAddr) -> Seen {
     let started = Instant::now();
     let clients: Vec<_> = (0..CONNECTIONS)
         .map(|_| {
             std::thread::spawn(move || {
-                let (mut granted, mut refused) = (Vec::new(), 0);
+                let (mut granted, mut refused, mut times) = (Vec::new(), 0, Vec::new());
                 let mut client = Client::connect(address);
                 loop {
                     let response = client.get("/x", "a", "");
+                    times.push(started.elapsed());
                     match response.status {
                         200 => granted.push(figure(&response, "x-ratelimit-remaining")),
                         429 => refused += 1,
@@ -57,7 +67,7 @@ fn saturate(address: SocketAddr) -> (BTreeMap<u64, u64>, u64) {
                     }
                     if response.status == 429 {
                         if started.elapsed() > RUN {
-                            return (granted, refused);
+                            return (granted, refused, times);
                         }
                         // Refusals are cheap; without a pause they would only keep the two cores from other tests.
                         std::thread::sleep(Duration::from_millis(4));
@@ -66,18 +76,33 @@ fn saturate(address: SocketAddr) -> (BTreeMap<u64, u64>, u64) {
             })
         })
         .collect();
-    let (mut granted, mut refused) = (BTreeMap::new(), 0);
+    let (mut granted, mut refused, mut times) = (BTreeMap::new(), 0, vec![Duration::ZERO]);
     for client in clients {
-        let (mine, no) = client.join().expect("a client that asks on");
+        let (mine, no, at) = client.join().expect("a client that asks on");
         mine.into_iter().for_each(|remaining| *granted.entry(remaining).or_default() += 1);
         refused += no;
+        times.extend(at);
     }
-    (granted, refused)
+    times.sort();
+    let stall = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+    Seen { granted, refused, stall }
+}
+
+/// What a run has seen in which the machine never stood still for as long as may cost a window; of three, the last.
+fn undisturbed(run: impl Fn() -> Seen) -> Seen {
+    for _ in 0..2 {
+        let seen = run();
+        if seen.stall < WINDOW / 4 {
+            return seen;
+        }
+        println!("nothing happened for {:?}: once more", seen.stall);
+    }
+    run()
 }
 
 /// In each window every remaining quota from 99 to 0 is granted exactly once: so all were granted equally often, and as
 /// often as there were windows.
-fn assert_exact(granted: &BTreeMap<u64, u64>, refused: u64) {
+fn assert_exact(Seen { granted, refused, .. }: &Seen) {
     let windows = granted.get(&0).copied().unwrap_or(0);
     println!("{windows} windows of {LIMIT}, {refused} refused");
     let uneven: Vec<_> = (0..LIMIT).filter(|remaining| granted.get(remaining) != Some(&windows)).collect();
@@ -85,20 +110,23 @@ fn assert_exact(granted: &BTreeMap<u64, u64>, refused: u64) {
         uneven.is_empty() && granted.len() as u64 == LIMIT,
         "{windows} windows, uneven at {uneven:?}: {granted:?}"
     );
-    // The first request opens the first window, at 0 s, and the last is asked for after ten: eleven, and
-    // one more when that comes late.
+    // Eleven have begun by then, and one more when the last is asked for late.
     assert!((11..=12).contains(&windows), "{windows} windows in {RUN:?}");
-    assert!(refused > 0);
+    assert!(*refused > 0);
 }
 
 #[test]
 fn over_ten_seconds_with_64_connections_exactly_the_limit_is_admitted_in_each_window() {
     let upstream = Upstream::echo("up");
     let limits = json!([{"maximumRequests": LIMIT, "timePeriodInMilliseconds": WINDOW.as_millis() as u64}]);
-    let (_gateway, address) = with_policies(&upstream, rate(limits, json!({})));
-    let (granted, refused) = saturate(address);
-    assert_exact(&granted, refused);
-    assert_eq!(upstream.received().len() as u64, granted.values().sum::<u64>(), "what was granted arrived");
+    assert_exact(&undisturbed(|| {
+        let before = upstream.received().len() as u64;
+        let (_gateway, address) = with_policies(&upstream, rate(limits.clone(), json!({})));
+        let seen = saturate(address);
+        let arrived = upstream.received().len() as u64 - before;
+        assert_eq!(arrived, seen.granted.values().sum::<u64>(), "what was granted arrived");
+        seen
+    }));
 }
 
 #[test]
@@ -106,9 +134,8 @@ fn reloads_that_do_not_change_the_limit_do_not_touch_its_windows() {
     let upstream = Upstream::echo("up");
     let limits = json!([{"maximumRequests": LIMIT, "timePeriodInMilliseconds": WINDOW.as_millis() as u64}]);
     let limited = rate(limits, json!({}))[0].clone();
-    let port = ports::free();
     // Each generation changes the limited API itself: another policy's value, and the place of the limit in the list.
-    let generation = |number: usize| {
+    let generation = |number: usize, port: u16| {
         let stamp = json!({
             "policyRef": {"name": "header-injection-flex"},
             "config": {"outboundHeaders": [{"key": "x-generation", "value": number.to_string()}]},
@@ -117,23 +144,27 @@ fn reloads_that_do_not_change_the_limit_do_not_touch_its_windows() {
         policies.insert(number % (policies.len() + 1), limited.clone());
         api_with("limited", &format!("http://127.0.0.1:{port}"), &upstream.url(), json!(policies))
     };
-    let gateway = Plan::new().with("api.yaml", &[generation(0)]).workers(2).start();
-    let clients = std::thread::spawn(move || saturate(([127, 0, 0, 1], port).into()));
-    let (mut reloads, mut applied) = (0, Some(1));
-    while !clients.is_finished() {
-        reloads += 1;
-        let reloaded = gateway.apply("api.yaml", &[generation(reloads)]).json();
-        // The gateway may have seen the file before it was asked to.
-        let now = reloaded["generation"].as_u64();
-        assert!(now > applied && reloaded["errors"] == 0, "{reloaded}");
-        applied = now;
-        std::thread::sleep(Duration::from_millis(150));
-    }
-    println!("{reloads} reloads");
-    let (granted, refused) = clients.join().expect("the clients end");
-    assert_exact(&granted, refused);
-    assert_eq!(upstream.received().len() as u64, granted.values().sum::<u64>(), "what was granted arrived");
-    assert!(reloads > 5, "{reloads}");
+    assert_exact(&undisturbed(|| {
+        let (before, port) = (upstream.received().len() as u64, ports::free());
+        let gateway = Plan::new().with("api.yaml", &[generation(0, port)]).workers(2).start();
+        let clients = std::thread::spawn(move || saturate(([127, 0, 0, 1], port).into()));
+        let (mut reloads, mut applied) = (0, Some(1));
+        while !clients.is_finished() {
+            reloads += 1;
+            let reloaded = gateway.apply("api.yaml", &[generation(reloads, port)]).json();
+            // The gateway may have seen the file before it was asked to.
+            let now = reloaded["generation"].as_u64();
+            assert!(now > applied && reloaded["errors"] == 0, "{reloaded}");
+            applied = now;
+            std::thread::sleep(Duration::from_millis(150));
+        }
+        println!("{reloads} reloads");
+        let seen = clients.join().expect("the clients end");
+        let arrived = upstream.received().len() as u64 - before;
+        assert_eq!(arrived, seen.granted.values().sum::<u64>(), "what was granted arrived");
+        assert!(reloads > 5, "{reloads}");
+        seen
+    }));
 }
 
 #[test]
@@ -262,7 +293,7 @@ fn without_a_queue_whatever_exceeds_the_limit_is_refused_at_once() {
 #[test]
 fn a_burst_over_all_workers_admits_exactly_the_limit_and_queues_no_more_than_the_queue_holds() {
     let upstream = Upstream::echo("up");
-    let config = json!({"maximumRequests": 7, "timePeriodInMilliseconds": 5_000, "delayTimeInMillis": 300,
+    let config = json!({"maximumRequests": 7, "timePeriodInMilliseconds": 20_000, "delayTimeInMillis": 3_000,
         "delayAttempts": 1, "queuingLimit": 5});
     let (_gateway, address) = with_policies(&upstream, spike(config));
     let together = Arc::new(Barrier::new(40));
@@ -280,30 +311,27 @@ fn a_burst_over_all_workers_admits_exactly_the_limit_and_queues_no_more_than_the
         burst.into_iter().map(|client| client.join().expect("an answer")).collect();
     assert_eq!(seen.iter().filter(|(status, _)| *status == 200).count(), 7, "{seen:?}");
     let waited =
-        seen.iter().filter(|(status, took)| *status == 429 && *took >= Duration::from_millis(295)).count();
-    assert!(
-        waited <= 5 || seen.iter().all(|(_, took)| *took >= Duration::from_millis(295)),
-        "{waited} waited: {seen:?}"
-    );
+        seen.iter().filter(|(status, took)| *status == 429 && *took >= Duration::from_millis(2_990)).count();
+    assert_eq!(waited, 5, "{seen:?}");
     assert_eq!(upstream.received().len(), 7);
 }
 
 #[test]
 fn a_client_that_leaves_the_queue_frees_its_place() {
     let upstream = Upstream::echo("up");
-    let config = json!({"maximumRequests": 1, "timePeriodInMilliseconds": 3_000, "delayTimeInMillis": 3_200,
+    let config = json!({"maximumRequests": 1, "timePeriodInMilliseconds": 8_000, "delayTimeInMillis": 8_200,
         "delayAttempts": 1, "queuingLimit": 1});
     let (_gateway, address) = with_policies(&upstream, spike(config));
     assert_eq!(get(address, "/").status, 200);
     let mut waiting = Client::connect(address);
     waiting.send(b"GET /w HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert!(waiting.silent_for(Duration::from_millis(100)), "it waits");
+    assert!(waiting.silent_for(Duration::from_secs(1)), "it waits");
     assert_eq!(get(address, "/").status, 429, "the queue is full");
     drop(waiting);
     let mut next = Client::connect(address);
     let queued = cluster_tests::eventually("the freed place", || {
         next.send(b"GET /n HTTP/1.1\r\nHost: a\r\n\r\n");
-        next.silent_for(Duration::from_millis(100)).then_some(true).or_else(|| {
+        next.silent_for(Duration::from_secs(1)).then_some(true).or_else(|| {
             let _ = next.response_to("GET");
             None
         })

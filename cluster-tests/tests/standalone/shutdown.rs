@@ -25,7 +25,7 @@ fn a_drain_under_load_fails_nothing_for_clients_that_honour_connection_close() {
         std::thread::sleep(Duration::from_millis(fastrand::u64(0..5)));
         exchange.echo("up")
     });
-    let (mut gateway, address) = draining_for(3, &upstream);
+    let (mut gateway, address) = draining_for(15, &upstream);
     let load = Load::start(Work {
         address,
         kept: 24,
@@ -43,13 +43,13 @@ fn a_drain_under_load_fails_nothing_for_clients_that_honour_connection_close() {
     let tally = load.stop();
     tally.assert_clean();
     assert_eq!(tally.left, 32);
-    assert!(gateway.wait(Duration::from_secs(20)).success());
+    assert!(gateway.wait(Duration::from_secs(30)).success());
 }
 
 #[test]
 fn during_the_drain_readiness_is_false_liveness_true_and_new_connections_are_served() {
     let upstream = Upstream::echo("up");
-    let (mut gateway, address) = draining_for(4, &upstream);
+    let (mut gateway, address) = draining_for(15, &upstream);
     assert!(gateway.ready());
     let mut kept = Client::connect(address);
     assert!(!kept.get("/before", "a", "").closes());
@@ -70,7 +70,7 @@ fn during_the_drain_readiness_is_false_liveness_true_and_new_connections_are_ser
     held.send(b"cd");
     let response = held.response_to("POST").expect("a request in flight is completed");
     assert_eq!(response.json()["body"], "abcd");
-    assert!(gateway.wait(Duration::from_secs(20)).success());
+    assert!(gateway.wait(Duration::from_secs(30)).success());
     assert!(Client::try_connect(address).is_err());
 }
 
@@ -91,7 +91,7 @@ fn a_response_in_flight_is_completed_within_the_drain() {
     gateway.signal("TERM");
     assert_eq!(client.wire.whole(&mut body).expect("the whole body").len(), 40);
     assert!(client.closed(), "and then the connection is closed");
-    assert!(gateway.wait(Duration::from_secs(20)).success());
+    assert!(gateway.wait(Duration::from_secs(30)).success());
 }
 
 #[test]
@@ -115,5 +115,5 @@ fn a_stream_that_outlives_the_drain_is_cut_at_its_end() {
         "not before the drain ended: {:?}",
         started.elapsed()
     );
-    assert!(gateway.wait(Duration::from_secs(20)).success());
+    assert!(gateway.wait(Duration::from_secs(30)).success());
 }

@@ -81,17 +81,17 @@ fn the_response_timeout_ends_at_the_response_head_and_begins_at_the_requests_end
         exchange.body()?;
         exchange.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
         for _ in 0..8 {
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::sleep(Duration::from_millis(500));
             exchange.write(b"2\r\nab\r\n")?;
         }
         exchange.write(b"0\r\n\r\n")
     });
-    let (_gateway, address) = gateway(&upstream.url(), policy("response-timeout-flex", 1.0), &[], None);
+    let (_gateway, address) = gateway(&upstream.url(), policy("response-timeout-flex", 3.0), &[], None);
     assert_eq!(get(address, "/").body.len(), 16, "a long body is not cut");
     let mut client = Client::connect(address);
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n");
     for _ in 0..8 {
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(500));
         client.send(b"x");
     }
     assert_eq!(client.response_to("POST").expect("a slow upload is not cut").status, 200);

@@ -186,16 +186,16 @@ fn an_upstreams_name_is_resolved_again_after_the_dns_refresh_rate() {
         (plan.environment("FLEX_DNS_REFRESH_RATE", rate).start(), port)
     };
     let (often, seldom) = (start("1s"), start("60s"));
+    let asked = Instant::now();
     for (gateway, port) in [&often, &seldom] {
         for _ in 0..10 {
             assert_eq!(get(local(*port), "/").status, 200);
         }
         assert_eq!(lookups(gateway), 1, "one answer serves ten connections within the period");
     }
-    let asked = Instant::now();
     eventually("a second lookup", || {
         assert_eq!(get(local(often.1), "/").status, 200);
-        (lookups(&often.0) == 2).then_some(())
+        (lookups(&often.0) >= 2).then_some(())
     });
     assert!(asked.elapsed() >= Duration::from_secs(3), "1s counts as 5s");
     assert_eq!(get(local(seldom.1), "/").status, 200);
