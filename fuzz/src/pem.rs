@@ -33,9 +33,11 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(read.is_some(), findings.errors.is_empty(), "{:?}", findings.errors);
     assert!(findings.errors.iter().all(|error| ["crt", "key"].contains(&error.field.as_str())));
     let said = format!("{read:?} {findings:?}");
-    let lines = key.lines().filter(|line| line.len() >= 32 && !line.starts_with("-----"));
-    for line in lines.filter(|line| !crt.contains(*line)) {
-        assert!(!said.contains(line), "a line of the key is shown");
+    // In Base64: our own words may stand in an input, too.
+    let is_not_key = |c: char| !(c.is_ascii_alphanumeric() || "+/=".contains(c));
+    let pieces = key.split(is_not_key).filter(|piece| piece.len() >= 32);
+    for piece in pieces.filter(|piece| !crt.contains(*piece)) {
+        assert!(!said.contains(piece), "a piece of the key is shown");
     }
     if let Some(read) = read {
         // Names reach headers and logs.
