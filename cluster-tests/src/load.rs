@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 pub use spread::{Answer, Counted, Failure, Spread, Spreading};
 
@@ -125,6 +126,14 @@ impl Load {
             told: lock(&counts.told).clone(),
         }
     }
+}
+
+/// The longest time between two of these moments that follow each other; none: zero.
+#[must_use]
+pub fn longest_pause(times: impl IntoIterator<Item = Duration>) -> Duration {
+    let mut times: Vec<_> = times.into_iter().collect();
+    times.sort();
+    times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
 }
 
 fn run(work: &Work, counts: &Counts, index: usize) {

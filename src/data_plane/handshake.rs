@@ -208,6 +208,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_no_certificate_is_refused() {
+        let proven = Proven { certificate: b"none".to_vec(), presented_uris: Vec::new() };
+        assert_eq!(client_certificate(proven).unwrap_err().reason, Reason::CertificateRefused);
+    }
+
+    #[test]
     fn a_handshake_that_finds_no_place_takes_that_of_the_oldest() {
         let handshakes = Handshakes::new(2);
         let gone = |place: &Place<'_>| {

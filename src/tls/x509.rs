@@ -315,6 +315,17 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_is_valid_up_to_its_last_second() {
+        let der = CertificateDer::from_pem_slice(include_bytes!("fixtures/ec.crt")).unwrap();
+        let validity = read(&der).unwrap().validity;
+        let second = std::time::Duration::from_secs(1);
+        let Validity { not_before, not_after } = validity;
+        assert_eq!([not_before, not_after].map(|now| validity.outside(now)), [None; 2]);
+        assert_eq!(validity.outside(not_before - second), Some(Outside::NotYetValid(not_before)));
+        assert_eq!(validity.outside(not_after + second), Some(Outside::Expired(not_after)));
+    }
+
+    #[test]
     fn attributes_have_the_names_of_rfc_4514_and_all_kinds_of_text_are_read() {
         let der = CertificateDer::from_pem_slice(include_bytes!("fixtures/names.crt")).unwrap();
         let subject = "UID=ada,emailAddress=ada@example.com,STREET=High Street 1,OU=caf\\c3\\a9,O=\\ce\\a9\\ce\\bc,DC=example";

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use cluster_tests::config::{api_with, configuration};
 use cluster_tests::gateway::{Gateway, Plan};
-use cluster_tests::load::{Counted, Spread};
+use cluster_tests::load::{Counted, Spread, longest_pause};
 use cluster_tests::redis::{MASTER_NAME, Redis, Sentinels, Terms};
 use cluster_tests::replicas::{Crew, Place, Replicas};
 use cluster_tests::upstream::Upstream;
@@ -162,9 +162,7 @@ fn assert_exact(counted: &Counted, sums: &BTreeMap<u64, u64>, lost: &BTreeMap<u6
         println!("no statement about the least: this machine asked {asked:.0} times in a window only");
         return;
     }
-    let mut times: Vec<_> = counted.answers.iter().map(|answer| answer.answered).collect();
-    times.sort();
-    let stall = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+    let stall = longest_pause(counted.answers.iter().map(|answer| answer.answered));
     if stall > period() / 8 {
         println!("no statement about the least: this machine stood still for {stall:?}");
         return;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use cluster_tests::client::{Client, Response, get};
 use cluster_tests::config::{api, api_with};
 use cluster_tests::gateway::{Gateway, Plan};
+use cluster_tests::load::longest_pause;
 use cluster_tests::ports;
 use cluster_tests::upstream::Upstream;
 use serde_json::{Value, json};
@@ -83,9 +84,7 @@ fn saturate(address: SocketAddr) -> Seen {
         refused += no;
         times.extend(at);
     }
-    times.sort();
-    let stall = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
-    Seen { granted, refused, stall }
+    Seen { granted, refused, stall: longest_pause(times) }
 }
 
 /// What a run has seen in which the machine never stood still for as long as may cost a window; of three, the last.
