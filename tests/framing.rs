@@ -139,6 +139,12 @@ fn the_seeds_of_client_hello_hold() {
 }
 
 #[test]
+fn the_seeds_of_http2_frames_hold() {
+    use properties::http2_frames::{check, is_accepted};
+    check_seeds(&["fuzz/corpus/http2_frames"], check, is_accepted);
+}
+
+#[test]
 fn the_seeds_of_pem_hold() {
     use properties::pem::{check, is_accepted};
     check_seeds(&["fuzz/corpus/pem"], check, is_accepted);

@@ -8,6 +8,7 @@ pub mod chunked;
 pub mod client_hello;
 pub mod config_record;
 pub mod expressions;
+pub mod http2_frames;
 pub mod pem;
 pub mod proxy_header;
 pub mod records;

@@ -1,17 +1,20 @@
 //! Messages between HTTP/1.1 and HTTP/2: what passes means the same on the other side, and is read there in
 //! one way. The input is a message in either form: a head of HTTP/1.1; or lines with method, path and
-//! authority, then `name:value`, as the fields of HTTP/2 that `h2` lets through.
+//! authority, then `name:value`, as the fields of HTTP/2.
 
 use std::{net::SocketAddr, rc::Rc};
 
-use http::{HeaderName, HeaderValue, request::Parts, uri};
+use http::uri;
 use portcullis::{
     data_plane::{
         http1::{
             encode,
             head::{HeadRules, parse_request},
         },
-        http2::translate,
+        http2::{
+            head::{HeadReader, Refused, RequestHead, Rules},
+            translate,
+        },
     },
     http::{Body, Headers, Peer, Request, Scheme, Version},
 };
@@ -19,6 +22,7 @@ use portcullis::{
 use super::oracle::{self, Coding};
 
 const RULES: HeadRules = HeadRules { fields_max: 128, merge_slashes: true };
+const LIST_RULES: Rules = Rules { fields: RULES, bytes_max: usize::MAX };
 const AUTHORITY: &str = "upstream.test:8080";
 /// Either side may need fields of its own, and none takes more than 128.
 const FIELDS_MAX: usize = 120;
@@ -44,29 +48,25 @@ pub fn is_accepted(bytes: &[u8]) -> bool {
     from_http2(bytes).is_some() || matches!(parse_request(bytes, RULES), Ok(Some(_)))
 }
 
-/// A request of HTTP/2 as the gateway reads it; `None`: `h2` or the gateway refuses it.
+/// A request of HTTP/2 as the gateway reads it; `None`: it is refused.
 fn from_http2(bytes: &[u8]) -> Option<Request> {
-    let head = translate::request(&parts(bytes)?, RULES).ok()?;
+    let mut lines = bytes.split(|&byte| byte == b'\n');
+    let mut list: Vec<(&[u8], &[u8])> = vec![(b":method", lines.next()?), (b":scheme", b"http")];
+    list.extend([(&b":path"[..], lines.next()?), (b":authority", lines.next()?)]);
+    for line in lines {
+        let colon = line.iter().skip(1).position(|&byte| byte == b':')? + 1;
+        list.push((&line[..colon], &line[colon + 1..]));
+    }
+    let head = read(list).ok()?;
     Some(whole(Version::Http2, head.method, head.headers, [head.path, head.authority], head.query))
 }
 
-fn parts(bytes: &[u8]) -> Option<Parts> {
-    let mut lines = bytes.split(|&byte| byte == b'\n');
-    let method = http::Method::from_bytes(lines.next()?).ok()?;
-    let path = uri::PathAndQuery::try_from(lines.next()?).ok()?;
-    let authority = uri::Authority::try_from(lines.next()?).ok()?;
-    let mut target = uri::Parts::default();
-    (target.scheme, target.authority) = (Some(uri::Scheme::HTTP), Some(authority));
-    target.path_and_query = Some(path);
-    let mut request = http::Request::new(());
-    *request.method_mut() = method;
-    *request.uri_mut() = http::Uri::from_parts(target).ok()?;
-    for line in lines {
-        let colon = line.iter().position(|&byte| byte == b':')?;
-        let name = HeaderName::from_lowercase(&line[..colon]).ok()?;
-        request.headers_mut().append(name, HeaderValue::from_bytes(&line[colon + 1..]).ok()?);
+fn read<'f>(list: impl IntoIterator<Item = (&'f [u8], &'f [u8])>) -> Result<RequestHead, Refused> {
+    let mut reader = HeadReader::default();
+    for (name, value) in list {
+        reader.field(name, value, LIST_RULES);
     }
-    Some(request.into_parts().0)
+    reader.finish(LIST_RULES).map_err(|unread| unread.refused)
 }
 
 fn whole(
@@ -128,8 +128,13 @@ fn check_on_http2(request: &Request, bytes: &[u8]) {
     if matches!(parts.method.as_str(), "CONNECT" | "TRACE") {
         return;
     }
-    let read = translate::request(&parts, RULES)
-        .unwrap_or_else(|error| panic!("we would refuse it ({error:?}): {shown:?}"));
+    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    let pseudo =
+        [(":method", parts.method.as_str()), (":scheme", "http"), (":path", path), (":authority", AUTHORITY)];
+    let pseudo = pseudo.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let list = parts.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+    let read =
+        read(pseudo.chain(list)).unwrap_or_else(|error| panic!("we would refuse it ({error:?}): {shown:?}"));
     assert_eq!(read.method.as_str(), request.method.as_str(), "{shown:?}");
     assert_eq!(read.headers.str(read.path), request.path(), "{shown:?}");
     assert_eq!(read.headers.str(read.authority), AUTHORITY, "{shown:?}");

@@ -47,6 +47,26 @@ fn load(url: &str, more: &[&str]) {
     assert!(report.contains("status codes: 2000 2xx"), "{report}");
 }
 
+/// Versions of curl that are in use lose an answer behind which they read that its stream is reset (RFC 9113 section 8.1 forbids it).
+#[test]
+fn curl_hears_an_answer_that_has_no_need_of_its_upload() {
+    let upstream = Upstream::echo("up");
+    let port = ports::free();
+    let api = api("api", &format!("http://127.0.0.1:{port}/api"), &upstream.url());
+    let _gateway = Plan::new().with("api.yaml", &[api]).start();
+    let url = format!("http://127.0.0.1:{port}/elsewhere");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    for size in [3, 200_000, 1_000_000] {
+        std::fs::write(file.path(), vec![b'x'; size]).expect("written");
+        let from = format!("@{}", file.path().display());
+        for _ in 0..5 {
+            let arguments =
+                ["-sS", "--http2-prior-knowledge", "-w%{http_code}", "--data-binary", &from, &url];
+            assert!(text("curl", &arguments).ends_with("404"), "{size}");
+        }
+    }
+}
+
 #[test]
 fn curl_with_prior_knowledge_is_answered_in_http_2() {
     let upstream = Upstream::echo("up");

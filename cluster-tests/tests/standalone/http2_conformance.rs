@@ -1,12 +1,13 @@
 //! The rules of RFC 9113 that a client can break, each alone, by a client that writes its frames by hand.
 
 use std::net::SocketAddr;
+use std::sync::Barrier;
 use std::time::Duration;
 
 use cluster_tests::config::api;
 use cluster_tests::gateway::{Gateway, Plan};
 use cluster_tests::http2::code::NO_ERROR;
-use cluster_tests::http2::flag::{NONE, WHOLE};
+use cluster_tests::http2::flag::{END_STREAM, NONE, WHOLE};
 use cluster_tests::http2::{
     Http2, Outcome, data, frame, get, kind, post, request, reset, settings, window_update,
 };
@@ -87,6 +88,55 @@ fn each_type_of_frame_is_held_to_rfc_9113_section_6_and_header_blocks_to_rfc_754
 #[test]
 fn messages_are_held_to_rfc_9113_section_8() {
     run(MESSAGES, Http2::connect);
+}
+
+/// As much as fits in no buffer on the way.
+const LARGE_BYTES: usize = 8 << 20;
+
+#[test]
+fn streams_that_send_take_turns_and_a_small_answer_passes_between_them() {
+    const STREAMS: usize = 8;
+    let all = Barrier::new(STREAMS);
+    let upstream = Upstream::start(move |exchange| {
+        if exchange.request.target != "/large" {
+            return exchange.reply(200, "", b"x");
+        }
+        let body = vec![b'x'; LARGE_BYTES];
+        all.wait();
+        exchange.reply(200, "", &body)
+    });
+    let (_gateway, address) = in_front_of(&upstream);
+    let mut client = Http2::connect(address);
+    client.send(&settings(&[(4, 0x7fff_ffff)]));
+    (0..STREAMS as u32).for_each(|at| client.send(&get(numbered(at), "/large")));
+    // Until all of them have something to send.
+    std::thread::sleep(Duration::from_millis(500));
+    client.send(&window_update(0, 0x7fff_0000));
+    let small = numbered(STREAMS as u32);
+    let mut received = [0; STREAMS + 1];
+    let (mut at_first_end, mut at_small) = (None, None);
+    let mut ended = 0;
+    while ended <= STREAMS {
+        let frame = client.receive().expect("a frame").expect("an open connection");
+        if frame.kind != kind::DATA {
+            continue;
+        }
+        let total: usize = received.iter().sum();
+        let before = total / LARGE_BYTES;
+        received[frame.stream as usize / 2] += frame.payload.len();
+        // Long before the end of the others.
+        if before < 1 && (total + frame.payload.len()) / LARGE_BYTES >= 1 {
+            client.send(&get(small, "/"));
+        }
+        if frame.has(END_STREAM) {
+            ended += 1;
+            let seen = if frame.stream == small { &mut at_small } else { &mut at_first_end };
+            seen.get_or_insert(received);
+        }
+    }
+    let [first, small] = [at_first_end, at_small].map(|seen| seen.expect("an end"));
+    assert!(first[..STREAMS].iter().all(|&bytes| bytes > LARGE_BYTES / 8), "{first:?}");
+    assert!(small[..STREAMS].iter().sum::<usize>() < LARGE_BYTES * STREAMS / 2, "{small:?}");
 }
 
 /// What a flood may cost: everything that one connection may make the gateway hold, several times.

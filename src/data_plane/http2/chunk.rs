@@ -27,7 +27,6 @@ thread_local! {
 pub struct Chunk {
     bytes: Payload,
     read: usize,
-    counted: Option<Rc<Cell<usize>>>,
     small: Option<Rc<SmallUnsent>>,
 }
 
@@ -65,7 +64,7 @@ impl Chunk {
     }
 
     fn of(bytes: Payload) -> Self {
-        Self { bytes, read: 0, counted: None, small: None }
+        Self { bytes, read: 0, small: None }
     }
 
     /// Copies bytes that stay with their source.
@@ -89,14 +88,6 @@ impl Chunk {
             bytes.extend_from_slice(more.chunk());
         }
         both
-    }
-
-    /// Counts as unsent until it is dropped, which is when it has been written, or its stream was reset.
-    #[must_use]
-    pub fn counted(mut self, unsent: &Rc<Cell<usize>>) -> Self {
-        unsent.set(unsent.get() + 1);
-        self.counted = Some(Rc::clone(unsent));
-        self
     }
 
     /// Counts among the small ones of its stream until it is dropped.
@@ -127,9 +118,6 @@ impl Buf for Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        if let Some(unsent) = &self.counted {
-            unsent.set(unsent.get() - 1);
-        }
         if let Some(unsent) = &self.small {
             unsent.count.set(unsent.count.get() - 1);
             if let Some(waker) = unsent.waker.take() {

@@ -12,10 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::meter::Meter;
 use crate::data_plane::{
-    http1::{
-        sender::Sink,
-        wire::{ReadBuffer, Transport},
-    },
+    http1::{sender::Sink, wire::Transport},
     timers::{Timer, Watch},
 };
 
@@ -30,39 +27,48 @@ pub const FAREWELL: Duration = Duration::from_secs(10);
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 const LINGER_STEP_BYTES: usize = 8 * 1024;
 
-pub struct Io {
-    transport: Transport,
-    /// What was received before the protocol was known.
-    read: ReadBuffer,
-    meter: Rc<Meter>,
-    watch: Rc<Watch>,
-    ending: Option<usize>,
+/// The end of a connection: reads on until the peer closes, but not for long.
+pub struct Linger {
+    left: usize,
 }
 
-impl Io {
-    /// `watch` times the end of the connection.
-    pub fn new(transport: Transport, read: ReadBuffer, meter: Rc<Meter>, watch: Rc<Watch>) -> Self {
-        Self { transport, read, meter, watch, ending: None }
+impl Default for Linger {
+    fn default() -> Self {
+        Self { left: LINGER_BYTES_MAX }
     }
+}
 
-    /// Reads on until the peer closes, but not for long.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+impl Linger {
+    pub fn poll(&mut self, cx: &mut Context<'_>, transport: &mut Transport, watch: &Watch) -> Poll<()> {
         let mut scratch = [0; 4096];
         loop {
-            let left = self.ending.get_or_insert(LINGER_BYTES_MAX);
-            if *left == 0 || self.watch.is_due(Timer::Connection) {
+            if self.left == 0 || watch.is_due(Timer::Connection) {
                 return Poll::Ready(());
             }
             let mut buffer = ReadBuf::new(&mut scratch);
-            match ready!(self.transport.poll_read_into(cx, &mut buffer)) {
+            match ready!(transport.poll_read_into(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => {
                     // However little: who says one byte at a time is not listened to for ever.
-                    *left = left.saturating_sub(buffer.filled().len().max(LINGER_STEP_BYTES));
-                    self.watch.restart(Timer::Connection);
+                    self.left = self.left.saturating_sub(buffer.filled().len().max(LINGER_STEP_BYTES));
+                    watch.restart(Timer::Connection);
                 }
                 _ => return Poll::Ready(()),
             }
         }
+    }
+}
+
+pub struct Io {
+    transport: Transport,
+    meter: Rc<Meter>,
+    watch: Rc<Watch>,
+    ending: Option<Linger>,
+}
+
+impl Io {
+    /// `watch` times the end of the connection.
+    pub fn new(transport: Transport, meter: Rc<Meter>, watch: Rc<Watch>) -> Self {
+        Self { transport, meter, watch, ending: None }
     }
 }
 
@@ -79,14 +85,7 @@ impl AsyncRead for Io {
             return Poll::Pending;
         }
         let before = into.filled().len();
-        if me.read.is_empty() {
-            ready!(me.transport.poll_read_into(cx, into)).inspect_err(|error| me.meter.failed(error))?;
-        } else {
-            let size = into.remaining().min(me.read.unread().len());
-            into.put_slice(&me.read.unread()[..size]);
-            me.read.consume(size);
-            me.read.rest();
-        }
+        ready!(me.transport.poll_read_into(cx, into)).inspect_err(|error| me.meter.failed(error))?;
         me.meter.received(&into.filled()[before..]);
         Poll::Ready(Ok(()))
     }
@@ -115,11 +114,12 @@ impl AsyncWrite for Io {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.ending.is_none() {
-            self.meter.end();
-            ready!(self.transport.poll_shutdown(cx))?;
-            self.watch.arm(Timer::Connection, self.meter.patience_at_end());
+        let me = &mut *self;
+        if me.ending.is_none() {
+            me.meter.end();
+            ready!(me.transport.poll_shutdown(cx))?;
+            me.watch.arm(Timer::Connection, me.meter.patience_at_end());
         }
-        self.poll_linger(cx).map(Ok)
+        me.ending.get_or_insert_default().poll(cx, &mut me.transport, &me.watch).map(Ok)
     }
 }

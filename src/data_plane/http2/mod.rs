@@ -1,15 +1,19 @@
-//! HTTP/2 (RFC 9113): frames, HPACK, flow control and stream states are the `h2` crate's; what a
-//! message means, and what a peer may cost, is decided here (docs/decisions/0005).
+//! HTTP/2 (RFC 9113). Towards clients all of it is our own, frames and header compression included; towards upstreams
+//! frames, HPACK, flow control and stream states are the `h2` crate's (docs/decisions/0005 and 0011).
 
 pub mod body;
 pub mod chunk;
 pub mod client;
+pub mod frame;
 pub mod grpc;
+pub mod head;
+pub mod hpack;
 pub mod io;
 pub mod meter;
 pub mod sender;
 pub mod server;
 pub mod shared;
+pub mod slots;
 pub mod stream;
 pub mod translate;
 
@@ -32,10 +36,8 @@ const UPSTREAM_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 const UPSTREAM_STREAMS_MAX: u32 = 256;
 const UPSTREAM_CONNECTION_WINDOW_BYTES: u32 = UPSTREAM_STREAM_WINDOW_BYTES * UPSTREAM_STREAMS_MAX;
 
-/// What unread DATA frames may cost beyond their payload before `h2` ends the connection; it reckons 256
-/// bytes for a small frame, so these are 16,000 of a client and 64,000 of an upstream: a stream of small
-/// messages whose reader is slow is no attack.
-const FRAME_OVERHEAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What unread DATA frames of an upstream may cost beyond their payload before `h2` ends the connection; it reckons 256
+/// bytes for a small frame, so these are 64,000: a stream of small messages whose reader is slow is no attack.
 const UPSTREAM_FRAME_OVERHEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The smallest frame size that RFC 9113 allows, and the fairest to the streams that share a connection.

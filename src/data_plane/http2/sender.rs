@@ -104,8 +104,7 @@ impl Sender {
                         return Poll::Ready(Err(SendError::Peer));
                     }
                     let room = ready!(self.poll_room(cx))?;
-                    let (chunk, last) = self.gather(cx, body, room)?;
-                    let mut chunk = chunk.counted(meter.unsent());
+                    let (mut chunk, last) = self.gather(cx, body, room)?;
                     meter.sent();
                     progress();
                     if last {

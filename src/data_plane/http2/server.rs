@@ -1,68 +1,145 @@
 //! A client's connection: accepts its streams, holds it to its limits, ends it in order.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | `input` | reads frames and decides what each does |
+//! | `link` | what a connection and its streams share: the output, the windows, the streams that are open |
+//! | `channel` | one stream, as its connection and its request share it |
+//! | `output` | what is to be written |
+//! | `sender` | sends the body of a response |
+
+pub mod channel;
+pub mod input;
+pub mod link;
+pub mod output;
+pub mod sender;
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
-use h2::{
-    Reason,
-    server::{self, Handshake},
+use self::{
+    input::{Event, Input},
+    link::Link,
 };
-
 use super::{
-    CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, FRAME_OVERHEAD_BYTES_MAX, SEND_BUFFER_BYTES_MAX,
-    STREAM_WINDOW_BYTES,
-    chunk::Chunk,
-    io::Io,
-    meter::{Meter, RESETS_MAX},
-    stream,
+    FRAME_BYTES_MAX,
+    frame::{HEAD_BYTES, Reason},
+    head::Rules,
+    io::Linger,
+    meter::Meter,
+    slots::{Inbox, Slots},
+    stream::{self, Work},
 };
 use crate::{
     data_plane::{
         acceptor::Listener,
-        http1::wire::{ReadBuffer, Transport},
+        http1::{
+            head::HeadRules,
+            wire::{ReadBuffer, Transport, Wire},
+        },
         refusal::Asked,
         serving::reject,
         timers::{Timer, Watch},
         worker::Worker,
     },
     http::Peer,
-    snapshot::EngineSettings,
 };
 
 /// Streams that a client may have open (decision 7).
-const STREAMS_MAX: u32 = 128;
+pub const STREAMS_MAX: u32 = 128;
 
 /// For how long a client whose connection is outdated may open streams before it has heard that it ends; one that does
 /// not listen is refused then.
 const OUTDATED: Duration = Duration::from_secs(1);
 
+/// Rounds of reading, serving and writing that a connection gets at a time; then the others of the worker get theirs, and
+/// those of its streams that wait for a socket are woken.
+const ROUNDS_MAX: usize = 4;
+
 /// What the streams of a connection share.
 pub struct Connection<'w> {
     pub worker: &'w Worker,
     pub peer: Rc<Peer>,
-    pub meter: Rc<Meter>,
+    pub link: Rc<Link>,
     /// Since when its port asks for something else: it ends.
     outdated: Cell<Option<Duration>>,
     listener: Rc<Listener>,
     watch: Rc<Watch>,
-    /// Deadlines of streams that have ended, for the next ones.
-    watches: RefCell<Vec<Rc<Watch>>>,
+}
+
+/// What a connection waits for, and so which deadline rules it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    /// The client, to say what it has to say first.
+    Beginning,
+    /// Its streams, which have deadlines of their own.
+    Streams,
+    /// The rest of a header block, after so many others: another number is another wait.
+    Block(u64),
+    /// The client, to read responses that are complete here; so much of the output has been written.
+    Tail(u64),
+    /// Another stream than this one.
+    Idle(u32),
+    /// The client, to close: it knows that the connection ends.
+    End,
+}
+
+/// How far the end of a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+enum Ending {
+    Not,
+    /// The client is asked to begin no more streams, and the rest is served.
+    Asked,
+    /// The client has heard it, and was told which stream is the last.
+    Told,
+    /// The last frame is on its way, or in the output.
+    Over,
+    /// Everything is written: nothing more will be.
+    Shut,
+}
+
+/// Serves a connection until it closes. `read` is what was received already, the preface first. Counting
+/// the connection is the caller's.
+pub async fn serve_connection(
+    worker: &Worker,
+    transport: Transport,
+    read: ReadBuffer,
+    peer: Rc<Peer>,
+    listener: Rc<Listener>,
+) {
+    let mut wire = Wire::new(transport);
+    wire.input = read;
+    let link = Link::new(Rc::new(Meter::default()), worker.pins.pin().engine.head_bytes_max);
+    let connection = Connection {
+        worker,
+        peer,
+        link: Rc::new(link),
+        outdated: Cell::new(None),
+        listener,
+        watch: worker.timers.watch(),
+    };
+    let connection = &connection;
+    let mut run = Run {
+        connection,
+        wire,
+        input: Input::default(),
+        streams: Slots::new(|inbox| stream::serve_each(connection, inbox)),
+        waiting: Waiting::Streams,
+        ending: Ending::Not,
+        linger: Linger::default(),
+        has_looked: false,
+    };
+    // One task polls everything of this connection: what its streams have to say leaves in one write.
+    poll_fn(|cx| run.poll(cx)).await;
 }
 
 impl Connection<'_> {
-    /// Deadlines for one stream.
-    pub fn lend_watch(&self) -> Rc<Watch> {
-        let kept = self.watches.borrow_mut().pop();
-        kept.unwrap_or_else(|| self.worker.timers.watch())
-    }
-
     /// Its port asks for something else now.
     pub fn is_outdated(&self) {
         if self.outdated.get().is_none() {
@@ -75,173 +152,9 @@ impl Connection<'_> {
         self.outdated.get().is_some_and(|since| self.worker.timers.now() > since + OUTDATED)
     }
 
-    /// Takes the deadlines of a stream back, unless somebody still holds on to them.
-    pub fn take_back(&self, watch: Rc<Watch>) {
-        if Rc::strong_count(&watch) == 1 {
-            watch.disarm_all();
-            self.watches.borrow_mut().push(watch);
-        }
-    }
-}
-
-/// What a connection waits for, and so which deadline rules it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waiting {
-    /// Its streams, which have deadlines of their own.
-    Streams,
-    /// The rest of a header block.
-    Block,
-    /// The client, to read so many chunks of responses that are complete here: another number is another
-    /// wait.
-    Tail(usize),
-    /// A first stream, or another one.
-    Idle,
-    /// The client, to close: it knows that the connection ends.
-    End,
-}
-
-/// Serves a connection until it closes. `read` is what was received already, the preface first. Counting
-/// the connection is the caller's.
-pub async fn serve_connection(
-    worker: &Worker,
-    transport: Transport,
-    read: ReadBuffer,
-    peer: Rc<Peer>,
-    listener: Rc<Listener>,
-) {
-    let meter = Rc::new(Meter::default());
-    let watch = worker.timers.watch();
-    let io = Io::new(transport, read, Rc::clone(&meter), Rc::clone(&watch));
-    let handshake = builder(&worker.pins.pin().engine).handshake(io);
-    let connection = Connection {
-        worker,
-        peer,
-        meter,
-        outdated: Cell::new(None),
-        listener,
-        watch,
-        watches: RefCell::default(),
-    };
-    connection.run(handshake).await;
-}
-
-fn builder(engine: &EngineSettings) -> server::Builder {
-    let mut builder = server::Builder::new();
-    builder
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES_MAX)
-        .data_frame_budget(FRAME_OVERHEAD_BYTES_MAX)
-        .max_concurrent_streams(STREAMS_MAX)
-        // Resets are the meter's to count; `h2` alone would end the connection at the 21st early one.
-        .max_pending_accept_reset_streams(RESETS_MAX as usize)
-        .max_header_list_size(engine.head_bytes_max as u32)
-        .max_send_buffer_size(SEND_BUFFER_BYTES_MAX);
-    builder
-}
-
-impl Connection<'_> {
-    async fn run(&self, handshake: Handshake<Io, Chunk>) {
-        let mut handshake = pin!(handshake);
-        self.watch.arm(Timer::Connection, self.worker.pins.pin().engine.head_timeout);
-        let begun = poll_fn(|cx| {
-            self.watch.register(cx);
-            match handshake.as_mut().poll(cx) {
-                Poll::Ready(connection) => Poll::Ready(connection.ok()),
-                Poll::Pending if self.watch.is_due(Timer::Connection) => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await;
-        let Some(mut frames) = begun else { return };
-        let mut streams = FuturesUnordered::new();
-        let mut waiting = Waiting::Streams;
-        let mut ending = false;
-        self.watch.disarm(Timer::Connection);
-        // One task polls everything of this connection: what its streams have to say leaves in one write.
-        poll_fn(|cx| {
-            self.watch.register(cx);
-            self.meter.tell_time(self.worker.timers.now());
-            loop {
-                while let Poll::Ready(Some(())) = streams.poll_next_unpin(cx) {}
-                let mut again = false;
-                loop {
-                    match frames.poll_accept(cx) {
-                        // Nothing was done with it: it may be sent again elsewhere (RFC 9113 section 8.7).
-                        Poll::Ready(Some(Ok((_, mut respond)))) if self.is_over() => {
-                            respond.send_reset(Reason::REFUSED_STREAM);
-                        }
-                        Poll::Ready(Some(Ok((request, respond)))) => {
-                            streams.push(stream::serve(self, request, respond));
-                            again = true;
-                        }
-                        Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
-                        Poll::Pending => break,
-                    }
-                }
-                if self.meter.is_flooded() && !self.meter.is_ended() {
-                    self.worker.metrics.request_refused("http2_flood");
-                    self.meter.end();
-                    frames.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                    continue;
-                }
-                if again {
-                    continue;
-                }
-                let drains = || {
-                    self.worker.is_draining() || self.listener.is_draining() || self.outdated.get().is_some()
-                };
-                if !ending && drains() {
-                    ending = true;
-                    frames.graceful_shutdown();
-                    continue;
-                }
-                let now = self.waiting_for(streams.is_empty(), ending);
-                if now != waiting {
-                    waiting = now;
-                    self.watch.arm(Timer::Connection, self.patience(now));
-                }
-                // The drain of its address is over: what is still under way is cut (decision 18).
-                if self.listener.is_closed() {
-                    return Poll::Ready(());
-                }
-                if !self.watch.is_due(Timer::Connection) {
-                    return Poll::Pending;
-                }
-                match now {
-                    Waiting::Streams => return Poll::Pending,
-                    Waiting::End | Waiting::Tail(_) => return Poll::Ready(()),
-                    Waiting::Idle => {
-                        ending = true;
-                        frames.graceful_shutdown();
-                    }
-                    // Nothing else can come on this connection before the block is complete.
-                    Waiting::Block => {
-                        reject(
-                            self.worker,
-                            &self.worker.pins.pin(),
-                            &self.peer,
-                            "head_timeout",
-                            Asked::default,
-                        );
-                        self.meter.end();
-                        frames.abrupt_shutdown(Reason::NO_ERROR);
-                    }
-                }
-            }
-        })
-        .await;
-    }
-
-    fn waiting_for(&self, no_streams: bool, ending: bool) -> Waiting {
-        match no_streams {
-            _ if self.meter.is_ended() => Waiting::End,
-            _ if self.meter.is_block_open() => Waiting::Block,
-            false => Waiting::Streams,
-            true if self.meter.unsent().get() > 0 => Waiting::Tail(self.meter.unsent().get()),
-            true if ending => Waiting::End,
-            true => Waiting::Idle,
-        }
+    /// Whether it is to end when the client has been heard out.
+    fn is_draining(&self) -> bool {
+        self.worker.is_draining() || self.listener.is_draining() || self.outdated.get().is_some()
     }
 
     /// Zero is for ever.
@@ -249,10 +162,239 @@ impl Connection<'_> {
         let pin = self.worker.pins.pin();
         match waiting {
             Waiting::Streams => Duration::ZERO,
-            Waiting::Block => pin.engine.head_timeout,
+            Waiting::Beginning | Waiting::Block(_) => pin.engine.head_timeout,
             Waiting::Tail(_) => pin.engine.stream_idle,
-            Waiting::Idle => pin.engine.client_idle,
-            Waiting::End => self.meter.patience_at_end(),
+            Waiting::Idle(_) => pin.engine.client_idle,
+            Waiting::End => self.link.meter.patience_at_end(),
+        }
+    }
+
+    fn rules(&self) -> Rules {
+        let pin = self.worker.pins.pin();
+        let fields =
+            HeadRules { fields_max: pin.engine.head_fields_max, merge_slashes: pin.engine.merge_slashes };
+        Rules { fields, bytes_max: pin.engine.head_bytes_max }
+    }
+
+    /// Counts and logs what is refused without an answer.
+    fn reject(&self, reason: &'static str, asked: impl FnOnce() -> Asked) {
+        reject(self.worker, &self.worker.pins.pin(), &self.peer, reason, asked);
+    }
+}
+
+/// The client has closed the connection, or it has failed.
+struct Gone;
+
+/// A connection at work.
+struct Run<'c, F, M> {
+    connection: &'c Connection<'c>,
+    wire: Wire,
+    input: Input,
+    streams: Slots<Work, F, M>,
+    waiting: Waiting,
+    ending: Ending,
+    linger: Linger,
+    /// What had been read before the protocol was known has been looked at.
+    has_looked: bool,
+}
+
+impl<F: Future<Output = ()>, M: Fn(Rc<Inbox<Work>>) -> F> Run<'_, F, M> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let connection = self.connection;
+        connection.watch.register(cx);
+        connection.link.meter.tell_time(connection.worker.timers.now());
+        for _ in 0..ROUNDS_MAX {
+            // The drain of its address is over: what is still under way is cut (decision 18).
+            if connection.listener.is_closed() {
+                return Poll::Ready(());
+            }
+            if self.ending == Ending::Shut {
+                return self.linger.poll(cx, &mut self.wire.transport, &connection.watch);
+            }
+            self.streams.poll();
+            if self.read(cx).is_err() {
+                return Poll::Ready(());
+            }
+            self.streams.poll();
+            self.reset_unfinished();
+            self.end_in_order();
+            let was_choked = connection.link.is_choked();
+            let is_written =
+                match connection.link.output.borrow_mut().poll_write(cx, &mut self.wire.transport) {
+                    Poll::Ready(Ok(())) => true,
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => false,
+                };
+            if is_written && self.ending == Ending::Over {
+                if self.shut(cx).is_ready() {
+                    continue;
+                }
+            } else if connection.link.wake_waiting() || was_choked && !connection.link.is_choked() {
+                continue;
+            }
+            let waiting = self.waiting();
+            if waiting != self.waiting {
+                self.waiting = waiting;
+                connection.watch.arm(Timer::Connection, connection.patience(waiting));
+                if let Waiting::Idle(_) = waiting {
+                    self.streams.shrink();
+                    self.input.rest();
+                    connection.link.output.borrow_mut().rest();
+                }
+            }
+            if !connection.watch.is_due(Timer::Connection) {
+                self.streams.sleep(cx);
+                return Poll::Pending;
+            }
+            match waiting {
+                Waiting::Idle(_) => self.ask_to_end(),
+                // Nothing else can come on this connection before the block is complete.
+                Waiting::Block(_) => {
+                    connection.reject("head_timeout", Asked::default);
+                    self.fail(Reason::NoError);
+                }
+                Waiting::Beginning | Waiting::Streams | Waiting::Tail(_) | Waiting::End => {
+                    return Poll::Ready(());
+                }
+            }
+        }
+        // Woken once the worker has looked what has arrived on its sockets.
+        let next_turn = pin!(tokio::task::yield_now());
+        next_turn.poll(cx)
+    }
+
+    /// Reads what has come and acts on it.
+    ///
+    /// # Errors
+    /// The client is gone.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Gone> {
+        if !std::mem::replace(&mut self.has_looked, true) {
+            self.act();
+        }
+        // A client that takes no answers gets none: what it sends waits.
+        while self.ending < Ending::Over && !self.connection.link.is_choked() {
+            let arrived = match self.wire.input.is_empty() {
+                true => self.wire.poll_arrival(cx),
+                false => self.wire.poll_fill(cx, HEAD_BYTES + FRAME_BYTES_MAX as usize),
+            };
+            match arrived {
+                Poll::Ready(Ok(0) | Err(_)) => return Err(Gone),
+                Poll::Ready(Ok(_)) => self.act(),
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Acts on the frames that have come whole.
+    fn act(&mut self) {
+        let connection = self.connection;
+        let rules = connection.rules();
+        loop {
+            let mut event = None;
+            match self.input.next(self.wire.input.unread(), &connection.link, rules, &mut event) {
+                Ok(0) => return,
+                Ok(bytes) => self.wire.input.consume(bytes),
+                Err(reason) => return self.fail(reason),
+            }
+            if let Some(event) = event {
+                self.happened(event);
+            }
+            if connection.link.meter.is_flooded() {
+                connection.worker.metrics.request_refused("http2_flood");
+                return self.fail(Reason::EnhanceYourCalm);
+            }
+        }
+    }
+
+    fn happened(&mut self, event: Event) {
+        let connection = self.connection;
+        match event {
+            // Nothing was done with it: it may be sent again elsewhere (RFC 9113 section 8.7).
+            Event::Arrived(arrival) if connection.is_over() => {
+                connection.link.reset(arrival.channel.id, Reason::RefusedStream);
+            }
+            Event::Arrived(arrival) => self.streams.serve(arrival),
+            Event::Malformed(what, asked) => {
+                tracing::debug!(peer = %connection.peer.remote, "malformed request: {what}");
+                connection.reject("malformed_head", || asked);
+            }
+            Event::Refused(asked) => connection.reject("http2_streams", || asked),
+        }
+    }
+
+    /// Resets streams whose clients go on with a request that has long been answered.
+    fn reset_unfinished(&self) {
+        let (link, watch) = (&self.connection.link, &self.connection.watch);
+        let now = self.connection.worker.timers.now();
+        match link.reset_unfinished(now) {
+            Some(next) => watch.arm(Timer::StreamIdle, next.saturating_sub(now)),
+            None => watch.disarm(Timer::StreamIdle),
+        }
+    }
+
+    /// Goes on with the end of the connection, where it has come so far.
+    fn end_in_order(&mut self) {
+        let link = &self.connection.link;
+        if self.ending == Ending::Not && self.connection.is_draining() {
+            self.ask_to_end();
+        }
+        let is_done = !link.has_channels() && self.streams.is_idle();
+        if self.ending == Ending::Asked && self.input.has_heard
+            || self.ending < Ending::Told && self.input.is_left && is_done
+        {
+            let last = link.last_stream();
+            link.go_away(last, Reason::NoError);
+            self.input.last_served = Some(last);
+            self.ending = Ending::Told;
+        }
+        if self.ending == Ending::Told && is_done {
+            self.ending = Ending::Over;
+        }
+    }
+
+    fn ask_to_end(&mut self) {
+        if self.ending == Ending::Not {
+            self.connection.link.say_farewell();
+            self.ending = Ending::Asked;
+        }
+    }
+
+    /// Ends the connection at once: its streams are over (RFC 9113 section 5.4.1).
+    fn fail(&mut self, reason: Reason) {
+        let link = &self.connection.link;
+        link.meter.end();
+        link.go_away(self.input.last_served.unwrap_or(link.last_stream()), reason);
+        link.close_all();
+        self.ending = Ending::Over;
+    }
+
+    /// Says that nothing follows, and reads on for a while, so that closing does not take the last frames away from the client.
+    fn shut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let connection = self.connection;
+        connection.link.meter.end();
+        if self.wire.transport.poll_shutdown(cx).is_pending() {
+            return Poll::Pending;
+        }
+        connection.watch.arm(Timer::Connection, connection.link.meter.patience_at_end());
+        self.ending = Ending::Shut;
+        Poll::Ready(())
+    }
+
+    fn waiting(&self) -> Waiting {
+        let link = &self.connection.link;
+        let output = link.output.borrow();
+        match () {
+            () if link.meter.is_ended() => Waiting::End,
+            () if !self.input.has_begun() => Waiting::Beginning,
+            () if self.input.is_block_open(self.wire.input.unread()) => Waiting::Block(self.input.blocks),
+            () if !self.streams.is_idle() => Waiting::Streams,
+            () if !output.is_empty() => Waiting::Tail(output.written_ever),
+            () if self.ending != Ending::Not => Waiting::End,
+            () => Waiting::Idle(link.last_stream()),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

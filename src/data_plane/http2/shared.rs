@@ -24,7 +24,7 @@ use super::{
 use crate::{
     data_plane::{
         connect::ConnectError,
-        http1::wire::{ReadBuffer, Transport},
+        http1::wire::Transport,
         pool::{AcquireError, Connection, Opening, Pool, Waiting, Wanted},
         servers::Server,
         timers::{Timer, Timers, Watch},
@@ -224,7 +224,7 @@ impl SharedConnections {
     ) -> Result<Slot, ConnectError> {
         let meter = Rc::new(Meter::of_server());
         let watch = opening.timers.watch();
-        let io = Io::new(transport, ReadBuffer::default(), Rc::clone(&meter), Rc::clone(&watch));
+        let io = Io::new(transport, Rc::clone(&meter), Rc::clone(&watch));
         let handshake = builder(opening.head_bytes_max).handshake(io).await;
         let (requests, connection) = handshake.map_err(|_| ConnectError::Refused)?;
         plan.metrics.opened();

@@ -1,33 +1,29 @@
 //! One request of a client: a stream, from its head to its outcome.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
     task::{Context, Poll},
 };
 
-use h2::{Reason, RecvStream, server::SendResponse};
-
 use super::{
-    body::Incoming,
-    chunk::Chunk,
+    frame::Reason,
     grpc,
+    head::RequestHead,
     io::LINGER,
-    meter::Meter,
-    sender::Sender,
-    server::Connection,
-    translate::{self, RequestHead},
+    server::{Connection, channel::Channel, input::Arrival, link::Link, sender::Sender},
+    slots::Inbox,
+    translate,
 };
 use crate::{
     data_plane::{
         client_side::{ClientSide, Tally},
         handshake::{Standing, standing},
-        http1::head::HeadRules,
         panic::guard,
         refusal::Refusal,
-        serving::{Refused, Serving, reject},
+        serving::{Refused, Serving},
         timers::{Timer, Watch},
         worker::Worker,
     },
@@ -37,11 +33,10 @@ use crate::{
 
 /// A stream while its request is served.
 pub struct Stream {
-    respond: RefCell<SendResponse<Chunk>>,
+    link: Rc<Link>,
+    channel: Rc<Channel>,
     peer: Rc<Peer>,
-    incoming: Incoming,
     watch: Rc<Watch>,
-    meter: Rc<Meter>,
     tally: Tally,
     bytes_max: Cell<Option<u64>>,
     /// The client waits for `100 (Continue)`; it is sent when the body is first asked for.
@@ -50,68 +45,62 @@ pub struct Stream {
     answered: Cell<bool>,
 }
 
-/// Serves one request. Dropping this resets the stream and ends its exchange with the upstream.
-pub async fn serve(
-    connection: &Connection<'_>,
-    request: http::Request<RecvStream>,
-    respond: SendResponse<Chunk>,
-) {
-    let watch = connection.lend_watch();
-    {
-        let mut answering = pin!(answer(connection, request, respond, Rc::clone(&watch)));
-        poll_fn(|cx| {
-            watch.register(cx);
-            answering.as_mut().poll(cx)
-        })
-        .await;
+/// A request, and where it is answered.
+pub type Work = Arrival;
+
+/// Serves one request after the other, for ever. Dropping this resets the stream and ends its exchange with the upstream.
+pub async fn serve_each(connection: &Connection<'_>, inbox: Rc<Inbox<Work>>) {
+    let mut watch = connection.worker.timers.watch();
+    loop {
+        let arrival = inbox.next().await;
+        let channel = Rc::clone(&arrival.channel);
+        // Nothing is begun for what has been reset already.
+        if channel.is_closed() {
+            connection.link.leave(&channel);
+            continue;
+        }
+        {
+            let mut answering = pin!(answer(connection, arrival, Rc::clone(&watch)));
+            poll_fn(|cx| {
+                watch.register(cx);
+                channel.register(cx);
+                answering.as_mut().poll(cx)
+            })
+            .await;
+        }
+        if Rc::strong_count(&watch) == 1 {
+            watch.disarm_all();
+        } else {
+            // Somebody holds on to the deadlines of that stream.
+            watch = connection.worker.timers.watch();
+        }
     }
-    connection.take_back(watch);
 }
 
-async fn answer(
-    connection: &Connection<'_>,
-    request: http::Request<RecvStream>,
-    mut respond: SendResponse<Chunk>,
-    watch: Rc<Watch>,
-) {
+async fn answer(connection: &Connection<'_>, arrival: Arrival, watch: Rc<Watch>) {
     let worker = connection.worker;
     let pin = worker.pins.pin();
     let engine = &pin.engine;
-    let rules = HeadRules { fields_max: engine.head_fields_max, merge_slashes: engine.merge_slashes };
-    let (parts, body) = request.into_parts();
-    let to_head = parts.method == http::Method::HEAD;
-    let content_type = parts.headers.get(http::header::CONTENT_TYPE);
-    let is_grpc = content_type.is_some_and(|value| grpc::is_grpc_type(value.as_bytes()));
-    let asked = || translate::asked(&parts, engine.merge_slashes);
-    let head = match translate::request(&parts, rules) {
-        Err(translate::Refused::Malformed(what)) => {
-            tracing::debug!(peer = %connection.peer.remote, "malformed request: {what}");
-            reject(worker, &pin, &connection.peer, "malformed_head", asked);
-            return respond.send_reset(Reason::PROTOCOL_ERROR);
-        }
-        Err(translate::Refused::Answered(refusal)) => Err((refusal, asked())),
-        Ok(head) if engine.request_body_bytes_max.is_some_and(|max| head.length.is_some_and(|l| l > max)) => {
-            Err((Refusal::BodyTooLarge, asked()))
-        }
-        Ok(head) => match standing(&pin, &connection.peer) {
-            Standing::AsNew => Ok(head),
-            other => {
-                connection.is_outdated();
-                if other == Standing::Unproven { Err((Refusal::Unproven, asked())) } else { Ok(head) }
-            }
-        },
-    };
-    drop(parts);
+    let Arrival { channel, head, to_head, is_grpc } = arrival;
     let stream = Rc::new(Stream {
-        respond: RefCell::new(respond),
+        link: Rc::clone(&connection.link),
+        channel,
         peer: Rc::clone(&connection.peer),
-        incoming: Incoming::new(body, head.as_ref().ok().and_then(|head| head.length)),
         watch,
-        meter: Rc::clone(&connection.meter),
         tally: Tally::default(),
         bytes_max: Cell::new(engine.request_body_bytes_max),
         continue_wanted: Cell::new(false),
         answered: Cell::new(false),
+    });
+    let head = head.and_then(|head| {
+        if engine.request_body_bytes_max.is_some_and(|max| head.length.is_some_and(|length| length > max)) {
+            return Err((Refusal::BodyTooLarge, head.asked()));
+        }
+        let standing = standing(&pin, &connection.peer);
+        if standing != Standing::AsNew {
+            connection.is_outdated();
+        }
+        if standing == Standing::Unproven { Err((Refusal::Unproven, head.asked())) } else { Ok(head) }
     });
     let head = match head {
         Ok(head) => head,
@@ -136,7 +125,7 @@ async fn answer(
 
 impl Stream {
     fn request(self: &Rc<Self>, head: RequestHead, connection: &Connection<'_>) -> Request {
-        let body = if self.incoming.is_ended() {
+        let body = if self.channel.is_ended() {
             Body::Empty
         } else {
             self.continue_wanted.set(head.expects_continue);
@@ -169,37 +158,55 @@ impl Stream {
                 let failed = |_| exchange.stamped(Response::json_error(500, "Internal Server Error"));
                 return Poll::Ready(Some(served.unwrap_or_else(failed)));
             }
-            self.respond.borrow_mut().poll_reset(cx).map(|_| None)
+            if self.channel.is_closed() { Poll::Ready(None) } else { Poll::Pending }
         })
         .await
     }
 
     /// Sends a response.
     async fn send(&self, worker: &Worker, response: Response, to_head: bool, exchange: &Exchange) {
-        let (head, follows) = translate::response(&response, to_head);
-        self.answered.set(true);
-        let sending = self.respond.borrow_mut().send_response(head, follows.is_none());
-        let Ok(sending) = sending else { return };
-        self.meter.sent();
-        // An answer that has no need of the request's body says so (RFC 9113 section 8.1): the stream is
-        // reset with NO_ERROR once its last reference is dropped.
-        let mut sender = Sender::new(sending, follows, Reason::INTERNAL_ERROR);
-        let mut body = if follows.is_none() { Body::Empty } else { response.body };
         self.watch.arm(Timer::StreamIdle, exchange.stream_idle_timeout());
+        if !self.until(|| self.link.poll_output(&self.channel)).await {
+            return;
+        }
+        self.answered.set(true);
+        let (declared, follows) = translate::lengths(&response, to_head);
+        self.link.head(&self.channel, response.status, &response.headers, declared, follows.is_none());
+        let Some(follows) = follows else { return };
+        let mut sender = Sender::new(&self.link, &self.channel, follows);
+        let mut body = response.body;
         poll_fn(|cx| {
             let progress = || self.watch.restart(Timer::StreamIdle);
-            let outcome = guard(worker, exchange, || sender.poll_send(cx, &mut body, &self.meter, &progress));
+            let outcome = guard(worker, exchange, || sender.poll_send(cx, &mut body, &progress));
             self.tally.sent.set(sender.bytes());
-            if let Poll::Ready(Err(_)) = outcome {
-                sender.reset(Reason::INTERNAL_ERROR);
+            match outcome {
+                Poll::Ready(Err(_)) => self.link.reset(self.channel.id, Reason::Internal),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending if self.watch.is_due(Timer::StreamIdle) => {
+                    self.link.reset(self.channel.id, Reason::Cancel);
+                }
+                Poll::Pending => return Poll::Pending,
             }
-            if outcome.is_pending() && self.watch.is_due(Timer::StreamIdle) {
-                sender.reset(Reason::CANCEL);
-                return Poll::Ready(());
-            }
-            outcome.map(|_| ())
+            Poll::Ready(())
         })
         .await;
+    }
+
+    /// Waits for something; `false` where the stream is over before, or it takes too long.
+    async fn until(&self, ready: impl Fn() -> Poll<()>) -> bool {
+        poll_fn(|_| {
+            if self.channel.is_closed() || self.watch.is_due(Timer::StreamIdle) {
+                return Poll::Ready(false);
+            }
+            ready().map(|()| true)
+        })
+        .await
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.link.leave(&self.channel);
     }
 }
 
@@ -223,26 +230,25 @@ impl ClientSide for Stream {
         if status == 100 {
             self.continue_wanted.set(false);
         }
-        if let Some(head) = translate::interim(status, headers) {
-            // It is no loss where the stream is gone.
-            let _ = self.respond.borrow_mut().send_informational(head);
+        if (100..200).contains(&status) && !self.channel.is_closed() {
+            self.link.head(&self.channel, status, headers, None, false);
         }
     }
 }
 
 impl BodySource for Stream {
     fn length(&self) -> Length {
-        self.incoming.length()
+        self.channel.length()
     }
 
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<Step, BodyError>> {
+    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<Result<Step, BodyError>> {
         if self.continue_wanted.get() {
             self.interim(100, &Headers::new());
         }
         if self.bytes_max.get().is_some_and(|max| self.tally.received.get() > max) {
             return Poll::Ready(Err(BodyError::TooLarge));
         }
-        let step = self.incoming.poll_ready(cx, &|| self.watch.restart(Timer::StreamIdle));
+        let step = self.channel.poll_ready();
         if step.is_pending() && self.watch.is_due(Timer::StreamIdle) {
             return Poll::Ready(Err(BodyError::IdleTimeout));
         }
@@ -250,12 +256,16 @@ impl BodySource for Stream {
     }
 
     fn lend(&self, take: &mut dyn FnMut(&[u8]) -> usize) {
-        let taken = self.incoming.lend(take);
+        let taken = self.channel.lend(take);
+        if taken > 0 {
+            self.watch.restart(Timer::StreamIdle);
+        }
         self.tally.received.set(self.tally.received.get() + taken as u64);
+        self.link.release(Some(&self.channel), taken);
     }
 
     fn trailers(&self) -> Option<Headers> {
-        self.incoming.trailers()
+        self.channel.trailers()
     }
 
     fn awaits_continue(&self) -> bool {
@@ -263,6 +273,6 @@ impl BodySource for Stream {
     }
 
     fn release(&self) {
-        self.incoming.stop();
+        self.link.release(None, self.channel.stop());
     }
 }

@@ -1,0 +1,149 @@
+//! Sends the body of a response, as fast as the client's flow control lets it.
+
+use std::{
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use super::{super::frame::Reason, channel::Channel, link::Link, output::Data};
+use crate::http::{Body, BodyError, Length, Step};
+
+/// Payload that is not worth a frame of its own where more is at hand: clients count frames.
+const SMALL_BYTES_MAX: usize = 4 * 1024;
+
+/// Pieces that are gathered into one frame at the most.
+const PIECES_MAX: usize = 1024;
+
+#[derive(Debug)]
+pub enum SendError {
+    /// The client has reset the stream, or the connection is gone.
+    Client,
+    /// The body broke off at its source; the stream has been reset, so that it never looks whole.
+    Body(BodyError),
+}
+
+/// A body on its way; its head has been sent.
+pub struct Sender<'s> {
+    link: &'s Link,
+    channel: &'s Rc<Channel>,
+    /// What is left of the announced length.
+    left: Option<u64>,
+    bytes: u64,
+}
+
+impl<'s> Sender<'s> {
+    pub fn new(link: &'s Link, channel: &'s Rc<Channel>, follows: Length) -> Self {
+        let left = match follows {
+            Length::Known(length) => Some(length),
+            Length::Unknown => None,
+        };
+        Self { link, channel, left, bytes: 0 }
+    }
+
+    /// Payload handed over so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Sends until the body has ended, a frame at a turn. `progress` is called whenever bytes have moved.
+    ///
+    /// # Errors
+    /// [`SendError`]: which side has failed.
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Body,
+        progress: &dyn Fn(),
+    ) -> Poll<Result<(), SendError>> {
+        if self.channel.is_closed() {
+            return Poll::Ready(Err(SendError::Client));
+        }
+        // First of all, and even when nothing can be sent now: polling the body is what moves the
+        // other direction.
+        match self.checked(ready!(body.poll_ready(cx)))? {
+            Step::End => Poll::Ready(self.end(body, None)),
+            Step::Data => {
+                let room = ready!(self.link.poll_room(self.channel));
+                let mut data = self.link.begin_data(self.channel);
+                let outcome = self.gather(cx, body, room, &mut data);
+                progress();
+                match outcome {
+                    Ok(true) => Poll::Ready(self.end(body, Some(data))),
+                    Ok(false) => {
+                        // The other streams get their turn.
+                        self.link.wait(self.channel);
+                        Poll::Pending
+                    }
+                    Err(error) => Poll::Ready(Err(error)),
+                }
+            }
+        }
+    }
+
+    /// Fills a frame with what is at hand; whether that was all of the body: whoever has no more to say says so with the last
+    /// bytes.
+    fn gather(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Body,
+        room: usize,
+        data: &mut Data,
+    ) -> Result<bool, SendError> {
+        let mut filled = self.take(body, room, data)?;
+        for _ in 1..PIECES_MAX {
+            let Poll::Ready(step) = body.poll_ready(cx) else { return Ok(false) };
+            match self.checked(step)? {
+                Step::End => return Ok(true),
+                Step::Data if filled >= SMALL_BYTES_MAX.min(room) => return Ok(false),
+                Step::Data => match self.take(body, room - filled, data)? {
+                    0 => return Ok(false),
+                    more => filled += more,
+                },
+            }
+        }
+        Ok(false)
+    }
+
+    /// Moves what the body lends into the frame; how much that was.
+    fn take(&mut self, body: &mut Body, room: usize, data: &mut Data) -> Result<usize, SendError> {
+        let left = self.left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+        if left == 0 {
+            // More than was announced: the source is not to be trusted.
+            return Err(self.broken(BodyError::Malformed));
+        }
+        let mut size = 0;
+        body.lend(&mut |bytes| {
+            let piece = &bytes[..bytes.len().min(room).min(left)];
+            if self.link.extend_data(self.channel, data, piece) {
+                size = piece.len();
+            }
+            size
+        });
+        self.bytes += size as u64;
+        self.left = self.left.map(|left| left - size as u64);
+        Ok(size)
+    }
+
+    fn end(&mut self, body: &Body, last: Option<Data>) -> Result<(), SendError> {
+        if self.left.is_some_and(|left| left > 0) {
+            return Err(self.broken(BodyError::Disconnected));
+        }
+        match body.trailers() {
+            Some(trailers) => self.link.trailers(self.channel, &trailers),
+            None => {
+                let last = last.unwrap_or_else(|| self.link.begin_data(self.channel));
+                self.link.end_data(self.channel, &last);
+            }
+        }
+        Ok(())
+    }
+
+    fn checked(&mut self, step: Result<Step, BodyError>) -> Result<Step, SendError> {
+        step.map_err(|error| self.broken(error))
+    }
+
+    fn broken(&mut self, error: BodyError) -> SendError {
+        self.link.reset(self.channel.id, Reason::Internal);
+        SendError::Body(error)
+    }
+}
