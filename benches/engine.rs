@@ -8,7 +8,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -164,7 +164,7 @@ fn chains(c: &mut Criterion) {
                     whole_server: head.whole_server,
                 };
                 let (id, none) = (RequestId::random(), Duration::ZERO);
-                let exchange = Exchange::new(Rc::clone(&peer), id, SystemTime::UNIX_EPOCH, none, none);
+                let exchange = Exchange::new(Rc::clone(&peer), id, none, none);
                 let Poll::Ready(response) = pin!(chain.run(request, &exchange, &Answer))
                     .poll(&mut Context::from_waker(Waker::noop()))
                 else {

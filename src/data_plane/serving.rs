@@ -1,10 +1,6 @@
 //! One request from its head to its outcome: what is the same for every protocol of the client.
 
-use std::{
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
-};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use super::{
     client_side::{ClientSide, Tally},
@@ -32,7 +28,6 @@ pub struct Serving<'s> {
     snapshot: &'s Snapshot,
     client: &'s dyn ClientSide,
     instance: Option<&'s Arc<InstancePlan>>,
-    started: Instant,
     method: metrics::Method,
     /// For the access log, where it is on.
     asked: Option<Asked>,
@@ -48,19 +43,13 @@ impl<'s> Serving<'s> {
         request: &mut Request,
         client: &'s dyn ClientSide,
     ) -> Self {
-        let started = Instant::now();
         client.tally().begin();
         let engine = &snapshot.engine;
         let id =
             request.headers.get("x-request-id").and_then(RequestId::parse).unwrap_or_else(RequestId::random);
-        let exchange = Exchange::new(
-            Rc::clone(&request.peer),
-            id,
-            SystemTime::now(),
-            engine.response_timeout,
-            engine.stream_idle,
-        )
-        .with_server(worker.server_name(engine));
+        let peer = Rc::clone(&request.peer);
+        let exchange = Exchange::new(peer, id, engine.response_timeout, engine.stream_idle)
+            .with_server(worker.server_name(engine));
         let method = request.method.as_str().as_bytes().into();
         let instance = serve::find(snapshot, request);
         let asked = engine
@@ -72,7 +61,7 @@ impl<'s> Serving<'s> {
         let under_way = worker.requests.get() + 1;
         worker.requests.set(under_way);
         let is_too_much = under_way > engine.requests_max;
-        Self { exchange, worker, snapshot, client, instance, started, method, asked, is_too_much }
+        Self { exchange, worker, snapshot, client, instance, method, asked, is_too_much }
     }
 
     /// Runs the chain and gives its response.
@@ -91,7 +80,7 @@ impl<'s> Serving<'s> {
         let tally = self.client.tally();
         let (status, request_bytes, response_bytes) =
             (tally.status.get(), tally.received.get(), tally.sent.get());
-        let elapsed = self.started.elapsed();
+        let elapsed = self.exchange.started().elapsed();
         if let Some(instance) = self.instance {
             let record =
                 RequestRecord { method: self.method, status, elapsed, request_bytes, response_bytes };
@@ -114,7 +103,6 @@ impl Drop for Serving<'_> {
 pub struct Refused<'s> {
     pub exchange: Exchange,
     client: &'s dyn ClientSide,
-    started: Instant,
     /// For the access log, where it is on.
     asked: Option<Asked>,
 }
@@ -136,14 +124,14 @@ impl<'s> Refused<'s> {
         let exchange =
             exchange_of_refusal(client.peer(), idle).with_server(worker.server_name(&snapshot.engine));
         let asked = snapshot.engine.access_log.then(asked);
-        (exchange.stamped(response), Self { exchange, client, started: Instant::now(), asked })
+        (exchange.stamped(response), Self { exchange, client, asked })
     }
 }
 
 impl Drop for Refused<'_> {
     fn drop(&mut self) {
         if let Some(asked) = &self.asked {
-            log(None, &self.exchange, asked, self.started.elapsed(), self.client.tally());
+            log(None, &self.exchange, asked, self.exchange.started().elapsed(), self.client.tally());
         }
     }
 }
@@ -164,7 +152,7 @@ pub fn reject(
 }
 
 fn exchange_of_refusal(peer: &Rc<Peer>, idle: Duration) -> Exchange {
-    Exchange::new(Rc::clone(peer), RequestId::random(), SystemTime::now(), Duration::ZERO, idle)
+    Exchange::new(Rc::clone(peer), RequestId::random(), Duration::ZERO, idle)
 }
 
 fn log(api: Option<&ResourceName>, exchange: &Exchange, asked: &Asked, elapsed: Duration, tally: &Tally) {

@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, Ref, RefCell, RefMut},
     rc::Rc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde_json::{Map, Value};
@@ -69,7 +69,9 @@ impl RequestId {
 pub struct Exchange {
     peer: Rc<Peer>,
     request_id: RequestId,
-    received: SystemTime,
+    started: Instant,
+    /// The same by the wall clock, once somebody has asked.
+    received: Cell<Option<SystemTime>>,
     base_path_bytes: Cell<usize>,
     step: Cell<usize>,
     response_timeout: Cell<Duration>,
@@ -80,18 +82,18 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// `response_timeout` and `stream_idle_timeout` are those of the gateway; zero is none.
+    /// It starts now. `response_timeout` and `stream_idle_timeout` are those of the gateway; zero is none.
     pub fn new(
         peer: Rc<Peer>,
         request_id: RequestId,
-        received: SystemTime,
         response_timeout: Duration,
         stream_idle_timeout: Duration,
     ) -> Self {
         Self {
             peer,
             request_id,
-            received,
+            started: Instant::now(),
+            received: Cell::new(None),
             base_path_bytes: Cell::new(0),
             step: Cell::new(0),
             response_timeout: Cell::new(response_timeout),
@@ -124,7 +126,7 @@ impl Exchange {
             }
         }
         if response.origin == Origin::Gateway {
-            response.headers.push_date(|| self.received);
+            response.headers.push_date(|| self.received());
         }
     }
 
@@ -143,8 +145,22 @@ impl Exchange {
     }
 
     /// When the head of the request was complete.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The same by the wall clock; the same time whenever it is asked for.
     pub fn received(&self) -> SystemTime {
-        self.received
+        let received = self.received.get().unwrap_or_else(|| SystemTime::now() - self.started.elapsed());
+        self.received.set(Some(received));
+        received
+    }
+
+    #[cfg(test)]
+    #[must_use]
+    pub fn received_at(self, time: SystemTime) -> Self {
+        self.received.set(Some(time));
+        self
     }
 
     /// The router says how many bytes of the path are the base path of the instance.

@@ -49,10 +49,10 @@ impl Bench {
         let exchange = Exchange::new(
             Rc::clone(&request.peer),
             RequestId::parse(b"3e1f6a0c-test").expect("visible"),
-            SystemTime::UNIX_EPOCH,
             Duration::from_secs(15),
             Duration::from_secs(300),
-        );
+        )
+        .received_at(SystemTime::UNIX_EPOCH);
         Self {
             chain: Chain::new(steps),
             answer: Box::new(|_| Response::empty(200)),

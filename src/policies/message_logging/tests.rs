@@ -189,7 +189,8 @@ fn a_failing_expression_logs_nothing_for_that_item_and_warns_once_a_minute() {
     let at = |seconds: u64| {
         let peer = Request::for_test("GET", "/", &[]).peer;
         let id = RequestId::parse(b"id").expect("visible");
-        Exchange::new(peer, id, UNIX_EPOCH + Duration::from_secs(seconds), Duration::ZERO, Duration::ZERO)
+        Exchange::new(peer, id, Duration::ZERO, Duration::ZERO)
+            .received_at(UNIX_EPOCH + Duration::from_secs(seconds))
     };
     for (seconds, lines) in [(1000, 2), (1001, 1), (1059, 1), (1060, 2), (1061, 1)] {
         bench.exchange = at(seconds);

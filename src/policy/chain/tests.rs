@@ -1,4 +1,4 @@
-use std::{cell::RefCell, rc::Rc, time::SystemTime};
+use std::{cell::RefCell, rc::Rc};
 
 use super::*;
 use crate::policy::{
@@ -119,7 +119,6 @@ fn a_policy_whose_rules_do_not_hold_is_skipped_in_both_directions() {
         let exchange = Exchange::new(
             Rc::clone(&request.peer),
             crate::policy::RequestId::random(),
-            SystemTime::UNIX_EPOCH,
             std::time::Duration::ZERO,
             std::time::Duration::ZERO,
         );

@@ -36,7 +36,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
         Some(match self.0.level() {
-            Level::Debug => LevelFilter::TRACE,
+            Level::Debug => LevelFilter::DEBUG,
             Level::Info => LevelFilter::INFO,
             Level::Warn => LevelFilter::WARN,
             Level::Error => LevelFilter::ERROR,
