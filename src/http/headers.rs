@@ -277,6 +277,11 @@ impl Headers {
         self.fields.iter().map(|field| self.bytes(field.name))
     }
 
+    /// Names, as the bytes that they are, and values in order.
+    pub fn iter_bytes(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|field| (self.bytes(field.name), self.bytes(field.value)))
+    }
+
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields.iter().map(|field| (self.str(field.name), self.bytes(field.value)))

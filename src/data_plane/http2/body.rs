@@ -14,7 +14,7 @@ use crate::http::{BodyError, Headers, Length, Step};
 
 /// The receiving half of a stream.
 pub struct Incoming {
-    stream: RefCell<Option<RecvStream>>,
+    stream: RefCell<RecvStream>,
     chunk: RefCell<Bytes>,
     trailers: RefCell<Option<Headers>>,
     /// What is left of `content-length`; `h2` holds the peer to it.
@@ -26,7 +26,7 @@ impl Incoming {
     pub fn new(stream: RecvStream, length: Option<u64>) -> Self {
         let ended = stream.is_end_stream();
         let incoming = Self {
-            stream: RefCell::new(Some(stream)),
+            stream: RefCell::new(stream),
             chunk: RefCell::default(),
             trailers: RefCell::default(),
             left: Cell::new(if ended { Some(0) } else { length }),
@@ -65,7 +65,6 @@ impl Incoming {
                 return Poll::Ready(Ok(Step::End));
             }
             let mut stream = self.stream.borrow_mut();
-            let Some(stream) = stream.as_mut() else { return Poll::Ready(Err(BodyError::Disconnected)) };
             match ready!(stream.poll_data(cx)) {
                 Some(data) => *self.chunk.borrow_mut() = data.map_err(explain)?,
                 None => {
@@ -78,72 +77,25 @@ impl Incoming {
         }
     }
 
-    /// As [`BodySource::lend`](crate::http::BodySource::lend); how much was taken.
-    pub fn lend(&self, take: &mut dyn FnMut(&[u8]) -> usize) -> usize {
+    /// As [`BodySource::lend`](crate::http::BodySource::lend).
+    pub fn lend(&self, take: &mut dyn FnMut(&[u8]) -> usize) {
         let mut chunk = self.chunk.borrow_mut();
         if chunk.is_empty() {
-            return 0;
+            return;
         }
         let taken = take(&chunk);
         chunk.advance(taken);
         self.left.set(self.left.get().map(|left| left.saturating_sub(taken as u64)));
-        if let Some(stream) = self.stream.borrow_mut().as_mut() {
-            // Fails only for more than was received.
-            let _ = stream.flow_control().release_capacity(taken);
-        }
-        taken
+        // Fails only for more than was received.
+        let _ = self.stream.borrow_mut().flow_control().release_capacity(taken);
     }
 
     pub fn trailers(&self) -> Option<Headers> {
         self.trailers.take()
-    }
-
-    /// Takes no more of it; what was received frees its share of the connection's window.
-    pub fn stop(&self) {
-        let held = self.chunk.take().len();
-        if let Some(mut stream) = self.stream.take() {
-            // What `h2` still holds it frees itself.
-            let _ = stream.flow_control().release_capacity(held);
-        }
     }
 }
 
 fn explain(error: h2::Error) -> BodyError {
     let by_framing = error.is_library() && error.reason() == Some(Reason::PROTOCOL_ERROR);
     if by_framing { BodyError::Malformed } else { BodyError::Disconnected }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use h2::{client, server};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_body_that_nobody_wants_keeps_nothing_of_the_window_of_its_connection() {
-        let (near, far) = tokio::io::duplex(1 << 20);
-        let (server, client) = tokio::join!(server::handshake(near), client::handshake(far));
-        let (mut server, (mut client, connection)) = (server.unwrap(), client.unwrap());
-        tokio::spawn(connection);
-        let mut open = Vec::new();
-        // Twice as much as the window of the connection.
-        for _ in 0..8 {
-            let request = http::Request::post("http://h/").body(()).unwrap();
-            let (response, mut sending) = client.send_request(request, false).unwrap();
-            sending.send_data(vec![0; 16 * 1024].into(), false).unwrap();
-            let (request, respond) = server.accept().await.unwrap().unwrap();
-            let body = Incoming::new(request.into_body(), None);
-            let arrival = poll_fn(|cx| {
-                // Frames move only while somebody asks for the next request.
-                assert!(server.poll_accept(cx).is_pending());
-                body.poll_ready(cx, &|| {})
-            });
-            let arrival = tokio::time::timeout(std::time::Duration::from_secs(10), arrival).await;
-            assert_eq!(arrival.expect("the window is used up"), Ok(Step::Data));
-            body.stop();
-            open.push((response, sending, respond));
-        }
-    }
 }

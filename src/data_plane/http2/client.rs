@@ -84,7 +84,7 @@ pub async fn exchange(
         return Err(unsent(Fault::Closed, request));
     };
     slot.connection.meter.sent();
-    let sender = Sender::new(sending, follows, Reason::CANCEL);
+    let sender = Sender::new(sending, follows);
     let body = std::mem::take(&mut request.body);
     let watch = Rc::clone(client.watch());
     let held = body.awaits_continue();

@@ -119,6 +119,10 @@ pub struct HeadReader {
 impl HeadReader {
     /// Takes a field; whether there may be more.
     pub fn field(&mut self, name: &[u8], value: &[u8], rules: Rules) -> bool {
+        if self.size.bytes == 0 {
+            // The memory of an earlier head, from the first field on: none while a connection idles.
+            self.headers = Headers::new();
+        }
         self.size.add(name, value);
         // What is too large is answered without having been kept.
         if self.fault.is_none() && !self.size.is_over(rules.bytes_max) {
@@ -204,7 +208,7 @@ impl HeadReader {
             is_grpc: self.is_grpc,
         });
         let (path, crumbs) = (std::mem::take(&mut self.path), std::mem::take(&mut self.crumbs));
-        *self = Self { path, crumbs, headers: Headers::new(), ..Self::default() };
+        *self = Self { path, crumbs, ..Self::default() };
         self.crumbs.clear();
         read
     }
@@ -214,7 +218,6 @@ impl HeadReader {
         if self.path.capacity() > LARGE_BYTES_MIN {
             self.path = Vec::new();
         }
-        self.headers = Headers::default();
     }
 
     fn request(&mut self, rules: Rules) -> Result<RequestHead, Refused> {

@@ -1,8 +1,5 @@
-//! Counts what a peer sends, frame by frame, for the limits that `h2` does not have (decision 7).
-//!
-//! `h2` bounds memory by itself: one answer to PING or SETTINGS is written before the next frame is
-//! read, header blocks and their CONTINUATION frames have limits, empty DATA frames too. What is left is work
-//! that a peer can order for almost nothing.
+//! Counts what a peer sends, frame by frame: work that it can order for almost nothing (decision 7). What it can make us hold has
+//! limits where it is held.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -11,7 +8,6 @@ use std::{
 };
 
 use super::{
-    PREFACE,
     frame::{HEAD_BYTES, Head, flag, kind},
     io::{FAREWELL, LINGER},
 };
@@ -63,11 +59,9 @@ impl Recent {
 /// The frame that is passing.
 #[derive(Default)]
 struct Passing {
-    preface: usize,
     head: [u8; HEAD_BYTES],
     head_bytes: usize,
     payload_left: usize,
-    ends_block: bool,
 }
 
 /// What passes on one connection.
@@ -82,17 +76,15 @@ pub struct Meter {
     control: Recent,
     substance: Recent,
     now: Cell<Duration>,
-    block_open: Cell<bool>,
     flooded: Cell<bool>,
     ended: Cell<bool>,
     refused: OnceCell<Failure>,
 }
 
 impl Meter {
-    /// For a connection to an upstream, which begins without a preface.
+    /// For a connection to an upstream.
     pub fn of_server() -> Self {
-        let passing = Passing { preface: PREFACE.len(), ..Passing::default() };
-        Self { passing: RefCell::new(passing), is_server: true, ..Self::default() }
+        Self { is_server: true, ..Self::default() }
     }
 
     /// Bytes received so far.
@@ -142,25 +134,15 @@ impl Meter {
         self.ended.get()
     }
 
-    /// A header block has begun and not ended.
-    pub fn is_block_open(&self) -> bool {
-        self.block_open.get()
-    }
-
     /// A frame of substance was sent: the peer will answer it with control frames.
     pub fn sent(&self) {
         self.substance.add(self.now.get());
     }
 
-    /// Looks at received bytes.
+    /// Looks at received bytes, from the first frame on.
     pub fn received(&self, mut bytes: &[u8]) {
         self.bytes.set(self.bytes.get() + bytes.len() as u64);
         let passing = &mut *self.passing.borrow_mut();
-        if passing.preface < PREFACE.len() {
-            let skipped = bytes.len().min(PREFACE.len() - passing.preface);
-            passing.preface += skipped;
-            bytes = &bytes[skipped..];
-        }
         while !bytes.is_empty() {
             if passing.payload_left > 0 {
                 let skipped = bytes.len().min(passing.payload_left);
@@ -177,20 +159,12 @@ impl Meter {
                 passing.head_bytes = 0;
                 self.frame(passing);
             }
-            if passing.payload_left == 0 && passing.ends_block {
-                passing.ends_block = false;
-                self.block_open.set(false);
-            }
         }
     }
 
     fn frame(&self, passing: &mut Passing) {
         let head = Head::read(&passing.head);
         passing.payload_left = head.length;
-        if matches!(head.kind, kind::HEADERS | kind::CONTINUATION) {
-            self.block_open.set(true);
-            passing.ends_block = head.has(flag::END_HEADERS);
-        }
         self.count(head.kind, head.flags, head.length);
     }
 
@@ -239,15 +213,9 @@ mod tests {
         bytes
     }
 
-    fn meter() -> Meter {
-        let meter = Meter::default();
-        meter.received(PREFACE);
-        meter
-    }
-
     #[test]
     fn more_than_200_resets_in_30_seconds_are_a_flood() {
-        let meter = meter();
+        let meter = Meter::default();
         for _ in 0..RESETS_MAX {
             meter.count_reset();
         }
@@ -258,7 +226,7 @@ mod tests {
 
     #[test]
     fn resets_that_are_long_past_do_not_count() {
-        let meter = meter();
+        let meter = Meter::default();
         for second in 0..1000 {
             meter.tell_time(Duration::from_secs(second));
             for _ in 0..6 {
@@ -270,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_counted_however_its_bytes_are_split() {
-        let bytes = [PREFACE.to_vec(), frame(4, 0, 12).repeat(SETTINGS_MAX as usize)].concat();
+        let bytes = frame(4, 0, 12).repeat(SETTINGS_MAX as usize);
         for size in 1..40 {
             let meter = Meter::default();
             bytes.chunks(size).for_each(|part| meter.received(part));
@@ -282,36 +250,22 @@ mod tests {
 
     #[test]
     fn acknowledged_settings_are_not_counted() {
-        let meter = meter();
+        let meter = Meter::default();
         meter.received(&frame(4, 1, 0).repeat(10_000));
         assert!(!meter.is_flooded());
     }
 
     #[test]
     fn pings_that_measure_a_stream_at_work_are_no_flood() {
-        let meter = meter();
+        let meter = Meter::default();
         for _ in 0..100_000 {
             meter.sent();
             meter.received(&frame(8, 0, 4));
             meter.received(&frame(6, 0, 8));
         }
         assert!(!meter.is_flooded());
-        let idle = self::meter();
+        let idle = Meter::default();
         idle.received(&frame(6, 0, 8).repeat(CONTROL_MAX as usize + 1));
         assert!(idle.is_flooded());
-    }
-
-    #[test]
-    fn a_header_block_is_open_until_its_last_byte() {
-        let meter = meter();
-        meter.received(&frame(1, 0, 10));
-        assert!(meter.is_block_open());
-        let end = frame(9, 4, 10);
-        meter.received(&end[..15]);
-        assert!(meter.is_block_open());
-        meter.received(&end[15..]);
-        assert!(!meter.is_block_open());
-        meter.received(&frame(1, 4, 0));
-        assert!(!meter.is_block_open());
     }
 }

@@ -34,8 +34,6 @@ pub struct Sender {
     stream: SendStream<Chunk>,
     /// What is left of the announced length.
     left: Option<u64>,
-    /// How the peer is told that the body broke off.
-    broken: Reason,
     bytes: u64,
     ended: bool,
     small: Option<Rc<SmallUnsent>>,
@@ -43,12 +41,12 @@ pub struct Sender {
 
 impl Sender {
     /// `follows` is the length of the body; `None`: the head has ended the stream.
-    pub fn new(stream: SendStream<Chunk>, follows: Option<Length>, broken: Reason) -> Self {
+    pub fn new(stream: SendStream<Chunk>, follows: Option<Length>) -> Self {
         let left = match follows {
             Some(Length::Known(length)) => Some(length),
             _ => None,
         };
-        Self { stream, left, broken, bytes: 0, ended: follows.is_none(), small: None }
+        Self { stream, left, bytes: 0, ended: follows.is_none(), small: None }
     }
 
     /// Whether all of it has been handed over.
@@ -207,7 +205,7 @@ impl Sender {
     }
 
     fn broken(&mut self, error: BodyError) -> SendError {
-        self.reset(self.broken);
+        self.reset(Reason::CANCEL);
         SendError::Body(error)
     }
 }

@@ -3,12 +3,16 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | `input` | reads frames and decides what each does |
+//! | `control` | frames that carry nothing of a message |
 //! | `link` | what a connection and its streams share: the output, the windows, the streams that are open |
 //! | `channel` | one stream, as its connection and its request share it |
+//! | `closed` | the streams that have closed not long ago |
 //! | `output` | what is to be written |
 //! | `sender` | sends the body of a response |
 
 pub mod channel;
+pub mod closed;
+mod control;
 pub mod input;
 pub mod link;
 pub mod output;
@@ -177,7 +181,7 @@ impl Connection<'_> {
     }
 
     /// Counts and logs what is refused without an answer.
-    fn reject(&self, reason: &'static str, asked: impl FnOnce() -> Asked) {
+    pub fn reject(&self, reason: &'static str, asked: impl FnOnce() -> Asked) {
         reject(self.worker, &self.worker.pins.pin(), &self.peer, reason, asked);
     }
 }
@@ -237,7 +241,7 @@ impl<F: Future<Output = ()>, M: Fn(Rc<Inbox<Work>>) -> F> Run<'_, F, M> {
                 self.waiting = waiting;
                 connection.watch.arm(Timer::Connection, connection.patience(waiting));
                 if let Waiting::Idle(_) = waiting {
-                    self.streams.shrink();
+                    self.streams.rest();
                     self.input.rest();
                     connection.link.output.borrow_mut().rest();
                 }
@@ -295,7 +299,12 @@ impl<F: Future<Output = ()>, M: Fn(Rc<Inbox<Work>>) -> F> Run<'_, F, M> {
             match self.input.next(self.wire.input.unread(), &connection.link, rules, &mut event) {
                 Ok(0) => return,
                 Ok(bytes) => self.wire.input.consume(bytes),
-                Err(reason) => return self.fail(reason),
+                Err(reason) => {
+                    if reason == Reason::EnhanceYourCalm {
+                        connection.worker.metrics.request_refused("http2_flood");
+                    }
+                    return self.fail(reason);
+                }
             }
             if let Some(event) = event {
                 self.happened(event);
@@ -386,6 +395,8 @@ impl<F: Future<Output = ()>, M: Fn(Rc<Inbox<Work>>) -> F> Run<'_, F, M> {
         let output = link.output.borrow();
         match () {
             () if link.meter.is_ended() => Waiting::End,
+            () if self.ending == Ending::Over && !output.is_empty() => Waiting::Tail(output.written_ever),
+            () if self.ending == Ending::Over => Waiting::End,
             () if !self.input.has_begun() => Waiting::Beginning,
             () if self.input.is_block_open(self.wire.input.unread()) => Waiting::Block(self.input.blocks),
             () if !self.streams.is_idle() => Waiting::Streams,

@@ -161,12 +161,11 @@ impl<W, F: Future<Output = ()>, M: Fn(Rc<Inbox<W>>) -> F> Slots<W, F, M> {
         }
     }
 
-    /// Frees what idle places hold, but for one: whoever asks one thing after the other needs no other.
-    pub fn shrink(&mut self) {
-        if self.is_idle() && self.slots.len() > 1 {
-            self.slots.truncate(1);
-            self.slots.shrink_to_fit();
-            self.free = vec![0];
+    /// Holds no memory while no place is busy.
+    pub fn rest(&mut self) {
+        if self.is_idle() {
+            self.slots = Vec::new();
+            self.free = Vec::new();
             self.turn = Vec::new();
         }
     }
@@ -263,19 +262,19 @@ mod tests {
     }
 
     #[test]
-    fn idle_places_but_one_are_freed_and_what_wakes_them_later_is_nothing() {
+    fn idle_places_are_freed_and_what_wakes_them_later_is_nothing() {
         let (served, polls) = (Cell::new(0), Cell::new(0));
         let mut slots = Slots::new(|inbox| serve_each(inbox, &served, &polls));
         let events: Vec<Event> = (0..5).map(|_| event(1)).collect();
         events.iter().for_each(|event| slots.serve(Rc::clone(event)));
         slots.poll();
-        slots.shrink();
+        slots.rest();
         assert_eq!(slots.slots.len(), 5, "they are busy");
         let wakers: Vec<Waker> = events.iter().map(|event| event.1.borrow().clone().unwrap()).collect();
         events.iter().for_each(happen);
         slots.poll();
-        slots.shrink();
-        assert_eq!(slots.slots.len(), 1);
+        slots.rest();
+        assert_eq!(slots.slots.capacity(), 0);
         wakers.iter().for_each(Waker::wake_by_ref);
         slots.poll();
         slots.serve(event(0));

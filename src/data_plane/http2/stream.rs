@@ -57,6 +57,8 @@ pub async fn serve_each(connection: &Connection<'_>, inbox: Rc<Inbox<Work>>) {
         // Nothing is begun for what has been reset already.
         if channel.is_closed() {
             connection.link.leave(&channel);
+            connection
+                .reject("http2_reset", || arrival.head.map_or_else(|(_, asked)| asked, |head| head.asked()));
             continue;
         }
         {

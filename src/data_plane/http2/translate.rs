@@ -1,4 +1,4 @@
-//! Messages to and from upstreams that speak HTTP/2 (RFC 9113 section 8).
+//! Messages to and from upstreams that speak HTTP/2 (RFC 9113 section 8), and what a response says of its length to clients.
 //!
 //! `h2` has refused by now: upper case and most characters that are no token in names (`"` is none, and
 //! passes there), control characters in values, unknown, repeated or late pseudo fields, fields of HTTP/1.1 connections, and

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{FIELD_OVERHEAD, STATIC, TABLE_BYTES_MAX, huffman};
+use crate::data_plane::http1::encode::number;
 
 /// Fields that differ from message to message, or are secret: they would drive out what comes again (RFC 7541 section 7.1).
 fn is_kept_out(name: &[u8]) -> bool {
@@ -26,8 +27,8 @@ fn is_kept_out(name: &[u8]) -> bool {
 /// Larger fields are never in the table.
 const INDEXED_BYTES_MAX: usize = 256;
 
-/// Places for what is in the table, each of one entry. Two fields that want the same place displace each other, and are written
-/// out once more.
+/// Places for what is in the table, each of one entry. A field may be in either of two; three that want the same two displace
+/// each other, and are written out once more.
 const PLACES: usize = 64;
 
 /// One direction's state: blocks are read in the order in which they were written.
@@ -107,6 +108,17 @@ impl Encoder {
         into.push(0x80 | index);
     }
 
+    /// Writes `content-length`.
+    pub fn content_length(&mut self, length: u64, into: &mut Vec<u8>) {
+        // A literal without indexing, its name from the static table.
+        integer(0, 4, 28, into);
+        let start = into.len();
+        into.push(0);
+        number(into, length);
+        // At most twenty digits.
+        into[start] = (into.len() - start - 1) as u8;
+    }
+
     /// Writes a field, its name in lower case.
     pub fn field(&mut self, name: &[u8], value: &[u8], into: &mut Vec<u8>) {
         if !name.iter().any(u8::is_ascii_uppercase) {
@@ -114,7 +126,8 @@ impl Encoder {
         }
         let mut lower = std::mem::take(&mut self.lower);
         lower.clear();
-        lower.extend(name.iter().map(u8::to_ascii_lowercase));
+        lower.extend_from_slice(name);
+        lower.make_ascii_lowercase();
         self.lowered(&lower, value, into);
         self.lower = lower;
     }
@@ -127,28 +140,34 @@ impl Encoder {
             integer(0, 7, value.len(), into);
             return into.extend_from_slice(value);
         }
-        let place = place(name, value);
-        if let Some(Some(entry)) = self.places.get(usize::from(place))
-            && entry.field.split_at(entry.name) == (name, value)
-        {
-            let index = STATIC.len() + 1 + (self.inserted - entry.number) as usize;
-            return integer(0x80, 7, index, into);
+        let places = places(name, value);
+        for place in places {
+            if let Some(Some(entry)) = self.places.get(usize::from(place))
+                && entry.field.split_at(entry.name) == (name, value)
+            {
+                let index = STATIC.len() + 1 + (self.inserted - entry.number) as usize;
+                return integer(0x80, 7, index, into);
+            }
         }
         // Literal with incremental indexing (6.2.1).
         name_of(0x40, 6, name, into);
         string(value, into);
-        self.insert(place, name, value);
+        self.insert(places, name, value);
     }
 
-    fn insert(&mut self, place: u8, name: &[u8], value: &[u8]) {
+    fn insert(&mut self, places: [u8; 2], name: &[u8], value: &[u8]) {
         let size = name.len() + value.len() + FIELD_OVERHEAD;
         self.shrink_to(self.bytes_max - size);
         self.bytes += size;
         self.inserted += 1;
-        self.sizes.push_back((size, place));
         if self.places.is_empty() {
             self.places.resize_with(PLACES, || None);
         }
+        // The older of the two gives way.
+        let number = |place: u8| self.places[usize::from(place)].as_ref().map_or(0, |entry| entry.number);
+        let [one, other] = places;
+        let place = if number(one) <= number(other) { one } else { other };
+        self.sizes.push_back((size, place));
         let entry = Entry { number: self.inserted, field: [name, value].concat(), name: name.len() };
         self.places[usize::from(place)] = Some(entry);
     }
@@ -167,21 +186,56 @@ impl Encoder {
 }
 
 /// Where a field is looked for, by its lengths and its ends.
-fn place(name: &[u8], value: &[u8]) -> u8 {
-    let ends = |text: &[u8]| {
-        let word = |bytes: &[u8]| bytes.iter().fold(0_u64, |word, &byte| word << 8 | u64::from(byte));
-        let first = text.first_chunk::<8>().map_or_else(|| word(text), |first| u64::from_be_bytes(*first));
-        let last = text.last_chunk::<8>().map_or(0, |last| u64::from_be_bytes(*last));
-        first.rotate_left(text.len() as u32) ^ last
-    };
-    let mixed =
-        (ends(name) ^ ends(value).rotate_left(29) ^ value.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> (u64::BITS - PLACES.ilog2())) as u8
+fn places(name: &[u8], value: &[u8]) -> [u8; 2] {
+    let ends = ends(name) ^ ends(value).rotate_left(29) ^ (name.len() << 8 ^ value.len()) as u64;
+    let place = (ends.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - PLACES.ilog2())) as u8;
+    [place, place ^ 1]
+}
+
+/// The first and the last eight bytes, in one number.
+fn ends(text: &[u8]) -> u64 {
+    match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        (Some(first), Some(last)) => u64::from_be_bytes(*first).rotate_left(17) ^ u64::from_be_bytes(*last),
+        _ => text.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    }
 }
 
 /// The first index of a name in the static table.
 fn static_name(name: &[u8]) -> Option<usize> {
-    STATIC.iter().position(|(known, _)| known.as_bytes() == name).map(|at| at + 1)
+    let &(from, to) = BY_LENGTH.get(name.len())?;
+    ORDERED[usize::from(from)..usize::from(to)]
+        .iter()
+        .find(|&&at| STATIC[usize::from(at)].0.as_bytes() == name)
+        .map(|&at| usize::from(at) + 1)
+}
+
+/// Length of the longest name in the static table.
+const NAME_MAX: usize = 27;
+
+/// Entries of the static table that are the first of their name, by the length of that.
+static ORDERED: [u8; STATIC.len()] = ordered().0;
+
+/// Where those of a length are.
+static BY_LENGTH: [(u8, u8); NAME_MAX + 1] = ordered().1;
+
+const fn ordered() -> ([u8; STATIC.len()], [(u8, u8); NAME_MAX + 1]) {
+    let (mut ordered, mut by_length) = ([0; STATIC.len()], [(0, 0); NAME_MAX + 1]);
+    let (mut placed, mut length) = (0, 0);
+    while length <= NAME_MAX {
+        by_length[length].0 = placed as u8;
+        let mut at = 0;
+        while at < STATIC.len() {
+            if STATIC[at].0.len() == length {
+                ordered[placed] = at as u8;
+                placed += 1;
+            }
+            at += 1;
+        }
+        by_length[length].1 = placed as u8;
+        length += 1;
+    }
+    assert!(placed == STATIC.len(), "a longer name");
+    (ordered, by_length)
 }
 
 /// The name of a literal.
@@ -256,6 +310,32 @@ mod tests {
                 .extend(fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())));
             assert_eq!(read, expected);
             block.len()
+        }
+    }
+
+    #[test]
+    fn names_are_found_in_the_static_table_at_their_first_place() {
+        for (at, (name, _)) in STATIC.iter().enumerate() {
+            let first = STATIC.iter().position(|(known, _)| known == name);
+            assert_eq!(static_name(name.as_bytes()), first.map(|first| first + 1), "{at}");
+        }
+        for unknown in ["", "x", "content-typo", "access-control-allow-origins"] {
+            assert_eq!(static_name(unknown.as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn a_length_is_a_literal() {
+        for length in [0, 7, 128, u64::MAX] {
+            let mut block = Vec::new();
+            Encoder::default().content_length(length, &mut block);
+            let mut read = None;
+            let decoded = Decoder::default().decode(&block, |name, value| {
+                assert_eq!(name, b"content-length");
+                read = std::str::from_utf8(value).ok().map(|value| value.parse());
+                true
+            });
+            assert_eq!((decoded, read), (Ok(()), Some(Ok(length))));
         }
     }
 

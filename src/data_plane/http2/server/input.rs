@@ -5,12 +5,14 @@ use std::rc::Rc;
 use super::{
     super::{
         FRAME_BYTES_MAX, PREFACE,
-        frame::{self, HEAD_BYTES, Head, Reason, flag, kind, setting},
+        frame::{self, HEAD_BYTES, Head, Reason, flag, kind},
         head::{HeadReader, Refused, RequestHead, Rules, TrailerReader, Unread},
         hpack::decode::{DecodeError, Decoder},
     },
     channel::Channel,
-    link::{Closed, Link},
+    closed::Closed,
+    control,
+    link::Link,
 };
 use crate::data_plane::refusal::{Asked, Refusal};
 
@@ -53,6 +55,8 @@ pub struct Input {
     pub has_heard: bool,
     /// Header blocks that have come whole.
     pub blocks: u64,
+    /// The last stream that was refused because there were too many.
+    refused: u32,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -161,13 +165,15 @@ impl Input {
             kind::PRIORITY => {}
             kind::RST_STREAM if payload.len() != 4 => return Err(Reason::FrameSize),
             kind::RST_STREAM if !on_stream || is_idle => return Err(Reason::Protocol),
-            kind::RST_STREAM if link.channel(head.stream).is_some() => {
-                link.meter.count_reset();
+            kind::RST_STREAM => {
+                match link.channel(head.stream) {
+                    Some(channel) if !channel.has_sent.get() => link.meter.count_reset(),
+                    // It was answered, or had closed: many clients answer so what they have no more use for.
+                    _ => link.meter.count_control(),
+                }
                 link.close(head.stream);
             }
-            // It had closed before the client could know: many answer each frame that was on its way with one.
-            kind::RST_STREAM => link.meter.count_control(),
-            kind::SETTINGS => settings(head, payload, link)?,
+            kind::SETTINGS => control::settings(head, payload, link)?,
             kind::PING if on_stream => return Err(Reason::Protocol),
             kind::PING if payload.len() != 8 => return Err(Reason::FrameSize),
             kind::PING if head.has(flag::ACK) => self.has_heard |= Link::is_farewell(payload),
@@ -177,7 +183,12 @@ impl Input {
             kind::GOAWAY => self.is_left = true,
             kind::WINDOW_UPDATE => {
                 let increment = <[u8; 4]>::try_from(payload).map_err(|_| Reason::FrameSize)?;
-                window_update(head.stream, u32::from_be_bytes(increment) & 0x7fff_ffff, is_idle, link)?;
+                control::window_update(
+                    head.stream,
+                    u32::from_be_bytes(increment) & 0x7fff_ffff,
+                    is_idle,
+                    link,
+                )?;
             }
             // A client pushes nothing (section 8.4).
             kind::PUSH_PROMISE => return Err(Reason::Protocol),
@@ -196,7 +207,7 @@ impl Input {
         let ends = head.has(flag::END_STREAM);
         let Some(channel) = link.channel(head.stream) else {
             link.release(None, payload.len());
-            if !self.is_unserved(head.stream) && link.end_of(head.stream) != Some(Closed::Here) {
+            if !self.is_unserved(head.stream) && link.ended.how(head.stream) != Some(Closed::Here) {
                 // Or it was refused, with so many others that this one is forgotten.
                 link.meter.count_control();
                 link.reset(head.stream, Reason::StreamClosed);
@@ -228,6 +239,8 @@ impl Input {
         if ends {
             link.received(&channel);
         }
+        // What was taken before may be worth a frame now that there is less left.
+        link.release(None, 0);
         Ok(())
     }
 
@@ -296,6 +309,7 @@ impl Input {
                 decoded(self.decoder.decode(block, |name, value| heads.field(name, value, rules)))?;
                 let read = heads.finish(rules);
                 if is_refused {
+                    self.refused = head.stream;
                     link.reset(head.stream, Reason::RefusedStream);
                     let asked = read.map_or_else(|unread| unread.asked, |request| request.asked());
                     return Ok(Some(Event::Refused(asked)));
@@ -332,9 +346,14 @@ impl Input {
             return Ok(Purpose::Nothing);
         }
         if head.stream <= link.last_stream() {
-            return match link.end_of(head.stream) {
+            return match link.ended.how(head.stream) {
                 Some(Closed::Here) => Ok(Purpose::Nothing),
                 Some(Closed::There) => Err(Reason::StreamClosed),
+                // One of so many that were refused that it is forgotten.
+                None if head.stream <= self.refused => {
+                    link.meter.count_control();
+                    Ok(Purpose::Nothing)
+                }
                 None => Err(Reason::Protocol),
             };
         }
@@ -382,60 +401,7 @@ fn malformed(link: &Link, channel: &Channel) {
 }
 
 /// A stream error (section 5.4.2): what a client brings the gateway to reset counts like what it resets itself.
-fn refuse(link: &Link, channel: &Channel, reason: Reason) {
+pub fn refuse(link: &Link, channel: &Channel, reason: Reason) {
     link.meter.count_reset();
     link.reset(channel.id, reason);
-}
-
-fn window_update(stream: u32, increment: u32, is_idle: bool, link: &Link) -> Result<(), Reason> {
-    if stream == 0 {
-        return match increment {
-            0 => Err(Reason::Protocol),
-            _ if link.widen(increment) => Ok(()),
-            _ => Err(Reason::FlowControl),
-        };
-    }
-    if is_idle {
-        return Err(Reason::Protocol);
-    }
-    // It may have closed before the client could know.
-    let Some(channel) = link.channel(stream) else { return Ok(()) };
-    if increment == 0 {
-        refuse(link, &channel, Reason::Protocol);
-    } else if !channel.widen(increment.into()) {
-        refuse(link, &channel, Reason::FlowControl);
-    }
-    Ok(())
-}
-
-/// Section 6.5.
-fn settings(head: Head, payload: &[u8], link: &Link) -> Result<(), Reason> {
-    if head.stream != 0 {
-        return Err(Reason::Protocol);
-    }
-    if head.has(flag::ACK) {
-        return if payload.is_empty() { Ok(()) } else { Err(Reason::FrameSize) };
-    }
-    let (settings, rest) = payload.as_chunks::<6>();
-    if !rest.is_empty() {
-        return Err(Reason::FrameSize);
-    }
-    for &[name_high, name_low, value @ ..] in settings {
-        let value = u32::from_be_bytes(value);
-        match u16::from_be_bytes([name_high, name_low]) {
-            setting::HEADER_TABLE_SIZE => link.set_table_size(value),
-            setting::ENABLE_PUSH if value > 1 => return Err(Reason::Protocol),
-            setting::INITIAL_WINDOW_SIZE if value > 0x7fff_ffff || !link.set_first_window(value) => {
-                return Err(Reason::FlowControl);
-            }
-            // Ours are of the smallest maximum that there may be.
-            setting::MAX_FRAME_SIZE if !(16_384..=0x00ff_ffff).contains(&value) => {
-                return Err(Reason::Protocol);
-            }
-            // Others concern what a client is sent of its own accord, or are unknown.
-            _ => {}
-        }
-    }
-    link.acknowledge_settings();
-    Ok(())
 }

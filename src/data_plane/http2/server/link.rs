@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     rc::Rc,
-    task::{Poll, ready},
+    task::Poll,
     time::Duration,
 };
 
@@ -17,21 +17,16 @@ use super::{
     },
     STREAMS_MAX,
     channel::Channel,
+    closed::{Closed, Ended},
     output::{Data, Output},
 };
-use crate::{
-    data_plane::http1::{encode::number, fields::ConnectionField},
-    http::Headers,
-};
+use crate::{data_plane::http1::fields::ConnectionField, http::Headers};
 
 /// Bytes that may wait for a client that does not read; then streams wait.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// Answers to frames (PING, SETTINGS) may go beyond; then nothing more is read.
 const ANSWERS_BYTES_MAX: usize = 128 * 1024;
-
-/// Streams that are remembered when they have closed, of either kind: their frames may still be on their way.
-const CLOSED_MAX: usize = 128;
 
 /// The window that both sides begin with (RFC 9113 section 6.9.2).
 const FIRST_WINDOW_BYTES: u32 = 65_535;
@@ -46,15 +41,6 @@ const FAREWELL_PING: [u8; 8] = *b"farewell";
 /// are in common use lose an answer behind which they read the reset.
 const UNFINISHED: Duration = Duration::from_millis(250);
 
-/// How a stream has come to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closed {
-    /// It was reset here: what the client had sent before it knew is ignored (RFC 9113 section 5.1).
-    Here,
-    /// The client has reset it, or both have said all.
-    There,
-}
-
 /// See the [module](self).
 pub struct Link {
     pub meter: Rc<Meter>,
@@ -62,8 +48,10 @@ pub struct Link {
     encoder: RefCell<Encoder>,
     /// Those that are open on either side, by their number.
     channels: RefCell<Vec<Rc<Channel>>>,
-    /// Those that have something to send and are not let yet; who waits longest is first.
-    waiting: RefCell<VecDeque<Rc<Channel>>>,
+    /// Those that have a head to send and are not let yet; who waits longest is first.
+    heads: RefCell<VecDeque<Rc<Channel>>>,
+    /// Likewise those that have a piece of a body, for which there must be room in the window, too.
+    bodies: RefCell<VecDeque<Rc<Channel>>>,
     /// What may be sent on all streams together.
     send_window: Cell<i64>,
     /// What may be sent on a new stream.
@@ -75,8 +63,8 @@ pub struct Link {
     last_stream: Cell<u32>,
     /// Those that are answered, whose requests go on all the same, and until when they may.
     unfinished: RefCell<VecDeque<(Duration, u32)>>,
-    reset_here: RefCell<VecDeque<u32>>,
-    closed_there: RefCell<VecDeque<u32>>,
+    /// Those that have closed.
+    pub ended: Ended,
 }
 
 impl Link {
@@ -100,15 +88,15 @@ impl Link {
             output: RefCell::new(output),
             encoder: RefCell::default(),
             channels: RefCell::default(),
-            waiting: RefCell::default(),
+            heads: RefCell::default(),
+            bodies: RefCell::default(),
             send_window: Cell::new(FIRST_WINDOW_BYTES.into()),
             first_send_window: Cell::new(FIRST_WINDOW_BYTES.into()),
             receive_window: Cell::new(CONNECTION_WINDOW_BYTES.into()),
             taken: Cell::new(0),
             last_stream: Cell::new(0),
             unfinished: RefCell::default(),
-            reset_here: RefCell::default(),
-            closed_there: RefCell::default(),
+            ended: Ended::default(),
         }
     }
 
@@ -133,9 +121,7 @@ impl Link {
             encoder.status(status, output);
             write_fields(encoder, headers, output);
             if let Some(length) = declared {
-                let mut digits = Vec::with_capacity(20);
-                number(&mut digits, length);
-                encoder.field(b"content-length", &digits, output);
+                encoder.content_length(length, output);
             }
         });
     }
@@ -182,8 +168,7 @@ impl Link {
 
     /// How many bytes may be sent on a stream now. Otherwise it is woken when that may have changed.
     pub fn poll_room(&self, channel: &Rc<Channel>) -> Poll<usize> {
-        ready!(self.poll_output(channel));
-        if self.send_window.get() <= 0 {
+        if self.unwritten() >= OUTPUT_BYTES_MAX || self.send_window.get() <= 0 {
             self.wait(channel);
             return Poll::Pending;
         }
@@ -192,36 +177,35 @@ impl Link {
         if room <= 0 { Poll::Pending } else { Poll::Ready(room as usize) }
     }
 
-    /// Waits until the client has read enough of what was written before.
+    /// Waits until the client has read enough of what was written before. Heads need no window.
     pub fn poll_output(&self, channel: &Rc<Channel>) -> Poll<()> {
         if self.unwritten() < OUTPUT_BYTES_MAX {
             return Poll::Ready(());
         }
-        self.wait(channel);
+        stand_in(&self.heads, channel);
         Poll::Pending
     }
 
     /// Has a stream wait until all that wait already had their turn.
     pub fn wait(&self, channel: &Rc<Channel>) {
-        if !channel.is_waiting.replace(true) {
-            self.waiting.borrow_mut().push_back(Rc::clone(channel));
-        }
+        stand_in(&self.bodies, channel);
     }
 
     /// Wakes as many of those that wait as there is room for; whether there are such. Who has had its turn stands behind those
     /// that are left.
     pub fn wake_waiting(&self) -> bool {
-        if self.send_window.get() <= 0 {
-            return false;
-        }
-        let mut room = OUTPUT_BYTES_MAX.saturating_sub(self.unwritten());
+        let frame = i64::from(FRAME_BYTES_MAX);
+        let mut room = OUTPUT_BYTES_MAX as i64 - self.unwritten() as i64;
+        let mut window = self.send_window.get();
         let mut has_woken = false;
-        while room > 0 {
-            let Some(channel) = self.waiting.borrow_mut().pop_front() else { break };
-            channel.is_waiting.set(false);
-            channel.wake();
+        while room > 0 && wake_first(&self.heads) {
+            room -= frame;
             has_woken = true;
-            room = room.saturating_sub(FRAME_BYTES_MAX as usize);
+        }
+        while room.min(window) > 0 && wake_first(&self.bodies) {
+            room -= frame;
+            window -= frame;
+            has_woken = true;
         }
         has_woken
     }
@@ -256,26 +240,16 @@ impl Link {
         self.last_stream.set(stream);
     }
 
-    /// How a stream came to its end, if that is not long ago.
-    pub fn end_of(&self, stream: u32) -> Option<Closed> {
-        let is_in = |streams: &RefCell<VecDeque<u32>>| streams.borrow().contains(&stream);
-        match () {
-            () if is_in(&self.reset_here) => Some(Closed::Here),
-            () if is_in(&self.closed_there) => Some(Closed::There),
-            () => None,
-        }
-    }
-
     /// Resets a stream, of which there may be nothing here.
     pub fn reset(&self, stream: u32, reason: Reason) {
         self.frame(kind::RST_STREAM, flag::NONE, stream, &(reason as u32).to_be_bytes());
-        remember(&self.reset_here, stream);
+        self.ended.remember(stream, Closed::Here);
         self.forget(stream);
     }
 
     /// A stream is closed, and not by us. What was received of it is still there for its request.
     pub fn close(&self, stream: u32) {
-        remember(&self.closed_there, stream);
+        self.ended.remember(stream, Closed::There);
         self.forget(stream);
     }
 
@@ -285,14 +259,17 @@ impl Link {
         let channel = channels.remove(at);
         drop(channels);
         if channel.is_waiting.take() {
-            self.waiting.borrow_mut().retain(|waiting| waiting.id != stream);
+            for line in [&self.heads, &self.bodies] {
+                line.borrow_mut().retain(|waiting| waiting.id != stream);
+            }
         }
         channel.closed();
     }
 
     /// Forgets all streams: the connection ends.
     pub fn close_all(&self) {
-        self.waiting.take();
+        self.heads.take();
+        self.bodies.take();
         self.channels.take().iter().for_each(|channel| channel.closed());
     }
 
@@ -428,20 +405,26 @@ fn announce(taken: &Cell<u32>, window: u32, bytes: usize) -> u32 {
     if taken.get() < window / 2 { 0 } else { taken.take() }
 }
 
-/// Adds a stream to the last ones.
-fn remember(streams: &RefCell<VecDeque<u32>>, stream: u32) {
-    let mut streams = streams.borrow_mut();
-    if streams.len() == CLOSED_MAX {
-        streams.pop_front();
+/// Puts a stream at the end of a line, where it is in none.
+fn stand_in(line: &RefCell<VecDeque<Rc<Channel>>>, channel: &Rc<Channel>) {
+    if !channel.is_waiting.replace(true) {
+        line.borrow_mut().push_back(Rc::clone(channel));
     }
-    streams.push_back(stream);
+}
+
+/// Wakes the first of a line; whether there is one.
+fn wake_first(line: &RefCell<VecDeque<Rc<Channel>>>) -> bool {
+    let Some(channel) = line.borrow_mut().pop_front() else { return false };
+    channel.is_waiting.set(false);
+    channel.wake();
+    true
 }
 
 /// All fields but those that concern a connection of HTTP/1.1, whoever added them.
 fn write_fields(encoder: &mut Encoder, headers: &Headers, output: &mut Vec<u8>) {
-    for (name, value) in headers.iter() {
-        if ConnectionField::of(name.as_bytes()).is_none() {
-            encoder.field(name.as_bytes(), value, output);
+    for (name, value) in headers.iter_bytes() {
+        if ConnectionField::of(name).is_none() {
+            encoder.field(name, value, output);
         }
     }
 }

@@ -121,6 +121,27 @@ fn uploads_that_nobody_takes_leave_room_for_one_that_is_taken() {
 }
 
 #[test]
+fn what_was_taken_is_announced_when_others_use_up_the_rest() {
+    let link = link();
+    let mut client = Client::begun(&link);
+    let taken = client.posts(&link, 1);
+    let mut left = CONNECTION_WINDOW_BYTES as usize;
+    for _ in 0..2 {
+        client.uploads(&link, 1, 150_000).unwrap();
+        take(&link, &taken, 150_000);
+        left -= 150_000;
+    }
+    assert_eq!(opened(&link), 0);
+    for stream in [3, 5, 7] {
+        client.posts(&link, stream);
+        let part = left.min(STREAM_WINDOW_BYTES as usize);
+        client.uploads(&link, stream, part).unwrap();
+        left -= part;
+    }
+    assert_eq!((left, opened(&link)), (0, 300_000));
+}
+
+#[test]
 fn what_was_taken_of_a_body_is_given_back_once() {
     let link = link();
     let mut client = Client::begun(&link);
@@ -182,6 +203,59 @@ fn streams_that_want_to_send_and_end_are_forgotten_and_those_that_stay_have_thei
     link.close_all();
     assert!(!link.wake_waiting());
     assert!(channels.iter().all(|channel| Rc::strong_count(channel) == 1));
+}
+
+#[test]
+fn streams_take_turns_however_little_the_client_takes_at_a_time() {
+    let link = link();
+    let channels: Vec<Rc<Channel>> = (0..5).map(|at| link.open(2 * at + 1, None, true)).collect();
+    channels.iter().for_each(|channel| {
+        channel.widen(1 << 24);
+    });
+    let send = |channel: &Rc<Channel>| match link.poll_room(channel) {
+        Poll::Ready(room) => {
+            let mut data = link.begin_data(channel);
+            assert!(link.extend_data(channel, &mut data, &vec![b'x'; room]));
+            link.wait(channel);
+            room
+        }
+        Poll::Pending => 0,
+    };
+    let mut sent = [0; 5];
+    // The window that a connection begins with goes to the first ones.
+    for (channel, sent) in channels.iter().zip(&mut sent) {
+        *sent += send(channel);
+    }
+    assert_eq!(sent.iter().sum::<usize>(), 65_535);
+    for round in 0..100 {
+        link.output.take();
+        assert!(!link.wake_waiting(), "without a window");
+        link.widen([10_000, 16_384, 20_000][round % 3]);
+        while link.wake_waiting() {
+            for (channel, sent) in channels.iter().zip(&mut sent) {
+                *sent += if channel.is_waiting.get() { 0 } else { send(channel) };
+            }
+        }
+    }
+    assert!(sent.iter().all(|&sent| sent > 200_000), "{sent:?}");
+}
+
+#[test]
+fn a_head_waits_for_no_window() {
+    let link = link();
+    let channels: Vec<Rc<Channel>> = (0..3).map(|at| link.open(2 * at + 1, None, true)).collect();
+    while let Poll::Ready(room) = link.poll_room(&channels[0]) {
+        let mut data = link.begin_data(&channels[0]);
+        link.extend_data(&channels[0], &mut data, &vec![b'x'; room]);
+    }
+    let mut data = link.begin_data(&channels[0]);
+    link.extend_data(&channels[0], &mut data, b"the output is full");
+    assert!(link.poll_output(&channels[1]).is_pending() && link.poll_room(&channels[2]).is_pending());
+    assert!(!link.wake_waiting());
+    // The client reads, and opens nothing.
+    link.output.take();
+    assert!(link.wake_waiting() && !link.wake_waiting());
+    assert!(link.poll_output(&channels[1]).is_ready() && channels[2].is_waiting.get());
 }
 
 #[test]
@@ -247,7 +321,13 @@ fn resets_count_where_they_end_something() {
         client.sends(&link, kind::RST_STREAM, 0, channel.id, &[0, 0, 0, 5]).unwrap();
     }
     assert!(!link.meter.is_flooded());
-    for at in 250..451 {
+    for at in 250..500 {
+        let channel = client.posts(&link, 2 * at + 1);
+        link.head(&channel, 401, &Headers::new(), None, true);
+        link.leave(&channel);
+        client.sends(&link, kind::RST_STREAM, 0, channel.id, &[0; 4]).unwrap();
+    }
+    for at in 500..701 {
         assert!(!link.meter.is_flooded(), "{at}");
         client.posts(&link, 2 * at + 1);
         client.sends(&link, kind::RST_STREAM, 0, 2 * at + 1, &[0, 0, 0, 8]).unwrap();
@@ -269,6 +349,12 @@ fn a_client_that_has_not_heard_how_many_streams_there_may_be_keeps_those() {
         for at in 0..3 * STREAMS_MAX {
             client.uploads(&link, 2 * at + 1, 10).unwrap();
         }
+    }
+    for at in STREAMS_MAX..3 * STREAMS_MAX {
+        let trailers = b"\0\x01a\x01b";
+        client
+            .sends(&link, kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 2 * at + 1, trailers)
+            .unwrap();
     }
     assert!(!link.meter.is_flooded());
     assert!(channels.iter().all(|channel| !channel.is_closed()));
