@@ -8,7 +8,7 @@ pub fn trim(value: &[u8]) -> &[u8] {
 }
 
 /// `tchar` of RFC 9110 section 5.6.2.
-pub fn is_token_byte(byte: u8) -> bool {
+fn is_token_byte(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
 
@@ -30,7 +30,17 @@ static TOKEN: [bool; 256] = {
 };
 
 pub fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
+    !bytes.is_empty() && token_len(bytes) == bytes.len()
+}
+
+/// How many token bytes stand at the beginning.
+pub fn token_len(bytes: &[u8]) -> usize {
+    let (chunks, _) = bytes.as_chunks::<8>();
+    // One branch for eight bytes.
+    let whole =
+        chunks.iter().take_while(|chunk| chunk.iter().fold(true, |all, &byte| all & is_token_byte(byte)));
+    let start = whole.count() * 8;
+    bytes[start..].iter().position(|&byte| !is_token_byte(byte)).map_or(bytes.len(), |more| start + more)
 }
 
 /// Visible characters, blanks, tabs and obs-text (RFC 9110 section 5.5).
@@ -85,6 +95,26 @@ fn in_lanes(bytes: &[u8], mut look: impl FnMut(&[u8; LANES])) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_ends_at_its_first_other_byte_wherever_that_is() {
+        for length in 0..40 {
+            let text = vec![b'a'; length];
+            assert_eq!(token_len(&text), length);
+            assert_eq!(is_token(&text), length > 0);
+            for at in 0..length {
+                for byte in 0..=255 {
+                    let mut text = text.clone();
+                    text[at] = byte;
+                    assert_eq!(
+                        token_len(&text),
+                        if is_token_byte(byte) { length } else { at },
+                        "{byte} at {at}"
+                    );
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_head_has_as_many_returns_as_lines_and_no_other_control_character() {

@@ -11,7 +11,7 @@ use std::{borrow::Cow, cell::RefCell, fmt, time::SystemTime};
 
 use super::date;
 
-pub use super::characters::{is_field_value, is_text_of_lines, is_token, is_token_byte, trim};
+pub use super::characters::{is_field_value, is_text_of_lines, is_token, token_len, trim};
 
 /// Fields that are for one connection alone: no policy and no rule ever sees them (RFC 9110 section 7.6.1).
 pub const HOP_BY_HOP: [&str; 6] =

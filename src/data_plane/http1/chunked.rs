@@ -3,7 +3,7 @@
 use super::{fields::is_forbidden_trailer, head::Framing};
 use crate::http::{
     BodyError, Headers, Length,
-    headers::{is_field_value, is_token, is_token_byte, trim},
+    headers::{is_field_value, is_token, token_len, trim},
 };
 
 /// Longest chunk-size line with its extensions, and longest trailer section, bytes. Nothing that
@@ -219,7 +219,7 @@ fn trim_start(bytes: &[u8]) -> &[u8] {
 }
 
 fn split_token(bytes: &[u8]) -> (&[u8], &[u8]) {
-    bytes.split_at(bytes.iter().take_while(|&&b| is_token_byte(b)).count())
+    bytes.split_at(token_len(bytes))
 }
 
 /// Length of the quoted string at the front (RFC 9110 section 5.6.4).

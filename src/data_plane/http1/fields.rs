@@ -6,7 +6,7 @@ use super::{
 };
 use crate::http::{
     Headers, Span, Version,
-    headers::{is_text_of_lines, is_token, is_token_byte, trim},
+    headers::{is_text_of_lines, is_token, token_len, trim},
 };
 
 /// Reads field lines and sorts the fields into types and [`Headers`].
@@ -76,7 +76,7 @@ impl<'b> FieldReader<'b> {
     /// `field-name ":" OWS field-value OWS` (RFC 9112 section 5), nothing between name and colon.
     fn field(&mut self, start: usize, end: usize) -> Result<(), HeadError> {
         let line = &self.received[start..end];
-        let colon = line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len());
+        let colon = token_len(line);
         if colon == 0 || line.get(colon) != Some(&b':') {
             return Err(HeadError::Malformed("field name"));
         }

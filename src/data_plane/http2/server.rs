@@ -398,7 +398,10 @@ impl<F: Future<Output = ()>, M: Fn(Rc<Inbox<Work>>) -> F> Run<'_, F, M> {
             () if self.ending == Ending::Over && !output.is_empty() => Waiting::Tail(output.written_ever),
             () if self.ending == Ending::Over => Waiting::End,
             () if !self.input.has_begun() => Waiting::Beginning,
-            () if self.input.is_block_open(self.wire.input.unread()) => Waiting::Block(self.input.blocks),
+            // Not where it is we who do not read.
+            () if !output.is_choking() && self.input.is_block_open(self.wire.input.unread()) => {
+                Waiting::Block(self.input.blocks)
+            }
             () if !self.streams.is_idle() => Waiting::Streams,
             () if !output.is_empty() => Waiting::Tail(output.written_ever),
             () if self.ending != Ending::Not => Waiting::End,

@@ -171,6 +171,8 @@ impl Stream {
         if !self.until(|| self.link.poll_output(&self.channel)).await {
             return;
         }
+        // The body has its time from here on.
+        self.watch.restart(Timer::StreamIdle);
         self.answered.set(true);
         let (declared, follows) = translate::lengths(&response, to_head);
         self.link.head(&self.channel, response.status, &response.headers, declared, follows.is_none());
@@ -182,7 +184,10 @@ impl Stream {
             let outcome = guard(worker, exchange, || sender.poll_send(cx, &mut body, &progress));
             self.tally.sent.set(sender.bytes());
             match outcome {
-                Poll::Ready(Err(_)) => self.link.reset(self.channel.id, Reason::Internal),
+                Poll::Ready(Err(_)) if !self.channel.is_closed() => {
+                    self.link.reset(self.channel.id, Reason::Internal);
+                }
+                Poll::Ready(Err(_)) => {}
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending if self.watch.is_due(Timer::StreamIdle) => {
                     self.link.reset(self.channel.id, Reason::Cancel);

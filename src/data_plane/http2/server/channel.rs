@@ -11,6 +11,9 @@ use crate::http::{BodyError, Headers, Length, Step};
 /// What was taken is cut off the front of a body when it is at least so much.
 const CUT_BYTES_MIN: usize = 32 * 1024;
 
+/// Bytes that are shown at a time, as from the buffer of an HTTP/1.1 connection.
+const LENT_BYTES_MAX: usize = 16 * 1024;
+
 /// See the [module](self).
 pub struct Channel {
     pub id: u32,
@@ -176,6 +179,8 @@ impl Channel {
     pub fn lend(&self, take: &mut dyn FnMut(&[u8]) -> usize) -> usize {
         let mut body = self.body.borrow_mut();
         let unread = &body[self.read.get()..];
+        // What is shown may be copied at once: no more than is passed on in some pieces anyway.
+        let unread = &unread[..unread.len().min(LENT_BYTES_MAX)];
         if unread.is_empty() {
             return 0;
         }

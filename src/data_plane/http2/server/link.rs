@@ -25,9 +25,6 @@ use crate::{data_plane::http1::fields::ConnectionField, http::Headers};
 /// Bytes that may wait for a client that does not read; then streams wait.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
-/// Answers to frames (PING, SETTINGS) may go beyond; then nothing more is read.
-const ANSWERS_BYTES_MAX: usize = 128 * 1024;
-
 /// The window that both sides begin with (RFC 9113 section 6.9.2).
 const FIRST_WINDOW_BYTES: u32 = 65_535;
 
@@ -107,7 +104,7 @@ impl Link {
 
     /// The client does not even read the answers to its frames.
     pub fn is_choked(&self) -> bool {
-        self.unwritten() > ANSWERS_BYTES_MAX
+        self.output.borrow().is_choking()
     }
 
     /// Writes a frame.

@@ -11,6 +11,9 @@ use super::super::{
 };
 use crate::data_plane::http1::{sender::Sink, wire::Transport};
 
+/// Answers to frames (PING, SETTINGS) may go beyond what streams may write; then nothing more is read.
+const ANSWERS_BYTES_MAX: usize = 128 * 1024;
+
 /// What has been written is cut off the front when it is so much.
 const CUT_BYTES_MIN: usize = 64 * 1024;
 
@@ -34,6 +37,11 @@ impl Output {
     /// Bytes that wait to be written.
     pub fn unwritten(&self) -> usize {
         self.bytes.len() - self.written
+    }
+
+    /// So much waits that the client does not even read the answers to its frames.
+    pub fn is_choking(&self) -> bool {
+        self.unwritten() > ANSWERS_BYTES_MAX
     }
 
     /// All of it has reached the socket.

@@ -174,6 +174,23 @@ fn more_than_the_windows_of_stream_and_connection_is_an_error() {
 }
 
 #[test]
+fn a_large_body_is_shown_in_pieces() {
+    let link = link();
+    let mut client = Client::begun(&link);
+    let channel = client.posts(&link, 1);
+    client.uploads(&link, 1, STREAM_WINDOW_BYTES as usize).unwrap();
+    let (mut pieces, mut bytes) = (0, 0);
+    while channel.poll_ready().is_ready() {
+        bytes += channel.lend(&mut |shown| {
+            assert!(shown.len() <= 16 * 1024);
+            shown.len()
+        });
+        pieces += 1;
+    }
+    assert_eq!((pieces, bytes), (16, STREAM_WINDOW_BYTES as usize));
+}
+
+#[test]
 fn a_burst_leaves_no_memory_behind_for_the_life_of_its_stream() {
     let link = link();
     let mut client = Client::begun(&link);
