@@ -10,7 +10,6 @@ use portcullis::{
             frame::Reason,
             head::{HeadReader, Rules},
             hpack::{decode::Decoder, encode::Encoder},
-            meter::Meter,
             server::{
                 STREAMS_MAX,
                 channel::Channel,
@@ -49,7 +48,7 @@ struct Server {
 impl Server {
     fn new() -> Self {
         Self {
-            link: Link::new(Rc::new(Meter::default()), RULES.bytes_max),
+            link: Link::new(RULES.bytes_max),
             input: Input::default(),
             unread: Vec::new(),
             uploads: Vec::new(),

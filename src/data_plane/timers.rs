@@ -40,7 +40,27 @@ pub struct Watch {
     timers: Rc<Timers>,
     deadlines: [Cell<Millis>; TIMERS],
     periods: [Cell<Millis>; TIMERS],
-    waker: RefCell<Option<Waker>>,
+    sleeper: Sleeper,
+}
+
+/// The task that is to be woken, if there is one.
+#[derive(Default)]
+pub struct Sleeper(RefCell<Option<Waker>>);
+
+impl Sleeper {
+    /// Notes the task to wake.
+    pub fn register(&self, cx: &Context<'_>) {
+        let mut waker = self.0.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    pub fn wake(&self) {
+        if let Some(waker) = &*self.0.borrow() {
+            waker.wake_by_ref();
+        }
+    }
 }
 
 impl Timers {
@@ -54,7 +74,7 @@ impl Timers {
             timers: Rc::clone(self),
             deadlines: Default::default(),
             periods: Default::default(),
-            waker: RefCell::default(),
+            sleeper: Sleeper::default(),
         });
         self.watches.borrow_mut().push(Rc::downgrade(&watch));
         watch
@@ -139,17 +159,12 @@ impl Watch {
 
     /// Notes the task to wake when a deadline is due. One task polls everything of a connection.
     pub fn register(&self, cx: &Context<'_>) {
-        let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
+        self.sleeper.register(cx);
     }
 
     /// Wakes the task for another reason than a deadline.
     pub fn wake(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
+        self.sleeper.wake();
     }
 
     fn wake_if_due(&self, now: Millis) {

@@ -101,8 +101,8 @@ pub struct HeadReader {
     method: Option<Method>,
     /// Whether it is one of the two that are served.
     scheme: Option<bool>,
-    target: Option<()>,
-    /// `:path`, kept beside for its memory.
+    has_path: bool,
+    /// `:path`, kept for its memory when there is none.
     path: Vec<u8>,
     authority: Option<Span>,
     host: Option<Span>,
@@ -186,7 +186,7 @@ impl HeadReader {
             b"path" => {
                 self.path.clear();
                 self.path.extend_from_slice(value);
-                self.target.replace(()).is_some()
+                std::mem::replace(&mut self.has_path, true)
             }
             b"authority" => {
                 let authority = self.headers.push_text(value);
@@ -238,7 +238,9 @@ impl HeadReader {
             return Err(HeadError::TooManyFields.into());
         }
         let authority = self.authority()?;
-        self.target.ok_or(Refused::Malformed("no :path"))?;
+        if !self.has_path {
+            return Err(Refused::Malformed("no :path"));
+        }
         if self.path == b"*" && method != Method::Options {
             return Err(HeadError::Malformed("target").into());
         }
@@ -296,7 +298,7 @@ impl HeadReader {
     }
 
     fn asked(&self, merge_slashes: bool) -> Asked {
-        let path = self.target.and_then(|()| path_of(&self.path, merge_slashes));
+        let path = if self.has_path { path_of(&self.path, merge_slashes) } else { None };
         Asked { method: self.method.clone(), path }
     }
 }

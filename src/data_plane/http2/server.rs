@@ -36,7 +36,6 @@ use super::{
     frame::{HEAD_BYTES, Reason},
     head::Rules,
     io::Linger,
-    meter::Meter,
     slots::{Inbox, Slots},
     stream::{self, Work},
 };
@@ -119,7 +118,7 @@ pub async fn serve_connection(
 ) {
     let mut wire = Wire::new(transport);
     wire.input = read;
-    let link = Link::new(Rc::new(Meter::default()), worker.pins.pin().engine.head_bytes_max);
+    let link = Link::new(worker.pins.pin().engine.head_bytes_max);
     let connection = Connection {
         worker,
         peer,

@@ -65,7 +65,7 @@ pub async fn serve_each(connection: &Connection<'_>, inbox: Rc<Inbox<Work>>) {
             let mut answering = pin!(answer(connection, arrival, Rc::clone(&watch)));
             poll_fn(|cx| {
                 watch.register(cx);
-                channel.register(cx);
+                channel.sleeper.register(cx);
                 answering.as_mut().poll(cx)
             })
             .await;

@@ -2,11 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
-    task::{Context, Poll, Waker},
+    task::Poll,
 };
 
 use super::{super::STREAM_WINDOW_BYTES, link::WINDOW_MAX};
-use crate::http::{BodyError, Headers, Length, Step};
+use crate::{
+    data_plane::timers::Sleeper,
+    http::{BodyError, Headers, Length, Step},
+};
 
 /// What was taken is cut off the front of a body when it is at least so much.
 const CUT_BYTES_MIN: usize = 32 * 1024;
@@ -39,7 +42,8 @@ pub struct Channel {
     fault: Cell<Option<BodyError>>,
     /// Nobody takes what comes.
     is_unwanted: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
+    /// Who serves it.
+    pub sleeper: Sleeper,
 }
 
 impl Channel {
@@ -59,21 +63,7 @@ impl Channel {
             left: Cell::new(if ends { Some(0) } else { length }),
             fault: Cell::new(None),
             is_unwanted: Cell::new(false),
-            waker: RefCell::default(),
-        }
-    }
-
-    /// Notes whom to wake.
-    pub fn register(&self, cx: &Context<'_>) {
-        let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
-    }
-
-    pub fn wake(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
+            sleeper: Sleeper::default(),
         }
     }
 
@@ -84,7 +74,7 @@ impl Channel {
 
     pub fn set_received(&self) {
         self.received.set(true);
-        self.wake();
+        self.sleeper.wake();
     }
 
     /// Nothing can be sent on it, and nothing comes.
@@ -96,7 +86,7 @@ impl Channel {
     pub fn closed(&self) {
         if !(self.received.get() && self.has_sent.get()) {
             self.is_closed.set(true);
-            self.wake();
+            self.sleeper.wake();
         }
     }
 
@@ -110,7 +100,7 @@ impl Channel {
         let before = self.send_window.get();
         self.send_window.set(before + change);
         if before <= 0 && before + change > 0 {
-            self.wake();
+            self.sleeper.wake();
         }
         before + change <= WINDOW_MAX
     }
@@ -130,7 +120,7 @@ impl Channel {
         }
         if !payload.is_empty() {
             self.body.borrow_mut().extend_from_slice(payload);
-            self.wake();
+            self.sleeper.wake();
         }
         true
     }

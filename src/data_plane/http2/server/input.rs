@@ -207,7 +207,7 @@ impl Input {
         let ends = head.has(flag::END_STREAM);
         let Some(channel) = link.channel(head.stream) else {
             link.release(None, payload.len());
-            if !self.is_unserved(head.stream) && link.ended.how(head.stream) != Some(Closed::Here) {
+            if !self.is_unserved(head.stream) && link.closed.how(head.stream) != Some(Closed::Here) {
                 // Or it was refused, with so many others that this one is forgotten.
                 link.meter.count_control();
                 link.reset(head.stream, Reason::StreamClosed);
@@ -346,7 +346,7 @@ impl Input {
             return Ok(Purpose::Nothing);
         }
         if head.stream <= link.last_stream() {
-            return match link.ended.how(head.stream) {
+            return match link.closed.how(head.stream) {
                 Some(Closed::Here) => Ok(Purpose::Nothing),
                 Some(Closed::There) => Err(Reason::StreamClosed),
                 // One of so many that were refused that it is forgotten.

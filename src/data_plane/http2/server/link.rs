@@ -40,7 +40,7 @@ const UNFINISHED: Duration = Duration::from_millis(250);
 
 /// See the [module](self).
 pub struct Link {
-    pub meter: Rc<Meter>,
+    pub meter: Meter,
     pub output: RefCell<Output>,
     encoder: RefCell<Encoder>,
     /// Those that are open on either side, by their number.
@@ -61,11 +61,11 @@ pub struct Link {
     /// Those that are answered, whose requests go on all the same, and until when they may.
     unfinished: RefCell<VecDeque<(Duration, u32)>>,
     /// Those that have closed.
-    pub ended: Ended,
+    pub closed: Ended,
 }
 
 impl Link {
-    pub fn new(meter: Rc<Meter>, head_bytes_max: usize) -> Self {
+    pub fn new(head_bytes_max: usize) -> Self {
         let mut output = Output::default();
         let settings = [
             (setting::MAX_CONCURRENT_STREAMS, STREAMS_MAX),
@@ -81,7 +81,7 @@ impl Link {
         let more = CONNECTION_WINDOW_BYTES - FIRST_WINDOW_BYTES;
         output.frame(kind::WINDOW_UPDATE, flag::NONE, 0, &more.to_be_bytes());
         Self {
-            meter,
+            meter: Meter::default(),
             output: RefCell::new(output),
             encoder: RefCell::default(),
             channels: RefCell::default(),
@@ -93,7 +93,7 @@ impl Link {
             taken: Cell::new(0),
             last_stream: Cell::new(0),
             unfinished: RefCell::default(),
-            ended: Ended::default(),
+            closed: Ended::default(),
         }
     }
 
@@ -240,13 +240,13 @@ impl Link {
     /// Resets a stream, of which there may be nothing here.
     pub fn reset(&self, stream: u32, reason: Reason) {
         self.frame(kind::RST_STREAM, flag::NONE, stream, &(reason as u32).to_be_bytes());
-        self.ended.remember(stream, Closed::Here);
+        self.closed.remember(stream, Closed::Here);
         self.forget(stream);
     }
 
     /// A stream is closed, and not by us. What was received of it is still there for its request.
     pub fn close(&self, stream: u32) {
-        self.ended.remember(stream, Closed::There);
+        self.closed.remember(stream, Closed::There);
         self.forget(stream);
     }
 
@@ -413,7 +413,7 @@ fn stand_in(line: &RefCell<VecDeque<Rc<Channel>>>, channel: &Rc<Channel>) {
 fn wake_first(line: &RefCell<VecDeque<Rc<Channel>>>) -> bool {
     let Some(channel) = line.borrow_mut().pop_front() else { return false };
     channel.is_waiting.set(false);
-    channel.wake();
+    channel.sleeper.wake();
     true
 }
 

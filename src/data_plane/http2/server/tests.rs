@@ -13,7 +13,7 @@ use crate::http::{Headers, Step};
 const RULES: Rules = Rules { fields: HeadRules { fields_max: 8, merge_slashes: true }, bytes_max: 2000 };
 
 fn link() -> Link {
-    Link::new(Rc::new(Meter::default()), RULES.bytes_max)
+    Link::new(RULES.bytes_max)
 }
 
 /// The frames that wait to be written.
