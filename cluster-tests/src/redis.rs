@@ -8,6 +8,8 @@ mod cluster;
 mod sentinels;
 mod terms;
 
+use std::fs::File;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -114,6 +116,15 @@ impl Redis {
     /// Whether its process runs, paused or not.
     pub fn running(&mut self) -> bool {
         self.process.running()
+    }
+
+    /// One more line of its configuration, heeded from its next start on.
+    ///
+    /// # Panics
+    /// When its folder is gone.
+    pub fn configure(&self, line: &str) {
+        let file = File::options().append(true).open(self.folder.path().join("redis.conf"));
+        file.and_then(|mut file| writeln!(file, "{line}")).expect("the temporary folder is writable");
     }
 
     /// Kills it, if it still runs, and starts it on the same port and folder: with its data if it is append-only. Returns when

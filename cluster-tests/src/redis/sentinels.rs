@@ -109,17 +109,31 @@ impl Sentinels {
         new
     }
 
-    /// Starts killed data nodes again, which become replicas, and waits until all is as it was at the start.
+    /// Starts killed data nodes again, which become replicas, and waits until all is as it was at the start. They come back empty:
+    /// until they have what the master has, no sentinel may elect them, as a machine that stands still for a second makes it want to.
     ///
     /// # Panics
     /// When that does not come within the harness's patience.
     pub fn rejoin(&mut self) {
+        let mut restarted = Vec::new();
         for node in &mut self.nodes {
             if !node.running() {
+                node.configure("replica-priority 0");
                 node.restart();
+                restarted.push(node.address());
             }
         }
         self.await_stable();
+        for address in restarted {
+            let node = self.node(address);
+            assert_eq!(node.cli(&["config", "set", "replica-priority", "100"]), "OK");
+            assert_eq!(node.cli(&["config", "rewrite"]), "OK");
+        }
+        self.await_stable();
+        eventually("sentinels that may elect the replica", || {
+            let replicas = self.nodes.len() - 1;
+            self.sentinels.iter().all(|sentinel| sentinel.may_elect_all(replicas)).then_some(())
+        });
     }
 
     /// The replica loses its master and may not come back: what is written from now on is lost by a [`Sentinels::failover`].
@@ -208,14 +222,20 @@ impl Sentinel {
 
     /// Whether it knows this many replicas and the other sentinels, and believes all of them to be well.
     fn knows_all(&self, replicas: usize) -> bool {
-        // Entries are lines of names and values in turn.
-        let values = |what: &str, name: &str| -> Vec<String> {
-            let page = self.ask(&["sentinel", what, MASTER_NAME]).unwrap_or_default();
-            let lines: Vec<&str> = page.lines().collect();
-            lines.windows(2).filter(|pair| pair[0] == name).map(|pair| pair[1].to_owned()).collect()
-        };
-        values("master", "flags") == ["master"]
-            && values("replicas", "flags") == vec!["slave"; replicas]
-            && values("sentinels", "flags") == vec!["sentinel"; SENTINELS - 1]
+        self.values("master", "flags") == ["master"]
+            && self.values("replicas", "flags") == vec!["slave"; replicas]
+            && self.values("sentinels", "flags") == vec!["sentinel"; SENTINELS - 1]
+    }
+
+    fn may_elect_all(&self, replicas: usize) -> bool {
+        self.values("replicas", "slave-priority") == vec!["100"; replicas]
+    }
+
+    /// What it knows by this name of the master, the replicas or the other sentinels. Its entries are lines of names and values in
+    /// turn.
+    fn values(&self, what: &str, name: &str) -> Vec<String> {
+        let page = self.ask(&["sentinel", what, MASTER_NAME]).unwrap_or_default();
+        let lines: Vec<&str> = page.lines().collect();
+        lines.windows(2).filter(|pair| pair[0] == name).map(|pair| pair[1].to_owned()).collect()
     }
 }
