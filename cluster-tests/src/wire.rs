@@ -122,9 +122,17 @@ impl Wire {
                 self.buffer.resize(self.end * 2, 0);
             }
         }
-        let count = self.socket.read(&mut self.buffer[self.end..])?;
-        self.end += count;
-        Ok(count)
+        loop {
+            match self.socket.read(&mut self.buffer[self.end..]) {
+                // A socket with a timeout is interrupted when its machine stands still for a moment.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+                Ok(count) => {
+                    self.end += count;
+                    return Ok(count);
+                }
+            }
+        }
     }
 
     fn byte(&mut self) -> io::Result<Option<u8>> {

@@ -50,7 +50,7 @@ enum Command {
     Dump(ask::DumpArgs),
     /// Ask a running gateway whether it is ready or alive: exit code 0 or 1
     Probe(ask::ProbeArgs),
-    /// Show the replicas of a running gateway: exit code 0 if all run the same configuration, else 1
+    /// Show the replicas of a running gateway: exit code 0 if all run the same configuration, 1 if not, 69 if that cannot be told
     Replicas(replicas::ReplicasArgs),
     /// Print a new key for the file that replicas of a gateway share
     ClusterKey(cluster_key::ClusterKeyArgs),

@@ -112,7 +112,7 @@ pub const SETTINGS: &[Setting] = &[
         .vendor("FLEX_REWRITE_HOST_HEADER"),
     Setting::new("headers.remove_server", Kind::Bool, "false", "Leave `server` out of responses.")
         .vendor("FLEX_REMOVE_SERVER_HEADER"),
-    Setting::new("headers.server", Kind::Token, "portcullis", "The `server` of every response."),
+    Setting::new("headers.server", Kind::Token, "portcullis", "The `server` of every response to a request."),
     Setting::new("headers.forward_client_cert_details", Kind::Choice(CERT_DETAILS), "SANITIZE", "What happens to `x-forwarded-client-cert`. `SANITIZE`: it is removed. For a client that proved a certificate in the TLS handshake, `FORWARD_ONLY` passes on what it sent, `APPEND_FORWARD` appends its identity to that, `SANITIZE_SET` sets its identity; from others these three remove it. `ALWAYS_FORWARD_ONLY` passes on whatever was sent.")
         .vendor("FLEX_FORWARD_CLIENT_CERT_DETAILS"),
     Setting::new("headers.envoy", Kind::Bool, "false", "Let `x-envoy-*` fields pass in both directions and add `x-envoy-expected-rq-timeout-ms`, `x-envoy-original-path`, `x-envoy-upstream-service-time` and `x-envoy-overloaded`; otherwise such fields are removed.")

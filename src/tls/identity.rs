@@ -174,9 +174,12 @@ fn check_chain(
     own.filter(|_| sound).map(|facts| (facts, expiry))
 }
 
-/// As PKCS#8, or with a `DEK-Info` header.
+/// As PKCS#8, or with a `DEK-Info` header; what the text beside the blocks says is no matter.
 pub(super) fn is_encrypted(pem: &str) -> bool {
-    pem.contains("ENCRYPTED")
+    pem.split(['\r', '\n']).map(str::trim).any(|line| {
+        line.starts_with("-----BEGIN ENCRYPTED")
+            || line.starts_with("Proc-Type:") && line.contains("ENCRYPTED")
+    })
 }
 
 /// Whether a SEC1 key has the parameters that say on which curve it is: some can do without, and guess.
@@ -211,4 +214,20 @@ fn private_key(pem: &str) -> Result<Key, ConfigProblem> {
             .help("it must be RSA of 2048 bits or more, ECDSA on P-256, P-384 or P-521, or Ed25519")
     })?;
     Ok((der, signing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_encrypted;
+
+    #[test]
+    fn what_is_encrypted_says_so_in_its_block_and_not_beside_it() {
+        let blocks = [
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "-----BEGIN RSA PRIVATE KEY-----\rProc-Type: 4,ENCRYPTED\rDEK-Info: AES-128-CBC,00\r\rAA==\r",
+        ];
+        assert!(blocks.iter().all(|block| is_encrypted(block)));
+        let plain = "# UNENCRYPTED, see wiki\n-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n";
+        assert!(!is_encrypted(plain));
+    }
 }

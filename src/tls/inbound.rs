@@ -14,7 +14,7 @@ use super::{
     choice::Choice,
     hello::Greeted,
     session::Session,
-    sessions::{self, Sessions},
+    sessions::{RustlsSessions, Sessions},
     trust::ClientCertificates,
     verify::ClientVerifier,
 };
@@ -48,7 +48,7 @@ enum Made {
 
 struct OfRustls {
     config: Arc<ServerConfig>,
-    sessions: Arc<Sessions<sessions::OfRustls>>,
+    sessions: Arc<Sessions<RustlsSessions>>,
     clients: Option<Arc<ClientVerifier>>,
 }
 
@@ -133,7 +133,7 @@ impl Inbound {
         config.alpn_protocols = self.negotiable.alpn_of_rustls();
         let sessions = match before.map(|before| &before.made) {
             Some(Made::Rustls(before)) => Arc::clone(&before.sessions),
-            _ => Arc::new(Sessions::new(sessions::OfRustls::new()?)),
+            _ => Arc::new(Sessions::new(RustlsSessions::new()?)),
         };
         let (tickets, others) = (Arc::clone(&sessions), Arc::clone(&sessions));
         (config.ticketer, config.session_storage) = (tickets, others);
@@ -151,8 +151,7 @@ impl OfRustls {
         if is_resumed(session.tls())
             && let (Some(verifier), Some(certificates)) = (&self.clients, session.tls().peer_certificates())
         {
-            reverify(verifier, certificates)
-                .inspect_err(|_| self.sessions.forget(sessions::OfRustls::new))?;
+            reverify(verifier, certificates).inspect_err(|_| self.sessions.forget(RustlsSessions::new))?;
         }
         Ok(session)
     }

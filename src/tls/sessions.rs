@@ -15,7 +15,7 @@ use rustls::{
 use crate::base::lock;
 
 /// Sessions of TLS 1.2 clients without tickets, for each port.
-const SESSIONS_MAX: usize = 1024;
+pub const SESSIONS_MAX: u16 = 1024;
 
 /// Who must not resume has everybody begin anew: not more often than this.
 const FORGET_PERIOD: Duration = Duration::from_secs(30);
@@ -54,21 +54,22 @@ impl<T> Sessions<T> {
 
 /// For rustls: the keys of its tickets, and what is kept for those who take none.
 #[derive(Debug)]
-pub struct OfRustls {
+pub struct RustlsSessions {
     tickets: Arc<dyn ProducesTickets>,
     others: Arc<dyn StoresServerSessions>,
 }
 
-impl OfRustls {
+impl RustlsSessions {
     /// # Errors
     /// There is no randomness.
     pub fn new() -> Result<Self, Error> {
-        let (tickets, others) = (aws_lc_rs::Ticketer::new()?, ServerSessionMemoryCache::new(SESSIONS_MAX));
+        let (tickets, others) =
+            (aws_lc_rs::Ticketer::new()?, ServerSessionMemoryCache::new(SESSIONS_MAX.into()));
         Ok(Self { tickets, others })
     }
 }
 
-impl ProducesTickets for Sessions<OfRustls> {
+impl ProducesTickets for Sessions<RustlsSessions> {
     fn enabled(&self) -> bool {
         self.load().tickets.enabled()
     }
@@ -86,7 +87,7 @@ impl ProducesTickets for Sessions<OfRustls> {
     }
 }
 
-impl StoresServerSessions for Sessions<OfRustls> {
+impl StoresServerSessions for Sessions<RustlsSessions> {
     fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
         self.load().others.put(key, value)
     }
@@ -110,15 +111,15 @@ mod tests {
 
     #[test]
     fn tickets_are_void_when_they_are_forgotten_which_is_not_done_again_soon() {
-        let sessions = Sessions::new(OfRustls::new().unwrap());
+        let sessions = Sessions::new(RustlsSessions::new().unwrap());
         let is_good = |ticket: &[u8]| sessions.decrypt(ticket).as_deref() == Some(b"a session");
         let ticket = || sessions.encrypt(b"a session").unwrap();
         let first = ticket();
         assert!(is_good(&first));
-        sessions.forget(OfRustls::new);
+        sessions.forget(RustlsSessions::new);
         assert!(!is_good(&first));
         let second = ticket();
-        sessions.forget(OfRustls::new);
+        sessions.forget(RustlsSessions::new);
         assert!(is_good(&second), "one client cannot have all others make full handshakes all the time");
     }
 }

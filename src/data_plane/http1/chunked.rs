@@ -9,10 +9,10 @@ use crate::http::{
 /// Longest chunk-size line with its extensions, and longest trailer section, bytes. Nothing that
 /// clients send comes near; what is longer is an attack on memory.
 const CHUNK_LINE_BYTES_MAX: usize = 512;
-const TRAILER_BYTES_MAX: usize = 8 * 1024;
+pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 /// Extension bytes in one body: they carry nothing and are dropped.
 const EXTENSION_BYTES_MAX: usize = 16 * 1024;
-const TRAILER_FIELDS_MAX: usize = 64;
+pub const TRAILER_FIELDS_MAX: usize = 64;
 
 /// Follows the framing of one body.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use super::{grpc, hpack::FIELD_OVERHEAD};
 use crate::{
     data_plane::{
         http1::{
+            chunked::{TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX},
             fields::{ConnectionField, is_forbidden_trailer, parse_length},
             head::{HeadError, HeadRules},
             target::{Target, is_authority, path_of, read_path},
@@ -136,7 +137,8 @@ impl HeadReader {
         if let Some(pseudo) = name.strip_prefix(b":") {
             return self.pseudo(pseudo, value);
         }
-        self.fields += 1;
+        // A cookie may come in crumbs, which are one field (section 8.2.3).
+        self.fields += usize::from(name != b"cookie" || self.crumbs.is_empty());
         let name = check_name(name)?;
         if self.fields > rules.fields.fields_max {
             return Ok(());
@@ -307,6 +309,7 @@ impl HeadReader {
 #[derive(Default)]
 pub struct TrailerReader {
     headers: Headers,
+    fields: usize,
     size: Size,
     fault: Option<&'static str>,
 }
@@ -315,8 +318,10 @@ impl TrailerReader {
     /// Takes a field; whether there may be more.
     pub fn field(&mut self, name: &[u8], value: &[u8], rules: Rules) -> bool {
         self.size.add(name, value);
+        self.fields += 1;
         if self.fault.is_none() {
-            self.fault = match self.size.is_over(rules.bytes_max) {
+            let bytes_max = rules.bytes_max.min(TRAILER_BYTES_MAX);
+            self.fault = match self.size.is_over(bytes_max) || self.fields > TRAILER_FIELDS_MAX {
                 true => Some("trailers over the limit"),
                 false => self.read(name, value).err(),
             };

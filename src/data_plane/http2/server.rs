@@ -298,18 +298,12 @@ impl<F: Future<Output = ()>, M: Fn(Rc<Inbox<Work>>) -> F> Run<'_, F, M> {
             match self.input.next(self.wire.input.unread(), &connection.link, rules, &mut event) {
                 Ok(0) => return,
                 Ok(bytes) => self.wire.input.consume(bytes),
-                Err(reason) => {
-                    if reason == Reason::EnhanceYourCalm {
-                        connection.worker.metrics.request_refused("http2_flood");
-                    }
-                    return self.fail(reason);
-                }
+                Err(reason) => return self.fail(reason),
             }
             if let Some(event) = event {
                 self.happened(event);
             }
             if connection.link.meter.is_flooded() {
-                connection.worker.metrics.request_refused("http2_flood");
                 return self.fail(Reason::EnhanceYourCalm);
             }
         }
@@ -370,6 +364,9 @@ impl<F: Future<Output = ()>, M: Fn(Rc<Inbox<Work>>) -> F> Run<'_, F, M> {
 
     /// Ends the connection at once: its streams are over (RFC 9113 section 5.4.1).
     fn fail(&mut self, reason: Reason) {
+        if reason == Reason::EnhanceYourCalm {
+            self.connection.worker.metrics.request_refused("http2_flood");
+        }
         let link = &self.connection.link;
         link.meter.end();
         link.go_away(self.input.last_served.unwrap_or(link.last_stream()), reason);

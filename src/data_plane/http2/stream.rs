@@ -15,7 +15,6 @@ use super::{
     io::LINGER,
     server::{Connection, channel::Channel, input::Arrival, link::Link, sender::Sender},
     slots::Inbox,
-    translate,
 };
 use crate::{
     data_plane::{
@@ -174,7 +173,7 @@ impl Stream {
         // The body has its time from here on.
         self.watch.restart(Timer::StreamIdle);
         self.answered.set(true);
-        let (declared, follows) = translate::lengths(&response, to_head);
+        let (declared, follows) = lengths(&response, to_head);
         self.link.head(&self.channel, response.status, &response.headers, declared, follows.is_none());
         let Some(follows) = follows else { return };
         let mut sender = Sender::new(&self.link, &self.channel, follows);
@@ -237,9 +236,17 @@ impl ClientSide for Stream {
         if status == 100 {
             self.continue_wanted.set(false);
         }
-        if (100..200).contains(&status) && !self.channel.is_closed() {
-            self.link.head(&self.channel, status, headers, None, false);
+        if !(100..200).contains(&status) || self.channel.is_closed() {
+            return;
         }
+        // A client that does not read has no use for hints; the one that it waits for is short.
+        let bare = Headers::new();
+        let headers = match self.link.has_room() {
+            true => headers,
+            false if status == 100 => &bare,
+            false => return,
+        };
+        self.link.head(&self.channel, status, headers, None, false);
     }
 }
 
@@ -281,5 +288,36 @@ impl BodySource for Stream {
 
     fn release(&self) {
         self.link.release(None, self.channel.stop());
+    }
+}
+
+/// What `content-length` of a response says, and the length of the body that follows its head; `None`: no body follows.
+fn lengths(response: &Response, to_head: bool) -> (Option<u64>, Option<Length>) {
+    let length = response.body.length();
+    let bodiless = to_head || matches!(response.status, 204 | 304);
+    let declared = match length {
+        _ if response.status == 204 => None,
+        // The end of the stream says as much.
+        Length::Known(0) => response.declared_length,
+        Length::Known(length) => response.declared_length.filter(|_| bodiless).or(Some(length)),
+        Length::Unknown => response.declared_length.filter(|_| bodiless),
+    };
+    let follows = (!bodiless && length != Length::Known(0)).then_some(length);
+    (declared, follows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn responses_without_a_body_declare_its_length_only_where_one_is_known() {
+        let mut message = Response::empty(304);
+        message.declared_length = Some(12);
+        assert_eq!(lengths(&message, false), (Some(12), None));
+        assert_eq!(lengths(&Response::empty(204), false), (None, None));
+        assert_eq!(lengths(&Response::empty(200), false), (None, None));
+        assert_eq!(lengths(&Response::json_error(404, "gone"), true), (Some(16), None));
+        assert_eq!(lengths(&Response::empty(200), true), (None, None));
     }
 }

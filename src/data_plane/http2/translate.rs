@@ -19,7 +19,7 @@ use crate::{
         head::FIELDS_MAX,
     },
     http::{
-        Headers, Length, Request, Response,
+        Headers, Length, Request,
         headers::{is_token, trim},
     },
 };
@@ -149,21 +149,6 @@ pub fn message_fields(fields: &HeaderMap) -> Headers {
         }
     }
     headers
-}
-
-/// What `content-length` of a response says, and the length of the body that follows its head; `None`: no body follows.
-pub fn lengths(response: &Response, to_head: bool) -> (Option<u64>, Option<Length>) {
-    let length = response.body.length();
-    let bodiless = to_head || matches!(response.status, 204 | 304);
-    let declared = match length {
-        _ if response.status == 204 => None,
-        // The end of the stream says as much.
-        Length::Known(0) => response.declared_length,
-        Length::Known(length) => response.declared_length.filter(|_| bodiless).or(Some(length)),
-        Length::Unknown => response.declared_length.filter(|_| bodiless),
-    };
-    let follows = (!bodiless && length != Length::Known(0)).then_some(length);
-    (declared, follows)
 }
 
 #[cfg(test)]

@@ -24,13 +24,10 @@ use crate::tls::{
     hello::Greeted,
     identity::Identity,
     inbound::{Accepted, reverify},
-    sessions::Sessions,
+    sessions::{SESSIONS_MAX, Sessions},
     trust::ClientCertificates,
     verify::ClientVerifier,
 };
-
-/// Sessions that can be resumed, for each port.
-const SESSIONS_MAX: i32 = 1024;
 
 /// A port's context.
 pub struct Server(Arc<Parts>);
@@ -137,7 +134,7 @@ fn sessions(inbound: &Inbound) -> Result<SslContext, ErrorStack> {
     // Sessions stay in memory: OpenSSL changes the keys of its tickets never.
     builder.set_options(SslOptions::NO_TICKET);
     builder.set_session_cache_mode(SslSessionCacheMode::SERVER);
-    builder.set_session_cache_size(SESSIONS_MAX);
+    builder.set_session_cache_size(SESSIONS_MAX.into());
     builder.set_session_id_context(&session_id_context(inbound))?;
     builder.set_servername_callback(|ssl, _| choose_certificate(ssl));
     Ok(builder.build())

@@ -106,6 +106,8 @@ fn cookie_crumbs_become_one_field() {
         panic!()
     };
     assert_eq!(head.headers.get_all("cookie").collect::<Vec<_>>(), [b"a=1; b=2"]);
+    // However many crumbs: eight fields are allowed.
+    assert_eq!(status("GET", "http://api.test/", &[("cookie", "a=1"); 20]), 200);
 }
 
 #[test]
@@ -218,4 +220,18 @@ fn trailers_carry_no_framing_and_no_credentials() {
     ] {
         assert!(read(&[bad]).is_err(), "{bad:?}");
     }
+}
+
+#[test]
+fn trailers_are_as_many_and_as_large_as_over_http_1_1() {
+    let rules = Rules { bytes_max: 1024 * 1024, ..RULES };
+    let is_taken = |count: usize, value: &str| {
+        let mut reader = TrailerReader::default();
+        (0..count).for_each(|_| {
+            reader.field(b"a", value.as_bytes(), rules);
+        });
+        reader.finish().is_ok()
+    };
+    assert!(is_taken(TRAILER_FIELDS_MAX, "b") && !is_taken(TRAILER_FIELDS_MAX + 1, "b"));
+    assert!(is_taken(1, &"b".repeat(8_000)) && !is_taken(1, &"b".repeat(TRAILER_BYTES_MAX)));
 }

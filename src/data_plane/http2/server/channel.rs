@@ -11,10 +11,11 @@ use crate::{
     http::{BodyError, Headers, Length, Step},
 };
 
-/// What was taken is cut off the front of a body when it is at least so much.
-const CUT_BYTES_MIN: usize = 32 * 1024;
+/// Memory that a stream keeps for what comes next, however little of its body is left.
+const KEPT_BYTES_MAX: usize = 32 * 1024;
 
-/// Bytes that are shown at a time, as from the buffer of an HTTP/1.1 connection.
+/// Bytes that are shown at a time, as from the buffer of an HTTP/1.1 connection; what was taken is cut off the front of a body
+/// when it is at least so much.
 const LENT_BYTES_MAX: usize = 16 * 1024;
 
 /// See the [module](self).
@@ -179,11 +180,15 @@ impl Channel {
         if read == body.len() {
             body.clear();
             // A burst leaves nothing behind for the life of the stream.
-            body.shrink_to(CUT_BYTES_MIN);
+            body.shrink_to(KEPT_BYTES_MAX);
             self.read.set(0);
-        } else if read >= CUT_BYTES_MIN && read >= body.len() / 2 {
+        } else if read >= LENT_BYTES_MAX && read >= body.len() / 2 {
             body.drain(..read);
             self.read.set(0);
+            if body.capacity() > 2 * body.len() + KEPT_BYTES_MAX {
+                let left = body.len();
+                body.shrink_to(left + KEPT_BYTES_MAX / 2);
+            }
         } else {
             self.read.set(read);
         }

@@ -134,7 +134,11 @@ impl Input {
         }
         let Some(payload) = unread[HEAD_BYTES..].get(..head.length) else { return Ok(0) };
         self.stage = Stage::Frames;
-        link.meter.count(head.kind, head.flags, head.length);
+        let substance = match head.kind {
+            kind::DATA => frame::unpadded(head, payload).map_or(0, <[u8]>::len),
+            _ => head.length,
+        };
+        link.meter.count(head.kind, head.flags, substance);
         *event = self.frame(head, payload, link, rules)?;
         Ok(HEAD_BYTES + head.length)
     }

@@ -102,6 +102,11 @@ impl Link {
         self.output.borrow().unwritten()
     }
 
+    /// The client has read enough of what was written before that streams may write.
+    pub fn has_room(&self) -> bool {
+        self.unwritten() < OUTPUT_BYTES_MAX
+    }
+
     /// The client does not even read the answers to its frames.
     pub fn is_choked(&self) -> bool {
         self.output.borrow().is_choking()
@@ -165,7 +170,7 @@ impl Link {
 
     /// How many bytes may be sent on a stream now. Otherwise it is woken when that may have changed.
     pub fn poll_room(&self, channel: &Rc<Channel>) -> Poll<usize> {
-        if self.unwritten() >= OUTPUT_BYTES_MAX || self.send_window.get() <= 0 {
+        if !self.has_room() || self.send_window.get() <= 0 {
             self.wait(channel);
             return Poll::Pending;
         }
@@ -176,10 +181,14 @@ impl Link {
 
     /// Waits until the client has read enough of what was written before. Heads need no window.
     pub fn poll_output(&self, channel: &Rc<Channel>) -> Poll<()> {
-        if self.unwritten() < OUTPUT_BYTES_MAX {
+        if self.has_room() {
             return Poll::Ready(());
         }
-        stand_in(&self.heads, channel);
+        if !self.heads.borrow().iter().any(|waiting| waiting.id == channel.id) {
+            // Whoever wants to send trailers may stand in the line of bodies still, and need the window no more.
+            self.step_out(channel);
+            stand_in(&self.heads, channel);
+        }
         Poll::Pending
     }
 
@@ -255,12 +264,16 @@ impl Link {
         let Ok(at) = channels.binary_search_by_key(&stream, |channel| channel.id) else { return };
         let channel = channels.remove(at);
         drop(channels);
+        self.step_out(&channel);
+        channel.closed();
+    }
+
+    fn step_out(&self, channel: &Channel) {
         if channel.is_waiting.take() {
             for line in [&self.heads, &self.bodies] {
-                line.borrow_mut().retain(|waiting| waiting.id != stream);
+                line.borrow_mut().retain(|waiting| waiting.id != channel.id);
             }
         }
-        channel.closed();
     }
 
     /// Forgets all streams: the connection ends.

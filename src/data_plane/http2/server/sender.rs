@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{super::frame::Reason, channel::Channel, link::Link, output::Data};
-use crate::http::{Body, BodyError, Length, Step};
+use crate::http::{Body, BodyError, Headers, Length, Step};
 
 /// Payload that is not worth a frame of its own where more is at hand: clients count frames.
 const SMALL_BYTES_MAX: usize = 4 * 1024;
@@ -29,6 +29,8 @@ pub struct Sender<'s> {
     /// What is left of the announced length.
     left: Option<u64>,
     bytes: u64,
+    /// All else has been sent.
+    trailers: Option<Headers>,
 }
 
 impl<'s> Sender<'s> {
@@ -37,7 +39,7 @@ impl<'s> Sender<'s> {
             Length::Known(length) => Some(length),
             Length::Unknown => None,
         };
-        Self { link, channel, left, bytes: 0 }
+        Self { link, channel, left, bytes: 0, trailers: None }
     }
 
     /// Payload handed over so far.
@@ -58,17 +60,20 @@ impl<'s> Sender<'s> {
         if self.channel.is_closed() {
             return Poll::Ready(Err(SendError::Client));
         }
+        if self.trailers.is_some() {
+            return self.poll_trailers().map(Ok);
+        }
         // First of all, and even when nothing can be sent now: polling the body is what moves the
         // other direction.
         match self.checked(ready!(body.poll_ready(cx)))? {
-            Step::End => Poll::Ready(self.end(body, None)),
+            Step::End => self.poll_end(body, None),
             Step::Data => {
                 let room = ready!(self.link.poll_room(self.channel));
                 let mut data = self.link.begin_data(self.channel);
                 let outcome = self.gather(cx, body, room, &mut data);
                 progress();
                 match outcome {
-                    Ok(true) => Poll::Ready(self.end(body, Some(data))),
+                    Ok(true) => self.poll_end(body, Some(data)),
                     Ok(false) => {
                         // The other streams get their turn.
                         self.link.wait(self.channel);
@@ -124,18 +129,25 @@ impl<'s> Sender<'s> {
         Ok(size)
     }
 
-    fn end(&mut self, body: &Body, last: Option<Data>) -> Result<(), SendError> {
+    fn poll_end(&mut self, body: &Body, last: Option<Data>) -> Poll<Result<(), SendError>> {
         if self.left.is_some_and(|left| left > 0) {
-            return Err(self.broken(BodyError::Disconnected));
+            return Poll::Ready(Err(self.broken(BodyError::Disconnected)));
         }
-        match body.trailers() {
-            Some(trailers) => self.link.trailers(self.channel, &trailers),
-            None => {
-                let last = last.unwrap_or_else(|| self.link.begin_data(self.channel));
-                self.link.end_data(self.channel, &last);
-            }
+        self.trailers = body.trailers();
+        if self.trailers.is_some() {
+            return self.poll_trailers().map(Ok);
         }
-        Ok(())
+        let last = last.unwrap_or_else(|| self.link.begin_data(self.channel));
+        self.link.end_data(self.channel, &last);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_trailers(&mut self) -> Poll<()> {
+        ready!(self.link.poll_output(self.channel));
+        if let Some(trailers) = self.trailers.take() {
+            self.link.trailers(self.channel, &trailers);
+        }
+        Poll::Ready(())
     }
 
     fn checked(&mut self, step: Result<Step, BodyError>) -> Result<Step, SendError> {

@@ -8,7 +8,8 @@ use super::{
     channel::Channel,
     *,
 };
-use crate::http::{Headers, Step};
+use crate::http::{Body, Headers, Length, Step};
+use bytes::Bytes;
 
 const RULES: Rules = Rules { fields: HeadRules { fields_max: 8, merge_slashes: true }, bytes_max: 2000 };
 
@@ -197,7 +198,9 @@ fn a_burst_leaves_no_memory_behind_for_the_life_of_its_stream() {
     let channel = client.posts(&link, 1);
     client.uploads(&link, 1, STREAM_WINDOW_BYTES as usize).unwrap();
     assert!(channel.capacity() >= STREAM_WINDOW_BYTES as usize);
-    take(&link, &channel, STREAM_WINDOW_BYTES as usize);
+    take(&link, &channel, STREAM_WINDOW_BYTES as usize - 2000);
+    assert!(channel.capacity() <= 40 * 1024, "{}", channel.capacity());
+    take(&link, &channel, 2000);
     assert!(channel.capacity() <= 32 * 1024, "{}", channel.capacity());
 }
 
@@ -273,6 +276,35 @@ fn a_head_waits_for_no_window() {
     link.output.take();
     assert!(link.wake_waiting() && !link.wake_waiting());
     assert!(link.poll_output(&channels[1]).is_ready() && channels[2].is_waiting.get());
+}
+
+#[test]
+fn trailers_wait_until_the_client_has_read_what_was_written_before() {
+    let link = link();
+    let mut client = Client::begun(&link);
+    let channels = [1, 3].map(|stream| client.posts(&link, stream));
+    for _ in 0..4 {
+        let mut data = link.begin_data(&channels[0]);
+        link.extend_data(&channels[0], &mut data, &[b'x'; FRAME_BYTES_MAX as usize]);
+    }
+    assert!(!link.has_room());
+    let full = written(&link).len();
+    let mut fields = Headers::new();
+    fields.append("grpc-status", "0").unwrap();
+    let mut body = Body::whole(Bytes::new(), Some(fields));
+    let cx = &mut Context::from_waker(std::task::Waker::noop());
+    let mut sender = sender::Sender::new(&link, &channels[1], Length::Unknown);
+    // From its last piece of a body.
+    link.wait(&channels[1]);
+    for _ in 0..2 {
+        assert!(sender.poll_send(cx, &mut body, &|| {}).is_pending());
+        assert_eq!(written(&link).len(), full);
+    }
+    link.output.take();
+    assert!(link.wake_waiting() && matches!(sender.poll_send(cx, &mut body, &|| {}), Poll::Ready(Ok(()))));
+    let frames: Vec<_> =
+        written(&link).into_iter().map(|(head, _)| (head.kind, head.flags, head.stream)).collect();
+    assert_eq!(frames, [(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 3)]);
 }
 
 #[test]

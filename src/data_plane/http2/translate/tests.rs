@@ -3,17 +3,6 @@ use http::HeaderMap;
 use super::*;
 
 #[test]
-fn responses_without_a_body_declare_its_length_only_where_one_is_known() {
-    let mut message = Response::empty(304);
-    message.declared_length = Some(12);
-    assert_eq!(lengths(&message, false), (Some(12), None));
-    assert_eq!(lengths(&Response::empty(204), false), (None, None));
-    assert_eq!(lengths(&Response::empty(200), false), (None, None));
-    assert_eq!(lengths(&Response::json_error(404, "gone"), true), (Some(16), None));
-    assert_eq!(lengths(&Response::empty(200), true), (None, None));
-}
-
-#[test]
 fn trailers_carry_no_framing_and_no_credentials() {
     let mut fields = HeaderMap::new();
     for (name, value) in [
