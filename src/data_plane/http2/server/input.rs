@@ -134,11 +134,10 @@ impl Input {
         }
         let Some(payload) = unread[HEAD_BYTES..].get(..head.length) else { return Ok(0) };
         self.stage = Stage::Frames;
-        let substance = match head.kind {
-            kind::DATA => frame::unpadded(head, payload).map_or(0, <[u8]>::len),
-            _ => head.length,
-        };
-        link.meter.count(head.kind, head.flags, substance);
+        // What of DATA is padding is known further on.
+        if head.kind != kind::DATA {
+            link.meter.count(head.kind, head.flags, head.length);
+        }
         *event = self.frame(head, payload, link, rules)?;
         Ok(HEAD_BYTES + head.length)
     }
@@ -204,6 +203,7 @@ impl Input {
 
     fn data(&self, head: Head, payload: &[u8], link: &Link) -> Result<(), Reason> {
         let data = frame::unpadded(head, payload).ok_or(Reason::Protocol)?;
+        link.meter.count(head.kind, head.flags, data.len());
         // Padding counts (section 6.9.1).
         if !link.charge(payload.len()) {
             return Err(Reason::FlowControl);

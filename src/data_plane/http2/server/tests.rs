@@ -385,6 +385,15 @@ fn resets_count_where_they_end_something() {
 }
 
 #[test]
+fn padding_alone_moves_nothing() {
+    let link = link();
+    let mut client = Client::begun(&link);
+    client.posts(&link, 1);
+    (0..2000).for_each(|_| client.sends(&link, kind::DATA, flag::PADDED, 1, b"\x01\0").unwrap());
+    assert!(link.meter.is_flooded());
+}
+
+#[test]
 fn a_client_that_has_not_heard_how_many_streams_there_may_be_keeps_those() {
     let link = link();
     let mut client = Client::begun(&link);
