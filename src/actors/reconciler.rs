@@ -422,14 +422,17 @@ pub struct Describe;
 pub struct Described {
     pub last: Reloaded,
     pub model: Option<Arc<ResolvedModel>>,
-    /// Instances and services that are not in force as written: `Kind namespace/name`, reason.
-    pub not_ready: Vec<(String, String)>,
+    /// Resources that are not in force as written, each once: `Kind namespace/name`, reason.
+    pub not_ready: BTreeMap<String, String>,
 }
 
 impl Handler<Describe> for Reconciler {
     type Result = MessageResult<Describe>;
 
     fn handle(&mut self, _: Describe, _: &mut Context<Self>) -> Self::Result {
+        let resources = self.model.iter().flat_map(|model| &model.resources);
+        let refused =
+            resources.filter_map(|state| Some((state.subject.to_string(), state.ready.clone().err()?)));
         let compiled = self.not_ready.iter().map(|(subject, reason)| (subject.to_string(), reason.clone()));
         let closed = self.unreachable().map(|(_, instance, reason)| {
             (Subject::new("ApiInstance", instance.name.clone()).to_string(), reason)
@@ -437,7 +440,7 @@ impl Handler<Describe> for Reconciler {
         MessageResult(Described {
             last: self.last.clone(),
             model: self.model.clone(),
-            not_ready: compiled.chain(closed).collect(),
+            not_ready: closed.chain(compiled).chain(refused).collect(),
         })
     }
 }

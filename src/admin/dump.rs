@@ -1,6 +1,8 @@
 //! The effective state: every resource with its `Ready` condition (configuration reference 14),
 //! secrets redacted.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -61,12 +63,10 @@ fn policies(chain: &[BoundPolicy]) -> Value {
     chain.iter().map(policy).collect()
 }
 
-fn resource(state: &ResourceState, not_ready: &[(String, String)]) -> Value {
-    let subject = state.subject.to_string();
-    let at_compile = not_ready.iter().find(|(name, _)| *name == subject).map(|(_, reason)| reason);
-    let condition = match state.ready.as_ref().err().or(at_compile) {
+fn resource(state: &ResourceState, not_ready: &BTreeMap<String, String>) -> Value {
+    let condition = match not_ready.get(&state.subject.to_string()) {
         None => json!({"type": "Ready", "status": "True"}),
-        Some(message) => json!({"type": "Ready", "status": "False", "message": message}),
+        Some(reason) => json!({"type": "Ready", "status": "False", "message": reason}),
     };
     json!({
         "apiVersion": *state.api_version,

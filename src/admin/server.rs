@@ -1,6 +1,12 @@
 //! The routes of the admin API and of the probe port.
 
-use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use actix::{Actor, Addr, Handler, Message, dev::ToEnvelope};
 use actix_web::{
@@ -145,7 +151,7 @@ async fn status(gateway: web::Data<Gateway>) -> HttpResponse {
     let (reconciler, not_ready) =
         match gateway.reconciler.send(reconciler::Describe).timeout(DESCRIBE_TIMEOUT).await {
             Ok(described) => (json!({"last": described.last}), described.not_ready),
-            Err(error) => (json!({"error": format!("does not answer: {error}")}), Vec::new()),
+            Err(error) => (json!({"error": format!("does not answer: {error}")}), BTreeMap::new()),
         };
     HttpResponse::Ok().json(json!({
         "gateway": {

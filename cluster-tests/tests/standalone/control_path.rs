@@ -82,6 +82,22 @@ fn an_instance_whose_address_is_taken_is_not_ready_until_the_address_is_free() {
 }
 
 #[test]
+fn what_was_refused_when_it_was_read_is_not_ready_in_the_status_as_in_the_dump() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let broken = json!({
+        "apiVersion": "gateway.mulesoft.com/v1alpha1", "kind": "Service", "metadata": {"name": "broken"},
+        "spec": {"address": 5},
+    });
+    let gateway = Plan::new().with("api.yaml", &[plain("whole", port, &upstream), broken]).start_unready();
+    let (ready, reason) = gateway.condition("Service", "broken");
+    assert_eq!(ready, "False");
+    assert_eq!(
+        status(&gateway)["notReady"],
+        json!([{"resource": "Service default/broken", "reason": reason}])
+    );
+}
+
+#[test]
 fn a_taken_address_concerns_the_instances_on_it_alone() {
     let (upstream, mut taken) = (Upstream::echo("up"), ports::Port::reserve());
     let port = taken.number();
