@@ -24,6 +24,8 @@ use crate::{
     },
 };
 
+const REDIS_TLS: &str = "sharedStorage.redis.tls";
+
 #[derive(Args)]
 pub struct ExplainArgs {
     /// Folders or files of resources
@@ -132,9 +134,15 @@ fn contexts(generation: &Generation) -> Vec<Explained> {
     if let Some(SharedStorage::Redis(plan)) = &model.settings.shared_storage
         && let Some(tls) = &plan.tls
     {
-        let mut redis = outbound("shared storage in Redis".to_owned(), tls, &[], diagnostics);
-        redis.bindings = vec!["`sharedStorage.redis.tls`".to_owned()];
-        explained.push(redis);
+        let about = |found: &&Diagnostic| {
+            let field = found.field.as_deref().and_then(|field| field.strip_prefix("spec."));
+            field.is_some_and(|field| field.starts_with(REDIS_TLS))
+        };
+        explained.push(Explained {
+            bindings: vec![format!("`{REDIS_TLS}`")],
+            findings: findings(diagnostics, about),
+            ..outbound("shared storage in Redis".to_owned(), tls, &[], diagnostics)
+        });
     }
     explained
 }
@@ -223,12 +231,13 @@ fn negotiable(
         certificates: Vec::new(),
         trust: String::new(),
         authorities: Vec::new(),
-        findings: diagnostics
-            .iter()
-            .filter(about)
-            .map(|found| format!("{}: {}", found.severity.as_str(), found.message))
-            .collect(),
+        findings: findings(diagnostics, about),
     }
+}
+
+fn findings(diagnostics: &Diagnostics, about: impl Fn(&&Diagnostic) -> bool) -> Vec<String> {
+    let about = diagnostics.iter().filter(about);
+    about.map(|found| format!("{}: {}", found.severity.as_str(), found.message)).collect()
 }
 
 fn presented(identity: &Identity) -> Presented {

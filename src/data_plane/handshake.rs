@@ -4,12 +4,14 @@
 use std::{
     cell::RefCell,
     collections::VecDeque,
-    net::SocketAddr,
+    io::{self, ErrorKind},
+    net::{Shutdown, SocketAddr},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use socket2::SockRef;
 use tokio::{
     net::TcpStream,
     sync::Notify,
@@ -23,7 +25,7 @@ use crate::{
     snapshot::Snapshot,
     tls::{
         Failure, InboundContext, Protocol, Reason, hello,
-        inbound::Proven,
+        inbound::{Proven, Refused},
         x509::{self, Facts},
     },
 };
@@ -31,6 +33,10 @@ use crate::{
 /// A new address is open a moment before the snapshot that serves it is published.
 const UNPUBLISHED_MAX: Duration = Duration::from_secs(1);
 const UNPUBLISHED_PAUSE: Duration = Duration::from_millis(2);
+
+/// How long, and how much, is read from a client that was refused.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// A connection that requests can be read from.
 pub struct Secured {
@@ -84,18 +90,43 @@ pub async fn secure(
     let limit = worker.pins.pin().engine.tls_handshake_timeout;
     // On the heap, so that a plain connection does not carry the room for a handshake for life.
     let outcome = timeout(limit, Box::pin(handshake(worker, listener, context, stream))).await;
-    let failure = match outcome {
+    let Refused { failure, stream } = match outcome {
         Ok(Ok((secured, resumed))) => {
             worker.metrics.tls_handshake(resumed);
             return Some(secured);
         }
-        Ok(Err(failure)) => failure,
-        Err(_) => Failure::new(Reason::Timeout, "it took too long"),
+        Ok(Err(refused)) => refused,
+        Err(_) => Failure::new(Reason::Timeout, "it took too long").into(),
     };
     let reason = failure.reason.of_client();
     tracing::debug!(%peer, address = %listener.address, reason, %failure, "TLS handshake failed");
     worker.metrics.tls_handshake_failed(reason);
+    if let Some(stream) = stream {
+        linger(stream.socket()).await;
+    }
     None
+}
+
+/// Ends this side, then reads on for a moment: a client that has sent its request behind a certificate that is refused (RFC 8446
+/// section 4.4.2.4) would lose the alert to a reset.
+async fn linger(socket: &TcpStream) {
+    let read_on = async {
+        SockRef::from(socket).shutdown(Shutdown::Write)?;
+        let mut scratch = [0; 4096];
+        let mut left = LINGER_BYTES_MAX;
+        while left > 0 {
+            socket.readable().await?;
+            match socket.try_read(&mut scratch) {
+                Ok(0) => break,
+                Ok(read) => left = left.saturating_sub(read),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        io::Result::Ok(())
+    };
+    // Whoever does not listen is not waited for.
+    let _ = timeout(LINGER, read_on).await;
 }
 
 async fn handshake(
@@ -103,7 +134,7 @@ async fn handshake(
     listener: &Listener,
     context: Arc<InboundContext>,
     stream: TcpStream,
-) -> Result<(Secured, bool), Failure> {
+) -> Result<(Secured, bool), Refused> {
     // A client that only connects costs no cryptography and takes no place.
     let client = hello::collect(stream).await.map_err(|error| Failure::of_io(&error))?;
     let place = worker.handshakes.begin();
@@ -113,7 +144,7 @@ async fn handshake(
     let accepted = tokio::select! {
         biased;
         accepted = context.accept(client) => accepted?,
-        () = place.given_up() => return Err(Failure::new(Reason::Overload, "later clients needed its place")),
+        () = place.given_up() => return Err(Failure::new(Reason::Overload, "later clients needed its place").into()),
     };
     let certificate = accepted.client.map(client_certificate).transpose()?;
     let http2 = accepted.protocol == Some(Protocol::H2);

@@ -11,6 +11,7 @@ use rustls::{
 
 use super::{
     Failure, Reason,
+    identity::RSA_BITS_MIN,
     x509::{self, Facts, Validity},
 };
 
@@ -100,6 +101,8 @@ impl Anchors {
             Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
                 self.invalid(&missing_issuer(facts, intermediates), now)
             }
+            // Keys that are too small verify nothing.
+            Error::InvalidCertificate(CertificateError::BadSignature) => weak_issuer(intermediates),
             Error::InvalidCertificate(CertificateError::Other(_)) if facts.is_authority => {
                 Some(Failure::new(
                     Reason::CertificateRefused,
@@ -199,6 +202,18 @@ pub fn missing_issuer(facts: &Facts, intermediates: &[CertificateDer<'_>]) -> St
         }
     }
     issuer
+}
+
+/// The first certificate of the chain, after the own one, whose key is too small.
+fn weak_issuer(intermediates: &[CertificateDer<'_>]) -> Option<Failure> {
+    let mut chain = intermediates.iter().filter_map(|certificate| x509::read(certificate));
+    chain.find_map(|Facts { rsa_bits, subject, .. }| {
+        let bits = rsa_bits.filter(|bits| *bits < RSA_BITS_MIN)?;
+        let detail = format!(
+            "the certificate of `{subject}` has an RSA key of {bits} bits: {RSA_BITS_MIN} are the least"
+        );
+        Some(Failure::new(Reason::CertificateKey, detail))
+    })
 }
 
 pub fn moment(now: UnixTime) -> Timestamp {

@@ -52,9 +52,12 @@ impl Cipher {
         }
     }
 
-    /// Whether a server with such a key can negotiate it.
-    fn fits(&self, key: SignatureAlgorithm) -> bool {
-        self.lowest == V1_3 || self.name.contains("_ECDSA_") != (key == SignatureAlgorithm::RSA)
+    /// Whether a server with such a key can negotiate it at one of these versions.
+    fn fits(&self, key: SignatureAlgorithm, versions: Versions) -> bool {
+        // TLS 1.1 has no name for signatures by Ed25519 (RFC 8422 section 5.10).
+        let is_too_old = key == SignatureAlgorithm::ED25519 && versions.max < V1_2;
+        self.lowest == V1_3
+            || !is_too_old && self.name.contains("_ECDSA_") != (key == SignatureAlgorithm::RSA)
     }
 
     fn is_within(&self, versions: Versions) -> bool {
@@ -166,7 +169,7 @@ impl Suites {
     pub fn check_keys(&self, versions: Versions, presented: &[(String, &Identity)], findings: &mut Findings) {
         let below_1_3: Vec<_> = self.iter().filter(|cipher| cipher.lowest < V1_3).collect();
         let fits = |identity: &Identity| {
-            below_1_3.iter().any(|cipher| cipher.fits(identity.certified.key.algorithm()))
+            below_1_3.iter().any(|cipher| cipher.fits(identity.certified.key.algorithm(), versions))
         };
         if below_1_3.is_empty() {
             return;
@@ -177,6 +180,7 @@ impl Suites {
         for (field, identity) in presented.iter().filter(|(_, identity)| !fits(identity)) {
             let (kind, other) = match identity.certified.key.algorithm() {
                 SignatureAlgorithm::RSA => ("RSA", "ECDSA"),
+                SignatureAlgorithm::ED25519 if names.contains("_ECDSA_") => ("Ed25519", "ECDSA"),
                 SignatureAlgorithm::ED25519 => ("Ed25519", "RSA"),
                 _ => ("ECDSA", "RSA"),
             };

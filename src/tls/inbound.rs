@@ -62,6 +62,19 @@ pub struct Accepted {
     pub client: Option<Proven>,
 }
 
+/// A handshake that failed, and the connection on which the client was told why: what it still sends must be read, or closing
+/// would take that away from it.
+pub struct Refused {
+    pub failure: Failure,
+    pub stream: Option<Stream>,
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self { failure, stream: None }
+    }
+}
+
 /// What a client has proved.
 pub struct Proven {
     /// Its own certificate, DER.
@@ -142,18 +155,29 @@ impl Inbound {
 }
 
 impl OfRustls {
-    async fn accept(&self, client: Greeted) -> Result<Session, Failure> {
+    async fn accept(&self, client: Greeted) -> Result<Box<Session>, Refused> {
         let server =
             ServerConnection::new(Arc::clone(&self.config)).map_err(|error| Failure::of_rustls(&error))?;
         let Greeted { socket, received } = client;
-        let session = Session::handshake(server.into(), socket, &received).await;
-        let session = session.map_err(|error| Failure::of_io(&error))?;
-        if is_resumed(session.tls())
-            && let (Some(verifier), Some(certificates)) = (&self.clients, session.tls().peer_certificates())
-        {
-            reverify(verifier, certificates).inspect_err(|_| self.sessions.forget(RustlsSessions::new))?;
+        let mut session = Box::new(Session::new(server.into(), socket));
+        let accepted = match session.handshake(&received).await {
+            Ok(()) => self.look_again(session.tls()),
+            Err(error) => Err(Failure::of_io(&error)),
+        };
+        match accepted {
+            Ok(()) => Ok(session),
+            Err(failure) => Err(Refused { failure, stream: Some(Stream::Rustls(session)) }),
         }
-        Ok(session)
+    }
+
+    fn look_again(&self, tls: &Connection) -> Result<(), Failure> {
+        let (Some(verifier), Some(certificates)) = (&self.clients, tls.peer_certificates()) else {
+            return Ok(());
+        };
+        if !is_resumed(tls) {
+            return Ok(());
+        }
+        reverify(verifier, certificates).inspect_err(|_| self.sessions.forget(RustlsSessions::new))
     }
 }
 
@@ -182,8 +206,8 @@ impl InboundContext {
     /// Secures a connection whose client has been heard.
     ///
     /// # Errors
-    /// [`Failure`]. The deadline is the caller's.
-    pub async fn accept(&self, client: Greeted) -> Result<Accepted, Failure> {
+    /// [`Refused`]. The deadline is the caller's.
+    pub async fn accept(&self, client: Greeted) -> Result<Accepted, Refused> {
         match &self.made {
             Made::Rustls(made) => {
                 let session = made.accept(client).await?;
@@ -194,7 +218,7 @@ impl InboundContext {
                     client: own.map(|own| self.described.proven(own.to_vec(), server_name(tls))),
                     resumed: is_resumed(tls),
                     protocol: tls.alpn_protocol().and_then(Protocol::of),
-                    stream: Stream::Rustls(Box::new(session)),
+                    stream: Stream::Rustls(session),
                 })
             }
             #[cfg(feature = "legacy-tls")]

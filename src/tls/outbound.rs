@@ -112,10 +112,10 @@ impl OutboundContext {
             Made::Rustls(config) => {
                 let client = ClientConnection::new(Arc::clone(config), name.clone())
                     .map_err(|error| Failure::of_rustls(&error))?;
-                let session = Session::handshake(client.into(), socket, &[]).await;
-                let session = session.map_err(|error| Failure::of_io(&error))?;
+                let mut session = Box::new(Session::new(client.into(), socket));
+                session.handshake(&[]).await.map_err(|error| Failure::of_io(&error))?;
                 let protocol = session.tls().alpn_protocol().and_then(Protocol::of);
-                Ok(Connected { stream: Stream::Rustls(Box::new(session)), protocol })
+                Ok(Connected { stream: Stream::Rustls(session), protocol })
             }
             #[cfg(feature = "legacy-tls")]
             Made::OpenSsl(client) => client.connect(name, socket).await,

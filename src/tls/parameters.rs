@@ -142,8 +142,13 @@ impl RedisParameters {
             ciphers: OneOrMany(ciphers),
         };
         let described = parameters.read(now, findings)?;
-        // Redis knows no ALPN; what is written is offered all the same.
-        Some(if self.alpn.is_empty() { described.speaking(Vec::new()) } else { described })
+        if !self.alpn.is_empty() {
+            findings.warning(
+                ConfigProblem::new("alpn", "`alpn` has no effect: Redis speaks neither of these protocols")
+                    .help("remove it"),
+            );
+        }
+        Some(described.speaking(Vec::new()))
     }
 
     fn decrypted(&self, written: &RedisCertificate, findings: &mut Findings) -> Option<Certificate> {

@@ -31,34 +31,37 @@ pub struct Session {
 }
 
 impl Session {
+    pub fn new(tls: Connection, socket: TcpStream) -> Self {
+        Self { tls, socket, gathered: 0 }
+    }
+
     /// Makes the handshake; `received` is what the peer has sent already. What a server says last is kept back, see above.
     ///
     /// # Errors
     /// Of rustls (inside) or of the socket; `UnexpectedEof` when the peer closes.
-    pub async fn handshake(tls: Connection, socket: TcpStream, mut received: &[u8]) -> io::Result<Self> {
-        let mut session = Self { tls, socket, gathered: 0 };
+    pub async fn handshake(&mut self, mut received: &[u8]) -> io::Result<()> {
         poll_fn(|cx| {
-            while session.tls.is_handshaking() {
-                ready!(session.poll_flush(cx))?;
+            while self.tls.is_handshaking() {
+                ready!(self.poll_flush(cx))?;
                 let read = if received.is_empty() {
-                    ready!(session.poll_receive(cx))?
+                    ready!(self.poll_receive(cx))?
                 } else {
-                    let read = session.tls.read_tls(&mut received)?;
-                    session.process(cx)?;
+                    let read = self.tls.read_tls(&mut received)?;
+                    self.process(cx)?;
                     read
                 };
-                if read == 0 && session.tls.is_handshaking() {
+                if read == 0 && self.tls.is_handshaking() {
                     return Poll::Ready(Err(io::Error::from(ErrorKind::UnexpectedEof)));
                 }
             }
             Poll::Ready(Ok(()))
         })
         .await?;
-        if let Connection::Client(_) = session.tls {
+        if let Connection::Client(_) = self.tls {
             // Whoever connects may wait to hear something, and the server is to know the client by then.
-            poll_fn(|cx| session.poll_flush(cx)).await?;
+            poll_fn(|cx| self.poll_flush(cx)).await?;
         }
-        Ok(session)
+        Ok(())
     }
 
     pub fn tls(&self) -> &Connection {
@@ -266,15 +269,20 @@ mod tests {
             let (socket, _) = listener.accept().await.unwrap();
             let hello::Greeted { socket, received } = hello::collect(socket).await.unwrap();
             let tls = ServerConnection::new(server).unwrap();
-            Session::handshake(tls.into(), socket, &received).await.unwrap()
+            made(Session::new(tls.into(), socket), &received).await
         };
         let connect = async {
             let socket = TcpStream::connect(address).await.unwrap();
             let tls =
                 ClientConnection::new(Arc::new(client), ServerName::try_from("any.test").unwrap()).unwrap();
-            Session::handshake(tls.into(), socket, &[]).await.unwrap()
+            made(Session::new(tls.into(), socket), &[]).await
         };
         futures_util::future::join(accept, connect).await
+    }
+
+    async fn made(mut session: Session, received: &[u8]) -> Session {
+        session.handshake(received).await.unwrap();
+        session
     }
 
     async fn write(session: &mut Session, bytes: &[u8]) -> usize {

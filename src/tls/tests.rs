@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rustls::{NamedGroup, pki_types::ServerName};
+use rustls::{
+    HandshakeKind, NamedGroup, ServerConfig, ServerConnection, pki_types::ServerName, sign::SingleCertAndKey,
+};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{choice::Choice, hello, identity::Identity, trust::ServerTrust, *};
@@ -33,6 +35,10 @@ fn identity() -> Identity {
     Identity::read(&certificate, Timestamp::UNIX_EPOCH, &mut Findings::default()).expect("a fixture")
 }
 
+fn accepted(outcome: Result<inbound::Accepted, inbound::Refused>) -> inbound::Accepted {
+    outcome.map_err(|refused| refused.failure).expect("a client that is accepted")
+}
+
 /// One handshake: what the server says of it and what the client does.
 async fn handshake(server: Backend, client: Backend) -> (inbound::Accepted, outbound::Connected) {
     let inbound = Arc::new(Inbound::new(negotiable(server), Choice::new(identity()), None));
@@ -43,7 +49,7 @@ async fn handshake(server: Backend, client: Backend) -> (inbound::Accepted, outb
     let address = listener.local_addr().unwrap();
     let accept = async {
         let (socket, _) = listener.accept().await.unwrap();
-        inbound.accept(hello::collect(socket).await.unwrap()).await.unwrap()
+        accepted(inbound.accept(hello::collect(socket).await.unwrap()).await)
     };
     let connect = async {
         let socket = TcpStream::connect(address).await.unwrap();
@@ -62,7 +68,7 @@ async fn asked_for(client: Backend, name: &'static str) -> Option<String> {
     let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let accept = async {
         let (socket, _) = listener.accept().await.unwrap();
-        inbound.accept(hello::collect(socket).await.unwrap()).await.unwrap()
+        accepted(inbound.accept(hello::collect(socket).await.unwrap()).await)
     };
     let name = ServerName::try_from(name).unwrap();
     let (accepted, _) = futures_util::future::join(accept, outbound.connect(&name, socket)).await;
@@ -93,6 +99,33 @@ async fn either_backend_speaks_with_either_and_prefers_the_hybrid_key_exchange_a
                 assert_eq!(group, Some(NamedGroup::X25519MLKEM768), "{server:?}");
             }
         }
+    }
+}
+
+/// Whether a server that knows no hybrid had to ask again (RFC 8446 section 4.1.4).
+#[actix_rt::test]
+async fn a_server_without_the_hybrid_key_exchange_need_not_ask_again() {
+    let kx_groups = vec![aws_lc_rs::kx_group::X25519];
+    let old = CryptoProvider { kx_groups, ..provider().as_ref().clone() };
+    let certified = SingleCertAndKey::from(identity().certified.as_ref().clone());
+    let server =
+        ServerConfig::builder_with_provider(Arc::new(old)).with_protocol_versions(&[&TLS13]).unwrap();
+    let server = Arc::new(server.with_no_client_auth().with_cert_resolver(Arc::new(certified)));
+    for client in BACKENDS {
+        let outbound = Arc::new(Outbound::new(negotiable(client), ServerTrust::Anyone, None));
+        let outbound = outbound.context().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let accept = async {
+            let (socket, _) = listener.accept().await.unwrap();
+            let tls = ServerConnection::new(Arc::clone(&server)).unwrap();
+            let mut session = session::Session::new(tls.into(), socket);
+            session.handshake(&[]).await.unwrap();
+            session.tls().handshake_kind()
+        };
+        let name = ServerName::try_from("any.test").unwrap();
+        let (kind, _) = futures_util::future::join(accept, outbound.connect(&name, socket)).await;
+        assert_eq!(kind, Some(HandshakeKind::Full), "{client:?}");
     }
 }
 

@@ -110,7 +110,16 @@ impl Authority {
     /// When `openssl` fails.
     #[must_use]
     pub fn intermediate_for(&self, name: &str, life: Life) -> Self {
-        self.below(name, OF_AUTHORITIES, life)
+        self.below(name, OF_AUTHORITIES, "rsa:2048", life)
+    }
+
+    /// As [`Authority::intermediate`], with an RSA key of 1024 bits.
+    ///
+    /// # Panics
+    /// When `openssl` fails.
+    #[must_use]
+    pub fn weak_intermediate(&self, name: &str) -> Self {
+        self.below(name, OF_AUTHORITIES, "rsa:1024", Life::Days)
     }
 
     /// One that issues certificates and may not: its own says that it is a host's.
@@ -119,12 +128,17 @@ impl Authority {
     /// When `openssl` fails.
     #[must_use]
     pub fn impostor(&self, host: &str) -> Self {
-        self.below(host, &format!("basicConstraints=CA:FALSE\nsubjectAltName=DNS:{host}\n"), Life::Days)
+        self.below(
+            host,
+            &format!("basicConstraints=CA:FALSE\nsubjectAltName=DNS:{host}\n"),
+            "rsa:2048",
+            Life::Days,
+        )
     }
 
-    fn below(&self, name: &str, extensions: &str, life: Life) -> Self {
+    fn below(&self, name: &str, extensions: &str, key: &str, life: Life) -> Self {
         let below = Self::empty();
-        let pair = self.sign(&format!("/CN={name}"), extensions, "rsa:2048", life);
+        let pair = self.sign(&format!("/CN={name}"), extensions, key, life);
         for (from, to) in [(pair.0, "ca.crt"), (pair.1, "ca.key")] {
             std::fs::copy(from, below.path(to)).expect("writable");
         }

@@ -171,15 +171,17 @@ fn default_tls_and_the_tls_of_redis_are_checked_like_other_contexts() {
     assert!(said.contains("error: the key cannot be decrypted with this passphrase"), "{said}");
     assert!(!said.contains("wrong") && !said.contains("BEGIN"), "{said}");
     assert_eq!(code, Some(65));
+    let indented: String = text(&certificate.1).lines().map(|line| format!("  {line}\n")).collect();
     let spec = json!({"sharedStorage": {"redis": {"address": "redis.test:6379", "tls": {
-        "trustedCA": text(&authority.certificate()), "minVersion": "1.2", "keyPassphrase": "secret",
-        "certificate": {"crt": text(&certificate.0), "key": text(&certificate.1)},
+        "trustedCA": text(&authority.certificate()), "minVersion": "1.2", "keyPassphrase": "secret", "alpn": ["h2"],
+        "certificate": {"crt": text(&certificate.0), "key": indented},
     }}}});
     let (_folder, path) = in_file(&[configuration("all", spec.clone())]);
     let (code, said) = run(&["validate", &path]);
     assert_eq!(code, Some(0), "{said}");
     let (code, said) = run(&["tls", "explain", &path]);
     assert!(said.contains("shared storage in Redis") && said.contains("`sharedStorage.redis.tls`"), "{said}");
+    assert!(said.contains("findings     warning: `alpn` has no effect"), "{said}");
     assert_eq!(code, Some(0), "{said}");
     let mut without = spec;
     without["sharedStorage"]["redis"]["tls"].as_object_mut().expect("an object").remove("keyPassphrase");

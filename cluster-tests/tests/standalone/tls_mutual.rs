@@ -6,6 +6,7 @@ use cluster_tests::binary::validate;
 use cluster_tests::clock::WallClock;
 use cluster_tests::eventually;
 use cluster_tests::gateway::{Gateway, Plan};
+use cluster_tests::python::{self, Script};
 use cluster_tests::tls::{Authority, Curled, Doors, Life, Pair, SClient, Wanted, text};
 use cluster_tests::upstream::Upstream;
 use serde_json::{Value, json};
@@ -74,6 +75,23 @@ fn a_required_certificate_that_is_missing_or_wrong_or_expired_or_small_ends_the_
     eventually("all failures are counted", || (failures(&gateway, "") == 16.0).then_some(()));
     let counted = ["missing", "refused"].map(|why| failures(&gateway, &format!("client_certificate_{why}")));
     assert_eq!(counted, [4.0, 12.0], "{}", gateway.admin("GET", "/metrics").text());
+}
+
+/// With TLS 1.3 a client may have sent its request before it is told (RFC 8446 section 4.4.2.4).
+#[test]
+fn who_is_refused_for_its_certificate_gets_the_alert_also_behind_a_request() {
+    let (doors, stranger) = (Doors::new(Upstream::echo("up")), Authority::named("stranger CA"));
+    let (crt, key) = stranger.issue("client.test");
+    let _gateway =
+        doors.plan(&json!({"requireClientCertificate": true, "trustedCA": doors.authority.pem()})).start();
+    let python = python::with("ssl").expect("Python has TLS");
+    for (backend, address) in doors.each() {
+        let arguments = [address.port().to_string(), crt.display().to_string(), key.display().to_string()];
+        let mut client = Script::start(&python, "hasty_client.py", &arguments);
+        for _ in 0..20 {
+            assert_eq!(client.line(), "TLSV1_ALERT_UNKNOWN_CA", "{backend}");
+        }
+    }
 }
 
 /// As `openssl verify` has it: what is trusted and is no authority's makes nobody else trusted.

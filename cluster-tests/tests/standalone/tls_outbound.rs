@@ -173,6 +173,8 @@ fn rsa_keys_of_1024_bits_are_refused_from_upstreams_also_where_validation_is_ski
     let small = Wanted { names: "DNS:right.test", key: "rsa:1024", ..Wanted::default() };
     let curve = Wanted { names: "DNS:right.test", key: "ec", ..Wanted::default() };
     let [small, curve] = [small, curve].map(|wanted| authority.issue_as(wanted));
+    let weak = authority.weak_intermediate("weak CA");
+    let below = presenting(&weak.chain(&weak.issue("right.test")), &upstream);
     let fronts = ["1.2", "1.3"].map(|version| {
         let front = |pair| Front::start(pair, upstream.address(), json!({"max": version, "min": version}));
         (version, front(&small), front(&curve))
@@ -181,6 +183,7 @@ fn rsa_keys_of_1024_bits_are_refused_from_upstreams_also_where_validation_is_ski
     for (backend, base) in backends() {
         let strict = with(&base, json!({"trustedCA": authority.pem()}));
         let lax = with(&base, json!({"skipValidation": true, "trustedCA": old.pem()}));
+        shop.serve(&format!("{backend}-below"), &at("right.test", &below), &strict);
         for (version, small, curve) in &fronts {
             shop.serve(&format!("{backend}-{version}-strict"), &at("right.test", small), &strict);
             shop.serve(&format!("{backend}-{version}-lax"), &at("right.test", small), &lax);
@@ -189,6 +192,8 @@ fn rsa_keys_of_1024_bits_are_refused_from_upstreams_also_where_validation_is_ski
     }
     let gateway = shop.plan().start();
     for (backend, _) in backends() {
+        let line = assert_refused(&gateway, &shop, &format!("{backend}-below"), "UPSTREAM_TLS_KEY");
+        assert!(line.contains("`CN=weak CA` has an RSA key of 1024 bits"), "{line}");
         for (version, _, curve) in &fronts {
             for name in ["strict", "lax"] {
                 assert_refused(&gateway, &shop, &format!("{backend}-{version}-{name}"), "UPSTREAM_TLS_KEY");

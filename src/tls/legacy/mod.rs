@@ -24,7 +24,10 @@ use openssl::{
 };
 use rustls::{Error, pki_types::CertificateDer};
 
-use super::{Failure, Negotiable, Reason, Version, identity::Identity};
+use super::{
+    Failure, Negotiable, Reason, Version,
+    identity::{Identity, unindented},
+};
 use crate::base::Secret;
 pub use client::Client;
 pub use server::Server;
@@ -50,7 +53,8 @@ fn builder(method: SslMethod, negotiable: &Negotiable) -> Result<SslContextBuild
         builder.set_ciphersuites(&names(&of_1_3))?;
     }
     builder.set_cipher_list(&names(&others))?;
-    builder.set_groups_list("X25519MLKEM768:X25519:P-256:P-384:P-521")?;
+    // With shares of the first two: a server that knows no hybrid need not ask again.
+    builder.set_groups_list("*X25519MLKEM768:*X25519:P-256:P-384:P-521")?;
     builder.set_options(
         SslOptions::CIPHER_SERVER_PREFERENCE
             | SslOptions::NO_COMPRESSION
@@ -153,8 +157,8 @@ fn explain(error: &openssl::ssl::Error, verdict: Option<&Verdict>) -> Failure {
 
 /// The key without its passphrase, as PKCS#8; `None` if the passphrase is wrong.
 pub fn decrypt_key(pem: &Secret, passphrase: &Secret) -> Option<Secret> {
-    let key = PKey::private_key_from_pem_passphrase(pem.expose().as_bytes(), passphrase.expose().as_bytes())
-        .ok()?;
+    let pem = unindented(pem.expose());
+    let key = PKey::private_key_from_pem_passphrase(pem.as_bytes(), passphrase.expose().as_bytes()).ok()?;
     String::from_utf8(key.private_key_to_pem_pkcs8().ok()?).ok().map(Secret::new)
 }
 

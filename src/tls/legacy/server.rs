@@ -23,7 +23,7 @@ use crate::tls::{
     self, Failure, Inbound, Protocol, Reason,
     hello::Greeted,
     identity::Identity,
-    inbound::{Accepted, reverify},
+    inbound::{Accepted, Proven, Refused, reverify},
     sessions::{SESSIONS_MAX, Sessions},
     trust::ClientCertificates,
     verify::ClientVerifier,
@@ -75,39 +75,46 @@ impl Server {
     /// As [`crate::tls::InboundContext::accept`].
     ///
     /// # Errors
-    /// [`Failure`].
-    pub async fn accept(&self, client: Greeted) -> Result<Accepted, Failure> {
+    /// [`Refused`].
+    pub async fn accept(&self, client: Greeted) -> Result<Accepted, Refused> {
         let verdict: Verdict = Arc::new(OnceLock::new());
         let begun = self.begin(&verdict).and_then(|ssl| Stream::new(ssl, client.into()));
-        let mut stream = begun.map_err(|error| Failure::new(Reason::Unexpected, error.to_string()))?;
-        stream.handshake().await.map_err(|error| explain(&error, Some(&verdict)))?;
-        let ssl = stream.ssl();
-        let resumed = ssl.session_reused();
-        let mut client = None;
-        if let Some((verifier, _)) = &self.0.clients
-            && let Some(own) = ssl.peer_certificate()
-        {
-            let unreadable = |error: ErrorStack| Failure::new(Reason::Unexpected, error.to_string());
-            let own = own.to_der().map_err(unreadable)?;
-            if resumed {
-                let others = ssl.peer_cert_chain().into_iter().flatten();
-                let others = others.map(|other| other.to_der().map(CertificateDer::from));
-                let all = [Ok(CertificateDer::from(own.as_slice()))].into_iter().chain(others);
-                let all: Vec<_> = all.collect::<Result<_, _>>().map_err(unreadable)?;
-                reverify(verifier, &all)
-                    .inspect_err(|_| self.0.sessions.forget(|| sessions(&self.0.described)))?;
-            } else if !matches!(verdict.get(), Some(Ok(()))) {
-                // What was not judged is not accepted, whatever OpenSSL thinks of it.
-                return Err(Failure::new(Reason::CertificateRefused, "the certificate was not verified"));
-            }
-            client = Some(self.0.described.proven(own, ssl.servername(NameType::HOST_NAME)));
+        let begun = begun.map_err(|error| Failure::new(Reason::Unexpected, error.to_string()))?;
+        let mut stream = Box::new(begun);
+        let client = match stream.handshake().await {
+            Ok(()) => self.client(stream.ssl(), &verdict),
+            Err(error) => Err(explain(&error, Some(&verdict))),
+        };
+        match client {
+            Ok(client) => Ok(Accepted {
+                resumed: stream.ssl().session_reused(),
+                protocol: stream.ssl().selected_alpn_protocol().and_then(Protocol::of),
+                client,
+                stream: tls::Stream::OpenSsl(stream),
+            }),
+            Err(failure) => Err(Refused { failure, stream: Some(tls::Stream::OpenSsl(stream)) }),
         }
-        Ok(Accepted {
-            resumed,
-            protocol: ssl.selected_alpn_protocol().and_then(Protocol::of),
-            client,
-            stream: tls::Stream::OpenSsl(Box::new(stream)),
-        })
+    }
+
+    /// What the client has proved.
+    fn client(&self, ssl: &SslRef, verdict: &Verdict) -> Result<Option<Proven>, Failure> {
+        let (Some((verifier, _)), Some(own)) = (&self.0.clients, ssl.peer_certificate()) else {
+            return Ok(None);
+        };
+        let unreadable = |error: ErrorStack| Failure::new(Reason::Unexpected, error.to_string());
+        let own = own.to_der().map_err(unreadable)?;
+        if ssl.session_reused() {
+            let others = ssl.peer_cert_chain().into_iter().flatten();
+            let others = others.map(|other| other.to_der().map(CertificateDer::from));
+            let all = [Ok(CertificateDer::from(own.as_slice()))].into_iter().chain(others);
+            let all: Vec<_> = all.collect::<Result<_, _>>().map_err(unreadable)?;
+            reverify(verifier, &all)
+                .inspect_err(|_| self.0.sessions.forget(|| sessions(&self.0.described)))?;
+        } else if !matches!(verdict.get(), Some(Ok(()))) {
+            // What was not judged is not accepted, whatever OpenSSL thinks of it.
+            return Err(Failure::new(Reason::CertificateRefused, "the certificate was not verified"));
+        }
+        Ok(Some(self.0.described.proven(own, ssl.servername(NameType::HOST_NAME))))
     }
 
     fn begin(&self, verdict: &Verdict) -> Result<Ssl, ErrorStack> {
