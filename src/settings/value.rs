@@ -130,7 +130,7 @@ impl Kind {
     /// The form that a value must have, for a person.
     pub fn expected(&self) -> String {
         match self {
-            Self::Bool => "`true` or `false`".into(),
+            Self::Bool => "`true` or `false` (or `yes`, `on`, `1`; `no`, `off`, `0`)".into(),
             Self::Name => "a name without control characters".into(),
             Self::Token => "visible ASCII characters".into(),
             Self::Count(low, high) => format!("a whole number from {low} to {high}"),

@@ -191,6 +191,7 @@ type Flood = (&'static str, fn() -> Vec<u8>, fn(u32) -> Vec<u8>);
 const FLOODS: &[Flood] = &[
     ("rapid reset", Vec::new, |at| [get(numbered(at), "/"), reset(numbered(at), 8)].concat()),
     ("resets that the gateway is brought to", Vec::new, |at| [get(numbered(at), "/"), window_update(numbered(at), 0)].concat()),
+    ("HEADERS of a stream that was reset", || [post(1, "/", &[]), window_update(1, 0)].concat(), |_| frame(kind::HEADERS, WHOLE, 1, &request("GET", "/", &[]))),
     ("malformed requests", Vec::new, |at| frame(kind::HEADERS, WHOLE, numbered(at), &request("GET", "/", &[("BAD", "x")]))),
     ("PING", Vec::new, |_| frame(kind::PING, NONE, 0, &[7; 8])),
     ("SETTINGS", Vec::new, |_| settings(&[])),

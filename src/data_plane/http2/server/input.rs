@@ -351,7 +351,11 @@ impl Input {
         }
         if head.stream <= link.last_stream() {
             return match link.closed.how(head.stream) {
-                Some(Closed::Here) => Ok(Purpose::Nothing),
+                // Trailers on their way, one block a stream; decoding more is work for nothing.
+                Some(Closed::Here) => {
+                    link.meter.count_reset();
+                    Ok(Purpose::Nothing)
+                }
                 Some(Closed::There) => Err(Reason::StreamClosed),
                 // One of so many that were refused that it is forgotten.
                 None if head.stream <= self.refused => {
