@@ -79,11 +79,16 @@ impl Http2Upstream {
         self.shared.requests.store(0, Ordering::SeqCst);
     }
 
-    /// Ends every connection, and waits until the gateway has ended them too.
-    pub fn end_connections(&self) {
+    /// Ends this side of every connection.
+    pub fn half_close(&self) {
         for socket in lock(&self.shared.open).values() {
             let _ = socket.shutdown(Shutdown::Write);
         }
+    }
+
+    /// Ends every connection, and waits until the gateway has ended them too.
+    pub fn end_connections(&self) {
+        self.half_close();
         eventually("the connections end", || lock(&self.shared.open).is_empty().then_some(()));
     }
 

@@ -49,6 +49,12 @@ pub fn from_upstream(response: &mut Response, engine: &EngineSettings, took: Dur
     }
 }
 
+/// For an interim response: what the gateway says of itself stands in the final one, and no policy sees this.
+pub fn from_interim(headers: &mut Headers) {
+    headers.remove("server");
+    headers.remove_prefixed(PREFIX);
+}
+
 /// For the answer in place of an upstream whose circuit breaker is open (policies reference 5.1).
 pub fn overloaded(rejection: Rejection, engine: &EngineSettings) -> Rejection {
     if engine.envoy_headers { rejection.header("x-envoy-overloaded", "true") } else { rejection }

@@ -126,7 +126,8 @@ impl Timers {
 impl Watch {
     /// Arms a deadline `period` from now; zero disarms it.
     pub fn arm(&self, timer: Timer, period: Duration) {
-        let period = period.as_millis() as Millis;
+        // Less than a millisecond is not none.
+        let period = period.as_millis().max(u128::from(!period.is_zero())) as Millis;
         self.periods[timer as usize].set(period);
         // The coarse clock is up to a tick behind: never early.
         let tick = TICK.as_millis() as Millis;
@@ -193,6 +194,15 @@ mod tests {
         assert!(watch.is_due(Timer::Response));
         watch.disarm(Timer::Response);
         assert!(!watch.is_due(Timer::Response));
+    }
+
+    #[test]
+    fn less_than_a_millisecond_is_a_deadline() {
+        let timers = Timers::new();
+        let watch = timers.watch();
+        watch.arm(Timer::StreamIdle, Duration::from_micros(500));
+        timers.now.set(timers.now.get() + 1 + TICK.as_millis() as Millis);
+        assert!(watch.is_due(Timer::StreamIdle));
     }
 
     #[test]

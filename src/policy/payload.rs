@@ -50,6 +50,16 @@ pub fn too_large_request() -> Rejection {
     Rejection::json(413, "request_body_too_large", "Payload Too Large")
 }
 
+/// The answer in place of a response whose body broke off.
+pub fn broken_response(error: BodyError) -> Rejection {
+    match error {
+        BodyError::IdleTimeout => {
+            Rejection::text(504, "stream_idle", "stream timeout").log(error.to_string())
+        }
+        error => bad_response(error),
+    }
+}
+
 /// The answer in place of a response whose body broke off, or is too large for a policy that needs it.
 pub fn bad_response(reason: impl ToString) -> Rejection {
     Rejection::json(502, "response_body_unusable", "Bad Gateway").log(reason.to_string())

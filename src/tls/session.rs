@@ -28,11 +28,13 @@ pub struct Session {
     socket: TcpStream,
     /// Payload that was encrypted since everything had been written.
     gathered: usize,
+    /// A record was not what it should be; the payload before it may still have to be read.
+    broken: bool,
 }
 
 impl Session {
     pub fn new(tls: Connection, socket: TcpStream) -> Self {
-        Self { tls, socket, gathered: 0 }
+        Self { tls, socket, gathered: 0, broken: false }
     }
 
     /// Makes the handshake; `received` is what the peer has sent already. What a server says last is kept back, see above.
@@ -75,7 +77,8 @@ impl Session {
     /// As [`AsyncRead::poll_read`]; gives what is there of several records.
     ///
     /// # Errors
-    /// Of rustls (inside) or of the socket; also when the peer closes without saying so (RFC 8446 section 6.1).
+    /// Of rustls (inside), when what came before has been given, or of the socket; also when the peer closes without saying so
+    /// (RFC 8446 section 6.1).
     pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         loop {
@@ -89,13 +92,17 @@ impl Session {
                 Ok(_) => return Poll::Ready(Ok(())),
                 Err(_) if into.filled().len() > before => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() != ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
-                Err(_) => {
-                    if self.poll_receive(cx)?.is_pending() {
+                Err(_) if self.broken => return Poll::Ready(self.process(cx)),
+                Err(_) => match self.poll_receive(cx) {
+                    Poll::Pending => {
                         // If that fails, there may still be something to read: why, or an answer.
                         let _ = self.poll_flush(cx);
                         return Poll::Pending;
                     }
-                }
+                    // What came before it is given first.
+                    Poll::Ready(Err(_)) if self.broken => {}
+                    Poll::Ready(read) => _ = read?,
+                },
             }
         }
     }
@@ -103,7 +110,7 @@ impl Session {
     /// Ready when a read is worth trying. Does no system call: whoever waits like this and has nothing to send flushes.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let first = self.tls.reader().into_first_chunk();
-        if !first.is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+        if self.broken || !first.is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
             // What was decrypted with an earlier record announces itself on no socket.
             return Poll::Ready(());
         }
@@ -187,6 +194,7 @@ impl Session {
             // The alert that says why, if the socket takes it.
             let _ = self.poll_flush(cx);
         }
+        self.broken = processed.is_err();
         processed.map(|_| ())
     }
 }
@@ -379,6 +387,20 @@ mod tests {
         assert_eq!(read(&mut server).await.unwrap(), b"request");
         let error = read(&mut server).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+    }
+
+    #[actix_rt::test]
+    async fn what_came_before_a_broken_record_is_read_first() {
+        let (mut server, mut client) = pair(Vec::new()).await;
+        write(&mut server, b"whole").await;
+        flush(&mut server).await;
+        let broken = [&[23, 3, 3, 0, 40][..], &[7; 40]].concat();
+        assert_eq!(server.socket.try_write(&broken).unwrap(), broken.len());
+        assert_eq!(read(&mut client).await.unwrap(), b"whole");
+        poll_fn(|cx| client.poll_readable(cx)).await;
+        for _ in 0..2 {
+            assert_eq!(read(&mut client).await.unwrap_err().kind(), ErrorKind::InvalidData);
+        }
     }
 
     #[actix_rt::test]

@@ -1,6 +1,7 @@
 //! Bodies of any size, in time and in order: they stream both ways, hold no worker and no memory.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -338,4 +339,33 @@ fn a_refused_upload_is_answered_before_its_body_is_sent() {
     let response = client.response_to("POST").expect("a refusal without a body");
     assert_eq!((response.status, response.interim.len()), (401, 0));
     assert!(upstream.received().is_empty());
+}
+
+/// RFC 9110 section 9.3.2.
+#[test]
+fn a_refusal_of_head_has_no_content() {
+    let (_gateway, address) = in_front_of(&Upstream::echo("up"), 1);
+    let mut client = TcpStream::connect(address).expect("the gateway listens");
+    client.write_all(b"HEAD /\\ HTTP/1.1\r\nHost: a\r\n\r\n").expect("a request");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer and the end");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+#[test]
+fn a_client_that_sends_all_of_a_large_body_before_it_reads_gets_the_refusal_and_hears_that_the_connection_ends()
+ {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let policies = json!([{
+        "policyRef": {"name": "http-basic-authentication-flex"}, "config": {"username": "u", "password": "p"}
+    }]);
+    let api = api_with("api", &format!("http://127.0.0.1:{port}"), &upstream.url(), policies);
+    let _gateway = Plan::new().workers(1).with("api.yaml", &[api]).start();
+    let mut client = TcpStream::connect(("127.0.0.1", port)).expect("the gateway listens");
+    let body = vec![b'x'; 20 * 1024 * 1024];
+    write!(client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()).expect("a head");
+    client.write_all(&body).expect("all of the body");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer and the end");
+    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
 }

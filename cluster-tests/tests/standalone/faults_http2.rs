@@ -145,3 +145,28 @@ fn an_answer_without_end_passes_in_constant_memory_until_the_client_leaves() {
     assert_nothing_left(&gateway);
     assert_steady(&gateway, before);
 }
+
+/// The request and the end of the connection are there in the same moment: nothing of it is written (decision 4).
+#[test]
+fn a_request_that_finds_its_connection_closed_is_sent_again_whatever_its_method() {
+    const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    let upstream = Http2Upstream::start();
+    let (gateway, address) = impatient_in_front_of(&upstream.url());
+    let mut client = Client::connect(address);
+    let mut answer = |before: &dyn Fn()| {
+        client.send(POST);
+        before();
+        client.response_to("POST").expect("an answer").status
+    };
+    for _ in 0..5 {
+        assert_eq!(answer(&|| ()), 200);
+        gateway.signal("STOP");
+        assert_eq!(
+            answer(&|| {
+                upstream.half_close();
+                gateway.signal("CONT");
+            }),
+            200
+        );
+    }
+}

@@ -191,3 +191,37 @@ fn memory_for_responses_is_bounded_by_the_setting() {
     assert_eq!(upstream.received().len(), 41, "the oldest is not");
     drop(gateway);
 }
+
+/// Decision 6: header removal wins, over what is stored as over what has just come.
+#[test]
+fn what_is_removed_from_a_response_is_removed_from_the_stored_one_too() {
+    let (upstream, address) = (counting("Cache-Control: max-age=60\r\n"), local());
+    let policies = json!([
+        {"policyRef": {"name": "http-caching-flex"}, "config": {}},
+        {"policyRef": {"name": "header-removal-flex"}, "config": {"outboundHeaders": ["server"]}},
+    ]);
+    let api = api_with("cached", &format!("http://{address}"), &upstream.url(), policies);
+    let _gateway = Plan::new().workers(1).with("api.yaml", &[api]).start();
+    for _ in 0..3 {
+        let response = get(address, "/");
+        assert_eq!((response.text().as_str(), response.head.get("server")), ("1", None));
+    }
+}
+
+#[test]
+fn events_pass_at_once_also_where_the_condition_reads_the_body() {
+    let (go_on, told) = mpsc::channel::<()>();
+    let told = Mutex::new(told);
+    let upstream = Upstream::start(move |exchange| {
+        exchange.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n")?;
+        let _ = told.lock().map(|told| told.recv());
+        exchange.write(b"0\r\n\r\n")
+    });
+    let (_gateway, address) = start(&upstream, &json!({"responseExpression": "#[payload != '']"}));
+    let mut client = Client::connect(address);
+    client.send(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n");
+    let (head, mut body) = client.head_for("GET").unwrap();
+    assert_eq!(head.status, 200);
+    assert_eq!(client.wire.piece(&mut body).unwrap().as_deref(), Some(&b"one"[..]));
+    go_on.send(()).unwrap();
+}

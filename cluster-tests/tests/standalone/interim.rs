@@ -47,7 +47,7 @@ fn statuses(response: &Response) -> Vec<&str> {
 #[test]
 fn interim_answers_come_in_order_before_the_final_one_without_fields_of_the_connection() {
     let upstream = Upstream::start(|exchange| {
-        exchange.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n")?;
+        exchange.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x-hop\r\nX-Hop: 1\r\nServer: u\r\nX-Envoy-A: 1\r\n\r\n")?;
         exchange.write(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </b>\r\n")?;
         std::thread::sleep(Duration::from_millis(20));
         exchange.write(b"Keep-Alive: timeout=1\r\n\r\nHTTP/1.1 199 Own\r\nX: y\r\n\r\n")?;
@@ -65,6 +65,8 @@ fn interim_answers_come_in_order_before_the_final_one_without_fields_of_the_conn
         assert_eq!(links, [Some("</a>"), None, Some("</b>"), None]);
         for head in &response.interim {
             let hop = ["connection", "keep-alive", "x-hop", "content-length", "transfer-encoding"];
+            // What the gateway says of itself is in the final one (decision 6).
+            assert!(["server", "x-envoy-a"].iter().all(|name| head.get(name).is_none()), "{head:?}");
             assert!(hop.iter().all(|name| head.get(name).is_none()), "{head:?}");
         }
     }

@@ -110,6 +110,23 @@ fn a_response_head_that_never_ends_is_a_504() {
 }
 
 #[test]
+fn a_response_that_stalls_while_a_policy_waits_for_its_body_is_a_504() {
+    let upstream = Upstream::start(|exchange| {
+        exchange.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")?;
+        exchange.close();
+        exchange.until_closed();
+        Ok(())
+    });
+    let reads_body = json!({"outboundHeaders": [{"key": "x-body", "value": "#[payload]"}]});
+    let policies = json!([
+        {"policyRef": {"name": "stream-idle-timeout-flex"}, "config": {"timeout": 1}},
+        {"policyRef": {"name": "header-injection-flex"}, "config": reads_body},
+    ]);
+    let (_gateway, address) = gateway(&upstream.url(), policies, &[], None);
+    assert_text(&get(address, "/"), 504, "stream timeout");
+}
+
+#[test]
 fn the_stream_idle_timeout_answers_504_before_a_head_and_cuts_after_it() {
     let upstream = Upstream::start(|exchange| {
         if exchange.request.method == "POST" {

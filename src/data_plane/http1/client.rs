@@ -25,6 +25,7 @@ use super::{
 use crate::{
     data_plane::{
         client_side::ClientSide,
+        envoy,
         pool::Pool,
         servers::Server,
         timers::{Timer, Watch},
@@ -255,7 +256,7 @@ impl ClientConnection {
         loop {
             while awaited.undecided && !wire.input.is_empty() {
                 let parsed = parse_response(wire.input.unread(), awaited.to_head).map_err(Fault::Head)?;
-                let Some((head, length)) = parsed else {
+                let Some((mut head, length)) = parsed else {
                     awaited.undecided = false;
                     break;
                 };
@@ -265,7 +266,10 @@ impl ClientConnection {
                         return malformed("upgrade that was not asked for");
                     }
                     100 | 102..=199 if !awaited.admits(length) => return malformed("interim responses"),
-                    100 | 102..=199 => client.interim(head.status, &head.headers),
+                    100 | 102..=199 => {
+                        envoy::from_interim(&mut head.headers);
+                        client.interim(head.status, &head.headers);
+                    }
                     _ => {
                         self.begin_response(&mut wire, &head);
                         return Poll::Ready(Ok(Some(head)));

@@ -9,6 +9,9 @@ use crate::http::{
     headers::{is_text_of_lines, is_token, token_len, trim},
 };
 
+/// Fields that `Connection` may name: each of them is looked for.
+const NOMINATED_MAX: usize = 64;
+
 /// Reads field lines and sorts the fields into types and [`Headers`].
 pub struct FieldReader<'b> {
     /// The head, from its first byte; what follows it is not looked at.
@@ -135,6 +138,8 @@ impl<'b> FieldReader<'b> {
                 self.connection.keep_alive = true;
             } else if option.eq_ignore_ascii_case(b"upgrade") {
                 self.connection.upgrade = true;
+            } else if self.nominated.len() == NOMINATED_MAX {
+                return Err(HeadError::Malformed("Connection"));
             } else {
                 self.nominated.push(option);
             }
@@ -247,8 +252,9 @@ pub fn is_forbidden_trailer(name: &str) -> bool {
         "x-real-ip",
         "x-request-id",
     ];
-    const FORWARDED: &str = "x-forwarded-";
+    let begins = |with: &str| name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
     ConnectionField::of(name.as_bytes()).is_some()
-        || name.get(..FORWARDED.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORWARDED))
+        || begins("x-forwarded-")
+        || begins("x-envoy-")
         || FORBIDDEN.iter().any(|field| name.eq_ignore_ascii_case(field))
 }

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     data_plane::{
         client_side::ClientSide,
+        envoy,
         http1::{
             awaited::INTERIMS_MAX,
             client::{CONTINUE_WAIT, ExchangeLimits},
@@ -46,6 +47,8 @@ struct Open {
     sender: Sender,
     body: Body,
     slot: Slot,
+    /// Bytes that the connection had written when the request was handed to it.
+    written_before: u64,
     /// Counts the request in flight against the limits of the upstream.
     _request: Ticket,
 }
@@ -77,6 +80,7 @@ pub async fn exchange(
     let Ok(head) = translate::outgoing(request, authority, scheme, follows) else {
         return Err(unsent(Fault::RequestBody(BodyError::Malformed), request));
     };
+    let written_before = slot.connection.meter.written();
     let begun = slot.connection.requests().send_request(head, follows.is_none());
     let Ok((response, sending)) = begun else {
         // The connection takes no more requests: it is as if this one had never been tried.
@@ -92,7 +96,7 @@ pub async fn exchange(
         watch.arm(Timer::Continue, CONTINUE_WAIT);
     }
     let stream = Rc::new(ClientStream {
-        state: RefCell::new(Some(Open { sender, body, slot, _request: ticket })),
+        state: RefCell::new(Some(Open { sender, body, slot, written_before, _request: ticket })),
         incoming: RefCell::default(),
         watch,
         failed: Cell::new(false),
@@ -141,7 +145,9 @@ impl ClientStream {
                     return Poll::Ready(Err(Failure::Local(Fault::Malformed("interim responses"))));
                 }
                 watch.restart(Timer::StreamIdle);
-                client.interim(head.status().as_u16(), &translate::message_fields(head.headers()));
+                let mut fields = translate::message_fields(head.headers());
+                envoy::from_interim(&mut fields);
+                client.interim(head.status().as_u16(), &fields);
                 if head.status() == 100 && self.held.replace(false) {
                     // The body is asked for: the upload goes on with the next turn.
                     cx.waker().wake_by_ref();
@@ -211,8 +217,11 @@ impl ClientStream {
     fn fail(&self, failure: Failure, answered: bool) -> ExchangeError {
         let state = self.state.take();
         let mut refused = None;
+        // Nothing that this request is made of has left, if nothing has left since.
+        let mut is_unwritten = false;
         let (body, untouched) = match state {
-            Some(Open { sender, body, slot, .. }) => {
+            Some(Open { sender, body, slot, written_before, .. }) => {
+                is_unwritten = slot.connection.meter.written() == written_before;
                 refused = slot.connection.meter.refused().map(|failure| Fault::Tls(failure.reason));
                 if matches!(&failure, Failure::Peer(error) if error.is_go_away() || error.is_io()) {
                     slot.connection.retire();
@@ -223,7 +232,8 @@ impl ClientStream {
         };
         let (fault, processed) = failure.explain();
         let fault = refused.unwrap_or(fault);
-        ExchangeError { fault, begun: processed, body_untouched: untouched, answered, body }
+        let begun = processed && !(is_unwritten && fault == Fault::Closed);
+        ExchangeError { fault, begun, body_untouched: untouched, answered, body }
     }
 }
 

@@ -92,8 +92,8 @@ impl AsyncRead for Io {
 }
 
 impl AsyncWrite for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Sink::poll_write(&mut self.transport, cx, &[IoSlice::new(bytes)])
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -101,7 +101,9 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Sink::poll_write(&mut self.transport, cx, parts)
+        let written = ready!(Sink::poll_write(&mut self.transport, cx, parts))?;
+        self.meter.wrote(written);
+        Poll::Ready(Ok(written))
     }
 
     /// Frames go out as they lie: the payload of DATA is not copied behind its head.

@@ -69,6 +69,7 @@ struct Passing {
 pub struct Meter {
     passing: RefCell<Passing>,
     bytes: Cell<u64>,
+    written: Cell<u64>,
     /// The peer is a server: it may reset as many streams as it is sent.
     is_server: bool,
     resets: Recent,
@@ -90,6 +91,15 @@ impl Meter {
     /// Bytes received so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.get()
+    }
+
+    /// Bytes written so far.
+    pub fn written(&self) -> u64 {
+        self.written.get()
+    }
+
+    pub fn wrote(&self, bytes: usize) {
+        self.written.set(self.written.get() + bytes as u64);
     }
 
     /// Reading has failed.

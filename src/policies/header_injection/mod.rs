@@ -156,7 +156,7 @@ impl HeaderInjection {
                 true => match payload::read(&mut response.body, &response.headers, limit).await {
                     Ok(Payload::Read(value)) => value,
                     Ok(Payload::TooLarge) => return Err(payload::bad_response("body over the limit")),
-                    Err(error) => return Err(payload::bad_response(error)),
+                    Err(error) => return Err(payload::broken_response(error)),
                 },
             };
             for header in &self.response.headers {

@@ -168,7 +168,7 @@ impl HeaderRemoval {
                 true => match payload::read(&mut response.body, &response.headers, limit).await {
                     Ok(Payload::Read(value)) => value,
                     Ok(Payload::TooLarge) => return Err(payload::bad_response("body over the limit")),
-                    Err(error) => return Err(payload::bad_response(error)),
+                    Err(error) => return Err(payload::broken_response(error)),
                 },
             };
             let scope = ResponseScope::new(&response, &view, exchange).with_payload(&payload);

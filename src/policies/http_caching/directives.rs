@@ -132,6 +132,8 @@ const BLANKS: [char; 2] = [' ', '\t'];
 /// stands behind them must not be hidden.
 pub fn split_list(list: &str) -> impl Iterator<Item = &str> {
     let mut rest = list;
+    // A quote whose end has not been found has none further on, and neither have those behind it: nothing is looked at twice.
+    let mut is_unquoted = false;
     std::iter::from_fn(move || {
         while !rest.is_empty() {
             let (mut quoted, mut escaped) = (false, false);
@@ -139,13 +141,14 @@ pub fn split_list(list: &str) -> impl Iterator<Item = &str> {
                 match byte {
                     _ if escaped => escaped = false,
                     b'\\' if quoted => escaped = true,
-                    b'"' => quoted = !quoted,
+                    b'"' => quoted = !quoted && !is_unquoted,
                     b',' => return !quoted,
                     _ => {}
                 }
                 false
             });
             let end = if quoted { rest.find(',') } else { quoted_end };
+            is_unquoted |= quoted;
             let (member, after) = rest.split_at(end.unwrap_or(rest.len()));
             rest = after.strip_prefix(',').unwrap_or_default();
             let member = std::str::from_utf8(trim(member.as_bytes())).unwrap_or_default();

@@ -260,6 +260,8 @@ impl Cache {
         headers.replace_field("age", (entry.timing.age(now) / 1_000_000).to_string().as_bytes());
         let mut response =
             Response { status: entry.status, headers, origin: Origin::Upstream, ..Response::empty(200) };
+        // It had the gateway's own fields when it was stored, or was to have none.
+        response.stamped = true;
         let wall = self.clock.wall();
         if entry.status == 200
             && validators::not_modified(&request.method, &request.headers, &entry.headers, wall)

@@ -136,7 +136,13 @@ impl Cache {
             trip.useless();
             return Ok(response);
         };
-        if !self.is_wanted(&trip, &mut response, exchange).await? {
+        // Before anything waits for the body.
+        let is_too_long =
+            matches!(response.body.length(), Length::Known(length) if length > BODY_BYTES_MAX as u64);
+        if is_too_long
+            || is_endless(&response.headers)
+            || !self.is_wanted(&trip, &mut response, exchange).await?
+        {
             trip.useless();
             return Ok(response);
         }
@@ -146,11 +152,6 @@ impl Cache {
             Body::Whole(bytes) => {
                 let bytes = Bytes::clone(bytes);
                 self.store(trip, storable, &response, bytes);
-            }
-            body if matches!(body.length(), Length::Known(length) if length > BODY_BYTES_MAX as u64)
-                || is_endless(&response.headers) =>
-            {
-                trip.useless();
             }
             _ => {
                 let body = std::mem::take(&mut response.body);
@@ -188,7 +189,7 @@ impl Cache {
             {
                 Ok(Payload::Read(payload)) => payload,
                 Ok(Payload::TooLarge) => return Ok(false),
-                Err(error) => return Err(payload::bad_response(error)),
+                Err(error) => return Err(payload::broken_response(error)),
             },
         };
         let scope = ResponseScope::new(response, &trip.view, exchange).with_payload(&payload);

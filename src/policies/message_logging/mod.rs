@@ -257,7 +257,7 @@ impl<J: Journal> MessageLogging<J> {
         match payload::read(&mut response.body, &response.headers, self.buffered_body_bytes_max).await {
             Ok(Payload::Read(value)) => Ok(value),
             Ok(Payload::TooLarge) => Ok(Value::Null),
-            Err(error) => Err(payload::bad_response(error)),
+            Err(error) => Err(payload::broken_response(error)),
         }
     }
 

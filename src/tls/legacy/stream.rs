@@ -8,7 +8,7 @@ use std::{
 
 use openssl::{
     error::ErrorStack,
-    ssl::{Error, ErrorCode, Ssl, SslRef, SslStream, SslVersion},
+    ssl::{Error, ErrorCode, ShutdownState, Ssl, SslRef, SslStream, SslVersion},
 };
 use tokio::{io::ReadBuf, net::TcpStream};
 
@@ -101,9 +101,19 @@ impl Stream {
                 into.advance(read);
                 Poll::Ready(Ok(()))
             }
-            Err(error) if error.code() == ErrorCode::ZERO_RETURN => Poll::Ready(Ok(())),
+            Err(error) if error.code() == ErrorCode::ZERO_RETURN || self.has_ended(&error) => {
+                Poll::Ready(Ok(()))
+            }
             Err(error) => Poll::Ready(Err(into_io(error))),
         }
+    }
+
+    /// The peer has said that it is at its end, behind an alert that it gives up (RFC 8446 section 6.1): OpenSSL has no name for
+    /// that.
+    fn has_ended(&mut self, error: &Error) -> bool {
+        error.code() == ErrorCode::SYSCALL
+            && error.io_error().is_none()
+            && self.inner.get_shutdown().contains(ShutdownState::RECEIVED)
     }
 
     /// Takes as much as fits into one record.

@@ -25,6 +25,13 @@ fn framing_never_enters_the_headers() {
     assert_eq!(head.headers.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["X-Kept"]);
 }
 
+#[test]
+fn connection_names_few_fields() {
+    let naming = |count: usize| format!("Host: a\r\nConnection: close{}\r\n", ", x".repeat(count));
+    assert_eq!(refusal("GET / HTTP/1.1", &naming(64)), None);
+    assert_eq!(refusal("GET / HTTP/1.1", &naming(65)), malformed("Connection"));
+}
+
 fn refusal(start: &str, fields: &str) -> Option<HeadError> {
     request(&format!("{start}\r\n{fields}\r\n")).err()
 }

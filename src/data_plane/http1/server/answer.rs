@@ -15,7 +15,7 @@ use super::{
         wire::BUFFER_BYTES,
     },
     After, ServerConnection,
-    closing::LINGER,
+    closing::{LINGER, SKIPPED_BYTES_MAX},
 };
 use crate::{
     data_plane::{
@@ -26,7 +26,7 @@ use crate::{
         timers::Timer,
         worker::Worker,
     },
-    http::{Body, BodySource, Method, Request, Response, Version},
+    http::{Body, BodySource, Length, Method, Origin, Request, Response, Version},
     policy::Exchange,
     snapshot::{EngineSettings, Snapshot},
 };
@@ -69,7 +69,8 @@ impl ServerConnection {
                 let broken = self.body_is_broken.get();
                 let outdated = standing == Standing::Outdated;
                 let draining = self.listener.is_draining() || worker.is_draining();
-                let close = !persists || unasked || broken || outdated || draining;
+                let close =
+                    !persists || unasked || broken || outdated || draining || self.leaves_much(&served);
                 let rules = ResponseRules { version, to_head, close, upgrade: None };
                 let after = self.finish(worker, served, rules, exchange).await;
                 // A client that said so itself sends nothing more: nothing is waited for.
@@ -85,6 +86,13 @@ impl ServerConnection {
     fn has_all(&self) -> bool {
         let wire = self.wire.borrow();
         wire.decoder.is_done() && wire.input.is_empty()
+    }
+
+    /// The gateway has answered itself, and of the request so much is left that it is not read: the connection ends.
+    fn leaves_much(&self, served: &Result<Response, Panicked>) -> bool {
+        let left = self.wire.borrow().decoder.length();
+        served.as_ref().is_ok_and(|response| response.origin == Origin::Gateway)
+            && matches!(left, Length::Known(left) if left > SKIPPED_BYTES_MAX)
     }
 
     fn begin_body(&self, engine: &EngineSettings, head: &RequestHead) {
@@ -141,8 +149,10 @@ impl ServerConnection {
         refusal: Refusal,
         asked: impl FnOnce() -> Asked,
     ) -> After {
-        let (response, refused) = Refused::begin(worker, snapshot, self, refusal, asked, LINGER);
-        let rules = ResponseRules { version: Version::Http11, to_head: false, close: true, upgrade: None };
+        let asked = asked();
+        let to_head = asked.method == Some(Method::Head);
+        let (response, refused) = Refused::begin(worker, snapshot, self, refusal, || asked, LINGER);
+        let rules = ResponseRules { version: Version::Http11, to_head, close: true, upgrade: None };
         let _ = self.send(worker, response, rules, &refused.exchange).await;
         After::Linger
     }

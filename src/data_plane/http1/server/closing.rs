@@ -14,9 +14,12 @@ use super::{
 use crate::data_plane::timers::Timer;
 
 /// How long, and how much, is read from a client after the last response, so that closing does not
-/// take the response away from it (RFC 9112 section 9.6).
+/// take the response away from it (RFC 9112 section 9.6): what a fast client has sent before it looks at the response.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
-pub(super) const LINGER_BYTES_MAX: u64 = 256 * 1024;
+const LINGER_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Of a body that nobody wanted, how much is read for the sake of the requests behind it.
+pub(super) const SKIPPED_BYTES_MAX: u64 = 256 * 1024;
 
 impl ServerConnection {
     /// Ends this side, then reads on for a moment so that the client gets what was sent.

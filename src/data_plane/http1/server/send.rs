@@ -8,7 +8,7 @@ use super::{
         sender::{SendFraming, Sender},
     },
     After, ServerConnection,
-    closing::{LINGER, LINGER_BYTES_MAX},
+    closing::{LINGER, SKIPPED_BYTES_MAX},
 };
 use crate::{
     data_plane::{
@@ -45,6 +45,7 @@ impl ServerConnection {
             sender.set_last();
         }
         self.watch.arm(Timer::StreamIdle, exchange.stream_idle_timeout());
+        let mut is_idle = false;
         let outcome = poll_fn(|cx| {
             let mut sink = &self.wire;
             let progress = || self.watch.restart(Timer::StreamIdle);
@@ -52,11 +53,8 @@ impl ServerConnection {
             self.tally.sent.set(sender.bytes());
             // An upstream that is silent for long must not be kept waiting for a client that left.
             // When the drain of its address is over, what is still under way is cut (decision 18).
-            if outcome.is_pending()
-                && (self.watch.is_due(Timer::StreamIdle)
-                    || self.listener.is_closed()
-                    || self.client_is_gone(cx))
-            {
+            is_idle = outcome.is_pending() && self.watch.is_due(Timer::StreamIdle);
+            if is_idle || outcome.is_pending() && (self.listener.is_closed() || self.client_is_gone(cx)) {
                 return Poll::Ready(Ok(None));
             }
             outcome.map(|outcome| outcome.map(Result::ok))
@@ -68,7 +66,8 @@ impl ServerConnection {
             Ok(Some(())) => {}
             Err(panicked) if !sender.has_begun() => return Err(panicked),
             Ok(None) | Err(_) => {
-                let cut = framing == SendFraming::UntilClose;
+                // What waits for a client that does not read would stay with the kernel for as long as that client likes.
+                let cut = is_idle || framing == SendFraming::UntilClose;
                 return Ok(if cut { After::Reset } else { After::Close });
             }
         }
@@ -90,7 +89,7 @@ impl ServerConnection {
             return After::Linger;
         }
         self.watch.arm(Timer::Connection, LINGER);
-        let mut left = LINGER_BYTES_MAX;
+        let mut left = SKIPPED_BYTES_MAX;
         let ended = poll_fn(|cx| {
             let mut wire = self.wire.borrow_mut();
             loop {

@@ -26,6 +26,15 @@ fn directives_are_compared_without_regard_to_case_and_unknown_ones_are_ignored_s
 }
 
 #[test]
+fn behind_a_quote_that_does_not_end_every_comma_separates() {
+    let list = "a=\"b, no-store\\\", \"c, private";
+    assert_eq!(split_list(list).collect::<Vec<_>>(), ["a=\"b, no-store\\\", \"c", "private"]);
+    let hostile = "\"\\\",".repeat(20_000);
+    // Each of them once: looking for the end of each quote would take minutes.
+    assert_eq!(split_list(&hostile).count(), 20_000);
+}
+
+#[test]
 fn arguments_are_tokens_or_quoted_strings_section_5_2() {
     assert_eq!(response("max-age=\"5\"").max_age, Some(5));
     assert_eq!(response("max-age = 5").max_age, Some(5));
