@@ -1,10 +1,9 @@
 //! Watches the configuration folders and says when they have changed (decision 16).
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    ffi::OsString,
+    collections::BTreeSet,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -20,80 +19,26 @@ use notify::{
 use serde::Serialize;
 
 use super::reconciler::{Reconciler, ReloadNow};
-use crate::{base::lock, resources::load::is_resource_file};
+use crate::resources::writing::{WRITING_AT_MOST, Writing, real};
 
 /// Changes that a file system does not announce (network mounts) are found this late.
 const RESCAN: Duration = Duration::from_secs(30);
 
-/// For how long a file counts as being written after its last change, when nobody has said that it is closed.
-const WRITING: Duration = Duration::from_secs(5);
-/// For how long changes wait for files that are being written: something that is none of ours may be written for ever.
-const WRITING_AT_MOST: Duration = Duration::from_secs(30);
-
-/// Files of the configuration that somebody is writing. The beginning of a file may be one that is sound, without the
-/// policies that come behind it.
-#[derive(Clone, Default)]
-struct Writing(Arc<Mutex<Written>>);
-
-#[derive(Default)]
-struct Written {
-    /// When each changed last.
-    files: BTreeMap<PathBuf, Instant>,
-    /// How files are called that count whatever they end in. Others in the same folders are none of ours.
-    names: BTreeSet<OsString>,
-}
-
-impl Written {
-    fn counts(&self, path: &Path) -> bool {
-        is_resource_file(path) || path.file_name().is_some_and(|name| self.names.contains(name))
-    }
-
-    fn changed(&mut self, paths: &[PathBuf], now: Instant) {
-        for path in paths {
-            if self.counts(path) {
-                self.files.insert(path.clone(), now);
-            }
+/// Whether the event tells of a change of the configuration, or of the end of one; who is writing is noted.
+fn see(writing: &Writing, event: &Event, now: Instant) -> bool {
+    match event.kind {
+        EventKind::Modify(ModifyKind::Data(_)) => {
+            writing.changed(&event.paths, now);
+            true
         }
-    }
-
-    /// Whether one of them was being written.
-    fn ended(&mut self, paths: &[PathBuf]) -> bool {
-        paths.iter().filter(|path| self.files.remove(*path).is_some()).count() > 0
-    }
-}
-
-impl Writing {
-    /// The files that count whatever they are called, in place of those before.
-    fn know<'p>(&self, files: impl Iterator<Item = &'p PathBuf>) {
-        let name = |path: &Path| path.file_name().map(OsString::from);
-        let names = files.flat_map(|path| [name(path), real(path).and_then(|path| name(&path))]);
-        lock(&self.0).names = names.flatten().collect();
-    }
-
-    /// Whether the event tells of a change, or of the end of one.
-    fn see(&self, event: &Event, now: Instant) -> bool {
-        let mut writing = lock(&self.0);
-        match event.kind {
-            EventKind::Modify(ModifyKind::Data(_)) => {
-                writing.changed(&event.paths, now);
-                true
-            }
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) => writing.ended(&event.paths),
-            EventKind::Access(_) => false,
-            EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_) => {
-                writing.ended(&event.paths);
-                true
-            }
-            // Or more has happened than is told.
-            _ => true,
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => writing.ended(&event.paths),
+        EventKind::Access(_) => false,
+        EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_) => {
+            writing.ended(&event.paths);
+            true
         }
-    }
-
-    /// For how long to wait for somebody to end.
-    fn left(&self, now: Instant) -> Option<Duration> {
-        let files = &mut lock(&self.0).files;
-        files.retain(|_, last| now.saturating_duration_since(*last) < WRITING);
-        files.values().map(|last| WRITING.saturating_sub(now.saturating_duration_since(*last))).max()
+        // Or more has happened than is told.
+        _ => true,
     }
 }
 
@@ -131,20 +76,34 @@ pub struct Watched {
     /// Whether changes are announced; otherwise rescans find them.
     pub watched: bool,
     pub error: Option<String>,
+    /// Device and inode of the folder that is watched.
+    #[serde(skip)]
+    folder: Option<(u64, u64)>,
+}
+
+impl Watched {
+    /// The folder is another one than was watched: moved there, or behind a link that leads elsewhere now.
+    fn is_replaced(&self) -> bool {
+        self.watched && identity(folder_of(&self.path)) != self.folder
+    }
+}
+
+fn identity(folder: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(folder).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 impl FileWatcher {
     /// `quiet`: how long nothing must change; `at_most`: after this long it is applied all the same, unless a file is being
-    /// written.
+    /// written, which is told to `writing`.
     pub fn new(
         paths: Vec<PathBuf>,
         quiet: Duration,
         at_most: Duration,
+        writing: Writing,
         reconciler: Addr<Reconciler>,
     ) -> Self {
         let paths = paths.into_iter().map(|path| Watched { path, ..Watched::default() }).collect();
         let state = FileWatcherState { paths, ..FileWatcherState::default() };
-        let writing = Writing::default();
         writing.know(state.paths.iter().map(|watched| &watched.path));
         Self { quiet, at_most, reconciler, watcher: None, state, writing, burst: None, pending: None }
     }
@@ -156,7 +115,8 @@ impl FileWatcher {
             None => {
                 let (me, writing) = (ctx.address(), self.writing.clone());
                 notify::recommended_watcher(move |event: notify::Result<Event>| {
-                    let has_changed = event.as_ref().map_or(true, |event| writing.see(event, Instant::now()));
+                    let has_changed =
+                        event.as_ref().map_or(true, |event| see(&writing, event, Instant::now()));
                     let changed = Changed(event.err().map(|error| error.to_string()));
                     if has_changed && me.try_send(changed).is_err() {
                         // The mailbox is full of the same message.
@@ -169,6 +129,7 @@ impl FileWatcher {
             let done = match &mut made {
                 Ok(watcher) => {
                     let folder = folder_of(&watched.path);
+                    watched.folder = identity(folder);
                     watcher.watch(folder, RecursiveMode::Recursive).map_err(|error| error.to_string())
                 }
                 Err(error) => Err(error.clone()),
@@ -201,10 +162,15 @@ impl FileWatcher {
 
     fn reload(&self, ctx: &mut Context<Self>) {
         let answer = self.reconciler.send(ReloadNow).into_actor(self);
-        ctx.spawn(answer.map(|answer, act, _| {
+        ctx.spawn(answer.map(|answer, act, ctx| {
             // Why nothing was put in force is in the log.
             if let Ok(Ok(reloaded)) = answer {
                 act.follow(&reloaded.files);
+            }
+            if act.state.paths.iter().any(Watched::is_replaced) {
+                act.watch(ctx);
+                // What has changed before it was watched.
+                act.reload(ctx);
             }
         }));
     }
@@ -256,11 +222,6 @@ fn folders_to(path: impl AsRef<Path>) -> Vec<PathBuf> {
     }
     folders.extend(followed.iter().filter_map(|path| path.parent()).map(Path::to_owned));
     folders
-}
-
-/// By the one name that all others lead to.
-fn real(folder: impl AsRef<Path>) -> Option<PathBuf> {
-    std::fs::canonicalize(folder).ok()
 }
 
 fn now() -> Option<String> {
@@ -361,28 +322,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_being_written_until_it_is_closed_or_gone_or_has_not_changed_for_long() {
-        let (writing, start) = (Writing::default(), Instant::now());
-        writing.know(["a", "b"].map(PathBuf::from).iter());
-        let after = |millis: u64| start + Duration::from_millis(millis);
-        let see = |kind: EventKind, path: &str, at: u64| {
-            writing.see(&Event::new(kind).add_path(PathBuf::from(path)), after(at))
+    fn a_change_is_one_to_look_at_and_so_is_its_end() {
+        let (writing, now) = (Writing::default(), Instant::now());
+        let see = |kind: EventKind, path: &str| {
+            super::see(&writing, &Event::new(kind).add_path(PathBuf::from(path)), now)
         };
         let modified = EventKind::Modify(ModifyKind::Data(DataChange::Any));
         let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
-        assert!(see(EventKind::Create(CreateKind::File), "a", 0));
-        assert_eq!(writing.left(after(0)), None, "a link, or nothing is in it yet");
-        assert!(see(modified, "a", 0) && see(modified, "b", 1000));
-        assert_eq!(writing.left(after(1000)), Some(WRITING));
-        assert!(!see(EventKind::Access(AccessKind::Close(AccessMode::Read)), "b", 1000));
-        assert!(see(closed, "b", 1000), "now it is time to look");
-        assert!(!see(closed, "c", 1000), "nothing was written");
-        assert_eq!(writing.left(after(1000)), Some(WRITING - Duration::from_secs(1)));
-        assert_eq!(writing.left(after(5000)), None);
-        assert!(see(modified, "some.log", 6000));
-        assert_eq!(writing.left(after(6000)), None, "it is none of ours");
-        assert!(see(modified, "a", 6000) && see(EventKind::Remove(RemoveKind::File), "a", 6000));
-        assert_eq!(writing.left(after(6000)), None);
+        assert!(see(EventKind::Create(CreateKind::File), "a.yaml"));
+        assert_eq!(writing.left(now), None, "a link, or nothing is in it yet");
+        assert!(see(modified, "a.yaml") && writing.left(now).is_some());
+        assert!(!see(EventKind::Access(AccessKind::Close(AccessMode::Read)), "a.yaml"));
+        assert!(see(closed, "a.yaml") && writing.left(now).is_none());
+        assert!(!see(closed, "c.yaml"), "nothing was written");
+        assert!(see(modified, "a.yaml") && see(EventKind::Remove(RemoveKind::File), "a.yaml"));
+        assert_eq!(writing.left(now), None);
     }
 
     #[test]

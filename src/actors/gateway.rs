@@ -160,12 +160,14 @@ impl Gateway {
             storage: storage.clone(),
             storage_runtime,
         };
+        let writing = wanted.writing();
         let reconciler = Reconciler::new(wanted, publisher, parts).start();
         // Watching begins before the first look: what changes in between is not missed.
         let watcher = FileWatcher::new(
             settings.config.paths.clone(),
             settings.sync.debounce,
             settings.sync.debounce_max,
+            writing,
             reconciler.clone(),
         )
         .start();

@@ -1,5 +1,7 @@
 //! Owns what is wanted, and is the only publisher of snapshots.
 
+mod described;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -12,11 +14,12 @@ use std::{
 
 use actix::{
     Actor, ActorFuture, ActorFutureExt, Addr, AsyncContext, AtomicResponse, Context, Handler, Message,
-    MessageResult, SpawnHandle, WrapFuture,
+    ResponseActFuture, SpawnHandle, WrapFuture,
 };
 use serde::Serialize;
 use tokio::{runtime::Handle, sync::watch};
 
+pub use self::described::{Describe, Described};
 use super::{
     health::{Deployment, Health},
     listeners::{Listeners, Open, Retain},
@@ -27,7 +30,9 @@ use crate::{
     resources::{
         Instance, ResolvedModel, SharedFile, SharedFiles,
         kinds::{GatewaySettings, shared_storage::SharedStorage},
+        writing::WRITING,
     },
+    settings::RESERVED_PORT,
     snapshot::{Generation, Look, Reconciliation, SnapshotPublisher, plan::covers, tls},
     storage::Storage,
     telemetry::{log::Log, metrics::GatewayMetrics},
@@ -38,6 +43,8 @@ const LISTENERS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long until an address that could not be bound is tried again: what held it may be another
 /// process that is just ending.
 const BIND_AGAIN: Duration = Duration::from_secs(1);
+/// How late the system may tell that a file was closed.
+const UNHEARD: Duration = Duration::from_millis(50);
 
 pub struct Reconciler {
     wanted: Reconciliation,
@@ -190,12 +197,31 @@ fn look_in(delay: Duration, ctx: &mut Context<Reconciler>) -> SpawnHandle {
     })
 }
 
-type Answer = AtomicResponse<Reconciler, Result<Reloaded, NotApplied>>;
+type Outcome = ResponseActFuture<Reconciler, Result<Reloaded, NotApplied>>;
 
 impl Handler<ReloadNow> for Reconciler {
-    type Result = Answer;
+    type Result = AtomicResponse<Self, Result<Reloaded, NotApplied>>;
 
-    fn handle(&mut self, _: ReloadNow, ctx: &mut Context<Self>) -> Answer {
+    fn handle(&mut self, _: ReloadNow, _: &mut Context<Self>) -> Self::Result {
+        AtomicResponse::new(Box::pin(self.writers().then(|(), act, ctx| act.look(ctx))))
+    }
+}
+
+impl Reconciler {
+    /// Waits a moment for files that are being written: that one was closed may not have been heard yet. The first look has nothing to
+    /// fall back on, and waits longer.
+    fn writers(&self) -> impl ActorFuture<Self, Output = ()> + use<> {
+        let writing = self.wanted.writing();
+        let until = Instant::now() + if self.model.is_none() { WRITING } else { UNHEARD };
+        let closed = async move {
+            while writing.left(Instant::now()).is_some() && Instant::now() < until {
+                tokio::time::sleep(UNHEARD / 10).await;
+            }
+        };
+        closed.into_actor(self)
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) -> Outcome {
         // A configuration that the compiler was not made for must not end what is served.
         let looked = catch_unwind(AssertUnwindSafe(|| self.wanted.look(Instant::now())));
         let Ok((look, again)) = looked else {
@@ -209,14 +235,12 @@ impl Handler<ReloadNow> for Reconciler {
             Look::Changed(generation) if self.model.is_none() && !generation.broken.is_empty() => {
                 self.at_once(Err(NotApplied::Broken(generation.broken)))
             }
-            Look::Changed(generation) => AtomicResponse::new(Box::pin(self.open_first(generation))),
+            Look::Changed(generation) => Box::pin(self.open_first(generation)),
         }
     }
-}
 
-impl Reconciler {
-    fn at_once(&self, answer: Result<Reloaded, NotApplied>) -> Answer {
-        AtomicResponse::new(Box::pin(std::future::ready(answer).into_actor(self)))
+    fn at_once(&self, answer: Result<Reloaded, NotApplied>) -> Outcome {
+        Box::pin(std::future::ready(answer).into_actor(self))
     }
 
     fn not_applied(&self, cause: &str) -> NotApplied {
@@ -242,19 +266,19 @@ impl Reconciler {
     }
 
     /// Ports that somebody else held may be free by now.
-    fn try_again(&mut self) -> Answer {
+    fn try_again(&mut self) -> Outcome {
         self.serve_probes();
         if self.unbound.is_empty() {
             return self.at_once(Ok(self.unchanged()));
         }
         let tried = self.unbound.keys().copied().collect();
         let open = self.parts.listeners.send(Open(tried)).timeout(LISTENERS_TIMEOUT).into_actor(self);
-        AtomicResponse::new(Box::pin(open.map(|opened, act, ctx| {
+        Box::pin(open.map(|opened, act: &mut Self, ctx| {
             if let Ok(failed) = opened {
                 act.settle(failed, ctx);
             }
             Ok(act.unchanged())
-        })))
+        }))
     }
 
     fn unchanged(&self) -> Reloaded {
@@ -380,6 +404,9 @@ impl Reconciler {
         let probe = self.model.as_ref().and_then(|model| model.settings.probe.as_ref());
         let wanted = probe.filter(|probe| probe.enabled).and_then(|probe| {
             let port = probe.port.as_ref()?.value;
+            if port == RESERVED_PORT {
+                return None;
+            }
             Some(ProbePort { port, path: probe.path.clone() })
         });
         if self.parts.probes.try_send(Serve(wanted)).is_err() {
@@ -412,35 +439,4 @@ fn deployment(found: &Diagnostics, envoy_errors: usize) -> Deployment {
     let errors = found.iter().filter(|found| found.is_error());
     let (policy, api): (Vec<_>, Vec<_>) = errors.partition(of_policy);
     Deployment { apis: 0, api_errors: api.len(), policy_errors: policy.len(), envoy_errors }
-}
-
-/// Asks for the state and the resources behind it.
-#[derive(Message)]
-#[rtype(result = "Described")]
-pub struct Describe;
-
-pub struct Described {
-    pub last: Reloaded,
-    pub model: Option<Arc<ResolvedModel>>,
-    /// Resources that are not in force as written, each once: `Kind namespace/name`, reason.
-    pub not_ready: BTreeMap<String, String>,
-}
-
-impl Handler<Describe> for Reconciler {
-    type Result = MessageResult<Describe>;
-
-    fn handle(&mut self, _: Describe, _: &mut Context<Self>) -> Self::Result {
-        let resources = self.model.iter().flat_map(|model| &model.resources);
-        let refused =
-            resources.filter_map(|state| Some((state.subject.to_string(), state.ready.clone().err()?)));
-        let compiled = self.not_ready.iter().map(|(subject, reason)| (subject.to_string(), reason.clone()));
-        let closed = self.unreachable().map(|(_, instance, reason)| {
-            (Subject::new("ApiInstance", instance.name.clone()).to_string(), reason)
-        });
-        MessageResult(Described {
-            last: self.last.clone(),
-            model: self.model.clone(),
-            not_ready: closed.chain(compiled).chain(refused).collect(),
-        })
-    }
 }

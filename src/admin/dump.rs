@@ -7,9 +7,13 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     actors::reconciler::Described,
-    base::secret::{REDACTED, names_secret},
+    base::secret::{REDACTED, is_key, names_secret, shown_name, without_userinfo},
     document::{Node, NodeValue},
-    resources::{BoundPolicy, Instance, ResolvedModel, ResourceState, Service},
+    policies::catalog::CATALOG,
+    resources::{
+        BoundPolicy, Instance, Kind, ResolvedModel, ResourceState, Service,
+        kinds::policy_binding::lenient_policy,
+    },
 };
 
 /// `{"generation": …, "digest": …, "resources": [{apiVersion, kind, metadata, spec, origin, status}],
@@ -76,7 +80,8 @@ fn resource(state: &ResourceState, not_ready: &BTreeMap<String, String>) -> Valu
             "namespace": *state.subject.name.namespace,
             "labels": state.labels,
         },
-        "spec": value(&state.spec, false),
+        // The kind that is there for secrets has nothing else in it.
+        "spec": value(&state.spec, *state.subject.kind == *Kind::Secret.as_str()),
         "origin": format!("{}:{}", state.origin.file, state.origin.line),
         "status": {"conditions": [condition]},
     })
@@ -88,17 +93,20 @@ fn value(node: &Node, secret: bool) -> Value {
             let header = entries.iter().find_map(|(key, value)| {
                 key.text.eq_ignore_ascii_case("key").then(|| value.as_text().map(|text| text.to_string()))
             });
+            // Nobody knows which parameters of a policy that this gateway does not have are secrets.
+            let is_unknown = lenient_policy(node).is_some_and(|policy| !has_policy(policy));
             let secret_header = header.flatten().is_some_and(|name| names_secret(&name));
             let mut map = Map::new();
             for (key, child) in entries.iter() {
                 let token = child.as_text().is_some_and(|text| looks_like_token(text));
                 let hidden = secret
                     || names_secret(&key.text)
+                    || is_unknown && key.text.eq_ignore_ascii_case("config")
                     || ((secret_header || token) && key.text.eq_ignore_ascii_case("value"))
                     || (key.text.eq_ignore_ascii_case("header")
                         // A list of a name and a value, or both in one text.
                         && child.as_text().is_none_or(|text| names_secret(text)));
-                map.insert(key.text.to_string(), value(child, hidden));
+                map.insert(shown_name(&key.text).into_owned(), value(child, hidden));
             }
             Value::Object(map)
         }
@@ -106,9 +114,23 @@ fn value(node: &Node, secret: bool) -> Value {
         NodeValue::Null => Value::Null,
         NodeValue::Scalar { .. } if secret => REDACTED.into(),
         NodeValue::Scalar { text, .. } if text.contains("PRIVATE KEY") => REDACTED.into(),
+        NodeValue::Scalar { text, .. }
+            if text.bytes().all(|byte| byte.is_ascii_graphic()) && is_key(text) =>
+        {
+            REDACTED.into()
+        }
         NodeValue::Scalar { text, .. } if is_location(text) => location(text).into(),
-        NodeValue::Scalar { .. } => serde_json::to_value(node).unwrap_or(Value::Null),
+        NodeValue::Scalar { text, .. } => match without_userinfo(text) {
+            Some(shown) => shown.into(),
+            None => serde_json::to_value(node).unwrap_or(Value::Null),
+        },
     }
+}
+
+fn has_policy(written: &str) -> bool {
+    let bare = written.strip_suffix("-flex").unwrap_or(written);
+    let is_it = |name: &str| name.strip_suffix("-flex").unwrap_or(name) == bare;
+    CATALOG.iter().any(|policy| is_it(policy.name))
 }
 
 /// Long, of letters and digits, and no words: what a service gives out to be sent back to it. Bearers

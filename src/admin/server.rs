@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
 };
@@ -37,11 +37,11 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// that keeps its connection open is not waited for.
 const PROBES_STOP_S: u64 = 1;
 
-/// Starts the admin API. It runs until it is dropped.
+/// Starts the admin API on this socket. It runs until it is dropped.
 ///
 /// # Errors
-/// When the address cannot be bound.
-pub fn start(gateway: Gateway, address: SocketAddr) -> io::Result<Server> {
+/// When the socket cannot be used.
+pub fn start(gateway: Gateway, socket: TcpListener) -> io::Result<Server> {
     let health = web::Data::from(Arc::clone(&gateway.health));
     let data = web::Data::new(gateway);
     let server = HttpServer::new(move || {
@@ -57,7 +57,7 @@ pub fn start(gateway: Gateway, address: SocketAddr) -> io::Result<Server> {
             .route("/log/level", web::put().to(set_log_level))
             .configure(probe_routes)
     });
-    Ok(server.workers(1).disable_signals().bind(address)?.run())
+    Ok(server.workers(1).disable_signals().listen(socket)?.run())
 }
 
 /// Starts the probe port (configuration reference 10.1), with readiness at `path` too. It runs until it is

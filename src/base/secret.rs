@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt};
 
+use super::suggest::closest;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 
@@ -14,7 +16,7 @@ pub struct Secret<T = String>(T);
 pub const REDACTED: &str = "<redacted>";
 
 /// Parts of names whose value is never shown, whatever they stand in.
-const SECRET_PARTS: [&str; 12] = [
+const SECRET_PARTS: [&str; 13] = [
     "password",
     "passwd",
     "passphrase",
@@ -27,13 +29,26 @@ const SECRET_PARTS: [&str; 12] = [
     "cookie",
     "credential",
     "authorization",
+    "textkey",
 ];
+
+/// Of these, names with a slip in them are as secret.
+const SECRET_NAMES: [&str; 4] = ["password", "passphrase", "authorization", "credentials"];
 
 /// Whether the value of a field or header of this name is not to be shown. `key` alone does not say so: it
 /// is the private key of a certificate, or the name of a header to inject.
 pub fn names_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    SECRET_PARTS.iter().any(|part| name.contains(part))
+    SECRET_PARTS.iter().any(|part| name.contains(part)) || closest(&name, SECRET_NAMES).is_some()
+}
+
+/// The name of a field that nobody knows, as a message may show it: where a blank is missing behind the colon, the value is a part of
+/// it.
+pub fn shown_name(name: &str) -> Cow<'_, str> {
+    match name.find([':', '=']) {
+        Some(end) => Cow::Owned(format!("{}{REDACTED}", &name[..=end])),
+        None => Cow::Borrowed(name),
+    }
 }
 
 /// A line of a configuration file as a finding may show it: what follows a name that [`names_secret`], users
@@ -41,7 +56,9 @@ pub fn names_secret(name: &str) -> bool {
 /// it, which may name the header whose value this is.
 pub fn shown_line<'l>(line: &'l str, before: &str) -> Cow<'l, str> {
     let trimmed = line.trim();
-    if is_encoded(trimmed) || trimmed.contains("PRIVATE KEY") {
+    // Nothing but the name of a secret stands above it.
+    let is_below = before.trim_end().ends_with(':') && secret_name(before).is_some();
+    if is_encoded(trimmed) || trimmed.contains("PRIVATE KEY") || is_below && !is_variable(trimmed) {
         let indent = line.len() - line.trim_start().len();
         return Cow::Owned(format!("{}{REDACTED}", &line[..indent]));
     }
@@ -54,14 +71,26 @@ pub fn shown_line<'l>(line: &'l str, before: &str) -> Cow<'l, str> {
         }
         _ => Cow::Borrowed(line),
     };
-    let userinfo = line.find("://").and_then(|at| {
-        let rest = &line[at + 3..];
-        Some((at + 3, at + 3 + rest.find('@').filter(|&end| !rest[..end].contains(['/', ' ', '"', ',']))?))
-    });
-    match userinfo {
-        Some((from, to)) => Cow::Owned(format!("{}{REDACTED}{}", &line[..from], &line[to..])),
+    let line = match line.split_ascii_whitespace().find(|word| is_key(word)) {
+        Some(word) => Cow::Owned(line.replace(word, REDACTED)),
+        None => line,
+    };
+    match without_userinfo(&line) {
+        Some(shown) => Cow::Owned(shown),
         None => line,
     }
+}
+
+/// The text without users and passwords in addresses, of whatever form: before an `@`, what has a colon in it.
+pub fn without_userinfo(text: &str) -> Option<String> {
+    let at = text.find('@')?;
+    let before = &text[..at];
+    let word = before.rfind([' ', '"', '\'', ',', '(', '`']).map_or(0, |before| before + 1);
+    // A path may have an `@` in it.
+    let scheme = before[word..].find("://").map_or(word, |scheme| word + scheme + 3);
+    let userinfo = &before[scheme..];
+    let is_one = userinfo.contains(':') || scheme > word && !userinfo.contains('/');
+    is_one.then(|| format!("{}{REDACTED}{}", &text[..scheme], &text[at..]))
 }
 
 /// Where the first name ends that [`names_secret`]; variables are named, not shown, so they do not count.
@@ -85,6 +114,19 @@ fn is_variable(text: &str) -> bool {
 /// A line of base64, as PEM has it.
 fn is_encoded(text: &str) -> bool {
     text.len() >= 32 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
+}
+
+/// A word with base64 in it that is no path: letters of both cases and digits, for long.
+pub fn is_key(word: &str) -> bool {
+    let mut runs = word.split(|c: char| !c.is_ascii_alphanumeric() && !"+/=".contains(c));
+    runs.any(|run| {
+        let has = |kind: fn(&u8) -> bool| run.as_bytes().iter().any(kind);
+        run.len() >= 40
+            && has(u8::is_ascii_uppercase)
+            && has(u8::is_ascii_lowercase)
+            && has(u8::is_ascii_digit)
+            && !run.starts_with('/')
+    })
 }
 
 impl<T> Secret<T> {
@@ -135,11 +177,24 @@ impl<T: JsonSchema> JsonSchema for Secret<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::shown_line;
+    use super::{names_secret, shown_line, shown_name};
+
+    #[test]
+    fn a_name_with_its_value_in_it_is_shown_without() {
+        assert_eq!(shown_name("password:hunter2"), "password:<redacted>");
+        assert_eq!(shown_name("x-note"), "x-note");
+        for secret in ["pasword", "Passphrese", "authorisation", "textKey"] {
+            assert!(names_secret(secret), "{secret}");
+        }
+        for other in ["secure", "path", "passthrough", "port", "order", "key"] {
+            assert!(!names_secret(other), "{other}");
+        }
+    }
 
     #[test]
     fn a_line_is_shown_without_the_secret_on_it() {
         let encoded = format!("      {}", "QUJD".repeat(16));
+        let (key, redacted) = (format!("  tls: {{key: {}}}", "QUJDa1".repeat(16)), "  tls: {key: <redacted>");
         for (before, line, shown) in [
             ("", "  password: hunter2", "  password: <redacted>"),
             ("", "{Password: hunter2, a: b}", "{Password: <redacted>"),
@@ -149,12 +204,24 @@ mod tests {
             ("  - key: x-note", "    value: seen", "    value: seen"),
             ("", "  key: \"-----BEGIN PRIVATE KEY-----hunter2\"", "  <redacted>"),
             ("", &encoded, "      <redacted>"),
+            ("", &key, redacted),
+            ("  password:", "    [hunter2]", "    <redacted>"),
+            ("  password:", "    $NAME", "    $NAME"),
+            (
+                "",
+                "  path: /Api/V1/customers/of/some/region/and/their/orders",
+                "  path: /Api/V1/customers/of/some/region/and/their/orders",
+            ),
             ("", "  password:", "  password:"),
             ("  password: hunter2", "  username: u", "  username: u"),
             ("", "  password: \"${NAME}\"", "  password: \"${NAME}\""),
             ("", "{port: $SHOP_PASSWORD, size: 2}", "{port: $SHOP_PASSWORD, size: 2}"),
             ("", "  address: http://u:hunter2@a:80", "  address: http://<redacted>@a:80"),
             ("", "  address: http://a/b@c", "  address: http://a/b@c"),
+            ("", "  address: u:hunter2@a:80", "  address: <redacted>@a:80"),
+            ("", "  address: http:/u:hunter2@a", "  address: <redacted>@a"),
+            ("", "  address: http://u:hunter/2@a", "  address: http://<redacted>@a"),
+            ("", "  mail: a@b.test", "  mail: a@b.test"),
         ] {
             assert_eq!(shown_line(line, before), shown, "{line}");
         }

@@ -1,6 +1,10 @@
 //! `portcullis run`.
 
-use std::sync::Arc;
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
 
 use super::{descriptors, exit::Exit, refuse_settings};
 use crate::{
@@ -88,7 +92,12 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Gateway) -> Result<()
         }
     };
     descriptors::raise(settings.limits.connections);
-    let admin_address = settings.admin.address;
+    // Before the APIs: one that wants the same address is to be without, and not all of them.
+    let admin = match settings.admin.address.map(|address| (address, TcpListener::bind(address))) {
+        None => None,
+        Some((_, Ok(socket))) => Some(socket),
+        Some((address, Err(error))) => return no_admin(address, &error),
+    };
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
     let started = tokio::select! {
         started = Gateway::start(settings, keys, log, environment, admin::start_probes) => started,
@@ -102,17 +111,14 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Gateway) -> Result<()
             return Exit::Failure;
         }
     };
-    if let Some(address) = admin_address {
-        match admin::start(gateway.clone(), address) {
+    if let Some(socket) = admin {
+        match admin::start(gateway.clone(), socket) {
             Ok(server) => {
                 actix_rt::spawn(server);
             }
             Err(error) => {
-                report!(
-                    "error: the admin API cannot listen on {address}: {error}\n  = help: free the port, or choose \
-                     another, or `off`: the setting `admin.address` (`run --admin`, PORTCULLIS_ADMIN__ADDRESS)"
-                );
-                return Exit::Unavailable;
+                report!("error: the admin API cannot be started: {error}");
+                return Exit::Failure;
             }
         }
     }
@@ -126,4 +132,12 @@ pub async fn serve(settings: Settings, ready: impl FnOnce(&Gateway) -> Result<()
             Exit::Failure
         }
     }
+}
+
+fn no_admin(address: SocketAddr, error: &io::Error) -> Exit {
+    report!(
+        "error: the admin API cannot listen on {address}: {error}\n  = help: free the port, or choose another, or `off`: the \
+         setting `admin.address` (`run --admin`, PORTCULLIS_ADMIN__ADDRESS)"
+    );
+    Exit::Unavailable
 }

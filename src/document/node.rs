@@ -88,6 +88,16 @@ impl Node {
         }
     }
 
+    /// All scalars, with their text.
+    pub fn each_text(&self, tell: &mut dyn FnMut(&str)) {
+        match &self.value {
+            NodeValue::Null => {}
+            NodeValue::Scalar { text, .. } => tell(text),
+            NodeValue::Sequence(items) => items.iter().for_each(|item| item.each_text(tell)),
+            NodeValue::Mapping(entries) => entries.iter().for_each(|(_, value)| value.each_text(tell)),
+        }
+    }
+
     /// The items of a sequence; none for anything else.
     pub fn items(&self) -> &[Node] {
         match &self.value {

@@ -312,7 +312,8 @@ impl<'a> Builder<'a> {
             return tag.suffix == "str";
         }
         self.problems.push(
-            Problem::warning(place, "", format!("the tag `{tag}` is ignored"))
+            // What follows the `!` may be a password without quotes.
+            Problem::warning(place, "", "the tag `!…` is ignored")
                 .help("resources use plain YAML; put text that starts with `!` in quotes"),
         );
         false

@@ -204,7 +204,9 @@ impl<'a> Parts<'a> {
             None
         };
         let Some((scheme, rest)) = text.split_once("://") else {
-            return error(format!("`{text}` is no address"), example);
+            // Before an `@` there may be a password.
+            let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
+            return error(format!("`{shown}` is no address"), example);
         };
         let scheme = scheme.to_ascii_lowercase();
         if !schemes.contains(&scheme.as_str()) {
@@ -224,7 +226,7 @@ impl<'a> Parts<'a> {
             return error("an address has no query and no fragment".to_owned(), example);
         }
         let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        if authority.contains('@') {
+        if authority.contains('@') || authority.contains(':') && path.contains('@') {
             return error("an address has no user and password".to_owned(), example);
         }
         let bracketed = authority.starts_with('[') && (authority.ends_with(']') || authority.contains("]:"));

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::{
     kinds::{self, Kind, Spec, policy_binding::lenient_policy},
     normalise::bare,
+    variables::Variables,
 };
 use crate::{
     base::{Diagnostic, Digest, ResourceName, Severity, Subject, ids::DEFAULT_NAMESPACE, suggest::closest},
@@ -57,6 +58,9 @@ pub enum Read {
     Resource(Arc<Resource>),
     /// Another `apiVersion` or an unknown kind.
     Ignored,
+    /// As [`Read::Ignored`], but so close to one of ours that it may be what is left of one. What is to be said where that would
+    /// take something out of force.
+    Slip(Diagnostic),
     /// Meant to be a resource, but it does not say which.
     Unidentified,
 }
@@ -103,11 +107,11 @@ pub fn read(
     }
     let api_version = match api_version(root) {
         Ok(api_version) => api_version,
-        Err(problem) => return foreign(root, *problem, diagnostics),
+        Err(problem) => return foreign(root, *problem, "apiVersion", &API_VERSIONS, diagnostics),
     };
     let kind = match kind(root, diagnostics) {
         Ok(kind) => kind,
-        Err(problem) => return foreign(root, *problem, diagnostics),
+        Err(problem) => return foreign(root, *problem, "kind", &Kind::ALL.map(Kind::as_str), diagnostics),
     };
     let mut problems: Vec<Problem> = document.problems.clone();
     let subject = metadata_name(root).map(|name| Subject::new(kind.as_str(), name));
@@ -118,7 +122,12 @@ pub fn read(
     let written = root.get_ignore_case("spec").cloned();
     let mut spec = None;
     if let Some(written) = written.as_ref().filter(|written| !written.is_null()) {
-        let (read, found) = kinds::read(kind, written, lookup);
+        let (read, mut found) = kinds::read(kind, written, lookup);
+        if !found.is_empty() {
+            let mut variables = Variables::default();
+            variables.add(written, lookup);
+            found.iter_mut().for_each(|problem| variables.hide_in_problem(problem));
+        }
         problems.extend(found);
         spec = read;
     }
@@ -149,13 +158,32 @@ pub fn read(
 
 /// What is none of our resources is left alone. Not what binds `tls`: a slip in its head must not turn a port to plain
 /// text.
-fn foreign(root: &Node, mut problem: Problem, diagnostics: &mut Vec<Diagnostic>) -> Read {
+fn foreign(
+    root: &Node,
+    mut problem: Problem,
+    field: &str,
+    known: &[&str],
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Read {
     let policy = root.get_ignore_case("spec").and_then(lenient_policy);
     if policy.is_some_and(|policy| bare(policy) == "tls") {
         problem.severity = Severity::Error;
         problem.help.push("it binds `tls`: correct it, or remove the document".to_owned());
     }
-    let read = if problem.is_error() { Read::Unidentified } else { Read::Ignored };
+    let is_slip = root.get_ignore_case(field).is_some_and(|value| {
+        let text = value.as_text().map_or("", |text| &**text);
+        // As a file is that was cut.
+        known.iter().any(|known| known.starts_with(text)) || closest(text, known.iter().copied()).is_some()
+    });
+    let read = match () {
+        () if problem.is_error() => Read::Unidentified,
+        () if is_slip => {
+            let message = "what was in this file is gone, and this document may be what is left of it";
+            let slip = Problem::error(&root.place, field, message);
+            Read::Slip(slip.help(format!("correct its `{field}`, or remove the document")).into())
+        }
+        () => Read::Ignored,
+    };
     diagnostics.push(problem.into());
     read
 }

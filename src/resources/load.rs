@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     fs, io,
-    os::unix::fs::MetadataExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Instant, SystemTime},
@@ -76,15 +76,15 @@ pub(super) struct Files {
 
 /// All files of a configuration.
 pub(super) fn find(paths: &[PathBuf], diagnostics: &mut Vec<Diagnostic>) -> Files {
-    let mut walk = Walk { found: Vec::new(), hidden: Vec::new(), seen: HashSet::new(), diagnostics };
+    let mut walk =
+        Walk { found: Vec::new(), hidden: Vec::new(), seen: HashSet::new(), files: 0, diagnostics };
     for path in paths {
         match fs::metadata(path) {
             // What is named by the user is read whatever it is called.
             Ok(metadata) if metadata.is_dir() => {
-                let (known, before) = (walk.seen.len(), (walk.found.len(), walk.hidden.len()));
-                walk.folder(path, &metadata, 0);
+                let before = (walk.files, walk.hidden.len());
                 // Of a folder that is named twice, the resources are read once.
-                if walk.seen.len() > known && (walk.found.len(), walk.hidden.len()) == before {
+                if walk.folder(path, &metadata, 0) && (walk.files, walk.hidden.len()) == before {
                     let message = format!("no resources in `{}`", path.display());
                     walk.diagnostics.push(
                         Diagnostic::warning(message)
@@ -109,17 +109,23 @@ struct Walk<'a> {
     hidden: Vec<PathBuf>,
     /// Device and inode of files and folders: symbolic links may lead to the same one twice.
     seen: HashSet<(u64, u64)>,
+    /// Files that were come upon, by whatever name.
+    files: usize,
     diagnostics: &'a mut Vec<Diagnostic>,
 }
 
 impl Walk<'_> {
-    fn folder(&mut self, path: &Path, metadata: &fs::Metadata, depth: usize) {
+    /// Whether it was not known already.
+    fn folder(&mut self, path: &Path, metadata: &fs::Metadata, depth: usize) -> bool {
         if depth > FOLDER_DEPTH_MAX || !self.seen.insert((metadata.dev(), metadata.ino())) {
-            return;
+            return false;
         }
         let entries = match fs::read_dir(path) {
             Ok(entries) => entries,
-            Err(error) => return self.unreadable(path, &error),
+            Err(error) => {
+                self.unreadable(path, &error);
+                return true;
+            }
         };
         let mut paths = Vec::new();
         for entry in entries {
@@ -133,12 +139,13 @@ impl Walk<'_> {
         for path in paths {
             // Kubernetes mounts a file as a link through `..data`; its targets are hidden, so each
             // file is read once, under its own name.
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(".");
-            if name.starts_with('.') {
+            if path.file_name().is_none_or(|name| name.as_bytes().starts_with(b".")) {
                 continue;
             }
             match fs::metadata(&path) {
-                Ok(metadata) if metadata.is_dir() => self.folder(&path, &metadata, depth + 1),
+                Ok(metadata) if metadata.is_dir() => {
+                    self.folder(&path, &metadata, depth + 1);
+                }
                 Ok(metadata) if metadata.is_file() && is_resource_file(&path) => self.file(&path, &metadata),
                 Ok(_) => {}
                 Err(error) if is_resource_file(&path) => self.unreadable(&path, &error),
@@ -147,9 +154,11 @@ impl Walk<'_> {
                 Err(error) => self.unreadable(&path, &error),
             }
         }
+        true
     }
 
     fn file(&mut self, path: &Path, metadata: &fs::Metadata) {
+        self.files += 1;
         if self.seen.insert((metadata.dev(), metadata.ino())) {
             self.found.push(Found { path: path.to_owned(), stamp: Stamp::of(metadata) });
         }
@@ -186,6 +195,8 @@ pub(super) struct Content {
     /// Not even the documents could be told apart, or one does not say which resource it is: what
     /// was here before may still be meant (configuration reference 15, Do 1).
     pub broken: Option<String>,
+    /// A document that may be one of ours, with a slip in its head.
+    pub slip: Option<Diagnostic>,
     /// Nothing in it but white space and comments.
     pub empty: bool,
 }
@@ -228,6 +239,9 @@ pub(super) fn parse_file(path: &Path, bytes: Vec<u8>, environment: &Lookup) -> C
         match envelope::read(document, &**environment, &mut content.diagnostics) {
             Read::Resource(resource) => content.resources.push(resource),
             Read::Ignored => {}
+            Read::Slip(problem) => {
+                content.slip.get_or_insert(problem);
+            }
             Read::Unidentified => {
                 content.broken = Some("a document in the file does not say which resource it is".to_owned());
             }

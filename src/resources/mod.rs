@@ -15,6 +15,8 @@ mod resolve;
 mod rules;
 mod shared;
 pub mod store;
+pub mod variables;
+pub mod writing;
 
 #[cfg(test)]
 pub(crate) mod tests;

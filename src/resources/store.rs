@@ -1,6 +1,8 @@
 //! The resources in force, over reloads: the last good version of everything that is broken at the
 //! moment (configuration reference 15, Do 1 and 2; decision 16).
 
+mod state;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -9,10 +11,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use self::state::FileState;
 use super::{
     Kind, SharedFile, SharedFiles,
     envelope::Resource,
     load::{Content, Files, Lookup, Stamp, find, parse_file, read_file},
+    writing::Writing,
 };
 use crate::{
     base::{Diagnostic, Digest, Subject},
@@ -82,6 +86,7 @@ pub struct Rescan {
 /// What is known of the files of a configuration.
 pub struct ResourceStore {
     environment: Lookup,
+    writing: Writing,
     files: BTreeMap<PathBuf, FileState>,
     set: ResourceSet,
     scanned: bool,
@@ -106,33 +111,11 @@ pub struct Replaced {
     fingerprint: Option<u64>,
 }
 
-struct FileState {
-    /// `None` while the file is missing or cannot be read.
-    stamp: Option<Stamp>,
-    /// Read again even if the stamp is the same.
-    doubtful: bool,
-    bytes: Digest,
-    content: Content,
-    /// The newest version of each resource that was valid, while it may still be meant.
-    good: HashMap<Subject, Arc<Resource>>,
-    /// Empty or missing: its resources go at this time.
-    gone_at: Option<Instant>,
-}
-
-impl FileState {
-    /// It is still there, so what it said still counts.
-    fn cannot_be_read(&mut self) {
-        self.stamp = None;
-        self.bytes = Digest::of("");
-        self.content = Content { broken: Some("the file cannot be read".to_owned()), ..Content::default() };
-        self.gone_at = None;
-    }
-}
-
 impl ResourceStore {
     pub fn new(environment: Lookup) -> Self {
         Self {
             environment,
+            writing: Writing::default(),
             files: BTreeMap::new(),
             set: ResourceSet::default(),
             scanned: false,
@@ -141,6 +124,11 @@ impl ResourceStore {
             follows: false,
             shared: None,
         }
+    }
+
+    /// Who is to be told which files are being written: they are read when that ends.
+    pub fn writing(&self) -> Writing {
+        self.writing.clone()
     }
 
     /// Takes `Configuration` resources only from own files, and all others from the configuration that replicas share.
@@ -194,7 +182,11 @@ impl ResourceStore {
             if let Ok(at) = missing.binary_search(&file.path) {
                 missing.remove(at);
             }
-            self.look_at(&file.path, file.stamp, clock, now, &mut diagnostics);
+            if self.writing.is_written(&file.path, now) {
+                self.wait_for(&file.path, now, &mut diagnostics);
+            } else {
+                self.look_at(&file.path, file.stamp, clock, now, &mut diagnostics);
+            }
         }
         for path in missing {
             let is_hidden = hidden.iter().any(|above| path.starts_with(above));
@@ -209,7 +201,13 @@ impl ResourceStore {
                 state.gone_at.get_or_insert(now + self.hold);
             }
         }
-        for state in self.files.values_mut().filter(|state| state.gone_at.is_some_and(|at| at <= now)) {
+        self.bequeath();
+        let expired = |state: &&mut FileState| state.gone_at.is_some_and(|at| at <= now);
+        if self.files.values().any(FileState::may_be_another) {
+            // What is gone may have moved there.
+            self.files.values_mut().filter(expired).for_each(|state| state.gone_at = Some(now + self.hold));
+        }
+        for state in self.files.values_mut().filter(expired) {
             state.gone_at = None;
             state.good.clear();
         }
@@ -223,6 +221,34 @@ impl ResourceStore {
         self.fingerprint = Some(fingerprint);
         self.scanned = true;
         Rescan { changed, hold_until, set: self.set.clone() }
+    }
+
+    /// What was read of it before counts until it is closed.
+    fn wait_for(&mut self, path: &Path, now: Instant, diagnostics: &mut Vec<Diagnostic>) {
+        match self.files.get_mut(path) {
+            Some(state) => state.gone_at = state.gone_at.map(|_| now + self.hold),
+            None => diagnostics.push(
+                Diagnostic::error(format!("`{}` is being written", path.display()))
+                    .help("it is read when it is closed"),
+            ),
+        }
+    }
+
+    /// What is moved to another file and broken on the way has its last good version there.
+    fn bequeath(&mut self) {
+        let gone = self.files.values().filter(|state| state.gone_at.is_some());
+        let left: HashMap<Subject, Arc<Resource>> = gone.flat_map(|state| state.good.clone()).collect();
+        if left.is_empty() {
+            return;
+        }
+        for state in self.files.values_mut().filter(|state| state.gone_at.is_none()) {
+            let FileState { content, good, .. } = state;
+            for broken in content.resources.iter().filter(|resource| resource.spec.is_none()) {
+                if let Some(before) = left.get(&broken.subject) {
+                    good.entry(before.subject.clone()).or_insert_with(|| Arc::clone(before));
+                }
+            }
+        }
     }
 
     fn look_at(
@@ -285,8 +311,9 @@ impl ResourceStore {
 
     /// One entry for each identity: what files say now, in order, then what they said before.
     fn merge(&self, mut diagnostics: Vec<Diagnostic>) -> ResourceSet {
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut index: HashMap<Subject, usize> = HashMap::new();
+        let mut definitions: Vec<(&FileState, &Arc<Resource>)> = Vec::new();
+        // Where several define the same: the first that is sound, else the first.
+        let mut chosen: HashMap<Subject, usize> = HashMap::new();
         for state in self.files.values() {
             diagnostics.extend(state.content.diagnostics.iter().cloned());
             for resource in &state.content.resources {
@@ -294,16 +321,24 @@ impl ResourceStore {
                     diagnostics.push(not_here(resource));
                     continue;
                 }
-                if let Some(&first) = index.get(&resource.subject) {
-                    diagnostics.push(duplicate(resource, &entries[first].resource));
-                    continue;
+                let first = *chosen.entry(resource.subject.clone()).or_insert(definitions.len());
+                if definitions.get(first).is_some_and(|(_, first)| first.spec.is_none())
+                    && resource.spec.is_some()
+                {
+                    chosen.insert(resource.subject.clone(), definitions.len());
                 }
-                index.insert(resource.subject.clone(), entries.len());
-                entries.push(state.entry(resource));
+                definitions.push((state, resource));
+            }
+        }
+        let mut entries: Vec<Entry> = Vec::new();
+        for (at, (state, resource)) in definitions.iter().enumerate() {
+            match chosen[&resource.subject] {
+                first if first == at => entries.push(state.entry(resource, self.good(&resource.subject))),
+                first => diagnostics.push(duplicate(resource, definitions[first].1)),
             }
         }
         for state in self.files.values() {
-            let missing = |good: &&Arc<Resource>| !index.contains_key(&good.subject);
+            let missing = |good: &&Arc<Resource>| !chosen.contains_key(&good.subject);
             let here = |good: &&Arc<Resource>| !self.follows || good.kind == Kind::Configuration;
             let mut kept: Vec<_> = state.good.values().filter(missing).filter(here).collect();
             kept.sort_by_key(|good| good.document);
@@ -314,12 +349,17 @@ impl ResourceStore {
                     .broken
                     .clone()
                     .map(|cause| format!("the last good version is in force: {cause}"));
-                index.insert(good.subject.clone(), entries.len());
+                chosen.insert(good.subject.clone(), entries.len());
                 entries.push(Entry { resource: good.clone(), not_ready: reason, origin: Origin::Files });
             }
         }
         self.merge_shared(&mut entries, &mut diagnostics);
         ResourceSet { entries, diagnostics }
+    }
+
+    /// The last good version in any file.
+    fn good(&self, subject: &Subject) -> Option<&Arc<Resource>> {
+        self.files.values().find_map(|state| state.good.get(subject))
     }
 
     /// Own files hold only what has no identity to clash with: `Configuration`, which is merged key by key.
@@ -343,42 +383,6 @@ impl ResourceStore {
     }
 }
 
-impl FileState {
-    fn take(&mut self, content: Content, gone_at: Instant) {
-        if content.empty && content.broken.is_none() && !self.good.is_empty() {
-            self.gone_at.get_or_insert(gone_at);
-            self.content = content;
-            return;
-        }
-        self.gone_at = None;
-        if content.broken.is_none() {
-            // The file is sound: what it does not mention any more is gone.
-            self.good.retain(|subject, _| content.resources.iter().any(|r| r.subject == *subject));
-        }
-        // Of two documents with one identity the first counts.
-        for resource in content.resources.iter().rev().filter(|resource| resource.spec.is_some()) {
-            self.good.insert(resource.subject.clone(), resource.clone());
-        }
-        self.content = content;
-    }
-
-    /// The resource, or its last good version.
-    fn entry(&self, resource: &Arc<Resource>) -> Entry {
-        if resource.spec.is_some() {
-            return Entry { resource: resource.clone(), not_ready: None, origin: Origin::Files };
-        }
-        let cause = resource.error.clone().unwrap_or_default();
-        match self.good.get(&resource.subject) {
-            Some(good) => Entry {
-                resource: good.clone(),
-                not_ready: Some(format!("the last good version is in force: {cause}")),
-                origin: Origin::Files,
-            },
-            None => Entry { resource: resource.clone(), not_ready: Some(cause), origin: Origin::Files },
-        }
-    }
-}
-
 fn not_here(resource: &Resource) -> Diagnostic {
     let message =
         format!("{} is ignored: this replica takes it from the shared configuration", resource.subject);
@@ -394,5 +398,5 @@ fn duplicate(resource: &Resource, first: &Resource) -> Diagnostic {
         .about(&resource.subject)
         .at(resource.place.location())
         .field("metadata.name")
-        .help(format!("the first is at {location}; remove or rename one"))
+        .help(format!("the one that counts is at {location}; remove or rename one"))
 }

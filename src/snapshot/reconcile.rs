@@ -20,6 +20,8 @@ use crate::{
         kinds::{GatewaySettings, logging::LogOutput, shared_storage::SharedStorage},
         load::Lookup,
         resolve,
+        variables::Variables,
+        writing::Writing,
     },
     settings::{Settings, ShareConfig},
     storage::{Keys, Storage},
@@ -78,6 +80,11 @@ impl Reconciliation {
         let store = ResourceStore::new(Arc::clone(&environment));
         let store = store.with_hold(settings.sync.hold).following(follows);
         Self { settings, environment, store, compiler, model: None, repeat: false }
+    }
+
+    /// Who watches the files tells it which of them are being written.
+    pub fn writing(&self) -> Writing {
+        self.store.writing()
     }
 
     /// What policies share with those of other replicas.
@@ -140,7 +147,7 @@ impl Reconciliation {
     }
 
     fn generation(&mut self, set: &ResourceSet) -> Generation {
-        let model = resolve(
+        let mut model = resolve(
             set,
             Inputs {
                 policies: &Catalog,
@@ -150,7 +157,7 @@ impl Reconciliation {
             },
         );
         let engine = EngineSettings::of(&self.settings, &model.settings);
-        let Compiled { snapshot, diagnostics, not_ready } = self.compiler.compile(&model, engine);
+        let Compiled { snapshot, diagnostics, mut not_ready } = self.compiler.compile(&model, engine);
         let log = log_plan(&model.settings);
         let mut all = model.diagnostics.clone();
         all.extend(diagnostics);
@@ -159,6 +166,14 @@ impl Reconciliation {
         all.extend(self.proxy_protocol_advice(&model.settings));
         all.extend(self.nowhere_to_share(&model.settings));
         all.extend(self.admin_port_taken(&model));
+        let entries = set.entries.iter().map(|entry| &*entry.resource);
+        let variables = Variables::of(entries, &self.environment);
+        if !variables.is_empty() {
+            all.iter_mut().for_each(|found| variables.hide_in_finding(found));
+            not_ready.iter_mut().for_each(|(_, reason)| variables.hide_in(reason));
+            let refused = model.resources.iter_mut().filter_map(|state| state.ready.as_mut().err());
+            refused.for_each(|reason| variables.hide_in(reason));
+        }
         all.tidy();
         let model = Arc::new(model);
         self.model = Some(Arc::clone(&model));

@@ -297,3 +297,14 @@ fn without_descriptors_left_those_who_have_a_connection_are_served_and_later_all
         (answer.status == 200).then_some(())
     });
 }
+
+#[test]
+fn an_api_on_the_admin_port_is_without_its_address_and_the_others_are_served() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let mut gateway = Plan::new().with("api.yaml", &[plain("open", port, &upstream)]).start();
+    gateway.put("shut.yaml", &[plain("shut", gateway.admin_address().port(), &upstream)]);
+    gateway.kill();
+    gateway.start_again();
+    assert_eq!(get(local(port), "/").status, 200);
+    assert_eq!(gateway.condition("ApiInstance", "shut").0, "False");
+}

@@ -72,6 +72,9 @@ fn a_file_that_is_written_slowly_in_place_is_applied_when_it_is_closed() {
     let mut file = std::fs::File::create(gateway.folder().join("api.yaml")).expect("writable");
     for part in [first, "---\n", rest] {
         file.write_all(part.as_bytes()).expect("writable");
+        // Whoever asks for a look does not have it read either.
+        gateway.reload();
+        gateway.signal("HUP");
         for _ in 0..20 {
             assert_eq!(get(local(port), "/shop").status, 401);
             std::thread::sleep(Duration::from_millis(30));

@@ -11,7 +11,10 @@ use super::{
     node_deserializer::{NodeDeserializer, name_into},
 };
 use crate::{
-    base::suggest::closest,
+    base::{
+        secret::{REDACTED, names_secret, shown_name},
+        suggest::closest,
+    },
     document::{Key, Node, Problem},
 };
 
@@ -131,7 +134,8 @@ impl<'a> StructEntries<'a> {
                 .find(|field| ***field == *key.text)
                 .or_else(|| allowed.iter().find(|field| field.eq_ignore_ascii_case(&key.text)));
             let Some(field) = field else {
-                of.session.warn(unknown_field(of, key, allowed));
+                let warning = unknown_field(of, key, value, allowed);
+                of.session.warn(warning);
                 continue;
             };
             if found.iter().any(|(other, _)| other == field) {
@@ -153,11 +157,14 @@ impl<'a> StructEntries<'a> {
     }
 }
 
-fn unknown_field(of: NodeDeserializer<'_>, key: &Key, allowed: &[&str]) -> Problem {
-    let path = Path { parent: Some(of.path), segment: Segment::Key(&key.text) };
-    let message = format!("unknown field `{}`; it is ignored", key.text);
+fn unknown_field(of: NodeDeserializer<'_>, key: &Key, value: &Node, allowed: &[&str]) -> Problem {
+    // The second part of a secret with a comma in it looks like a field without a value.
+    let is_part = value.is_null() && of.node.entries().iter().any(|(other, _)| names_secret(&other.text));
+    let shown = if is_part { REDACTED.into() } else { shown_name(&key.text) };
+    let path = Path { parent: Some(of.path), segment: Segment::Key(&shown) };
+    let message = format!("unknown field `{shown}`; it is ignored");
     let mut problem = Problem::warning(&key.place, path.to_string(), message);
-    if let Some(close) = closest(&key.text, allowed.iter().copied()) {
+    if let Some(close) = closest(&shown, allowed.iter().copied()) {
         problem = problem.help(format!("did you mean `{close}`?"));
     }
     if allowed.is_empty() {

@@ -21,7 +21,7 @@ use std::{
 use serde::de::{self, DeserializeOwned};
 
 use super::{Node, Place, Problem};
-use crate::base::Severity;
+use crate::base::{Severity, secret::shown_name};
 use node_deserializer::NodeDeserializer;
 pub use wrappers::{OneOrMany, RawNode, Spanned};
 
@@ -140,7 +140,7 @@ impl fmt::Display for Path<'_> {
         let before = self.parent.map(Path::to_string).unwrap_or_default();
         match self.segment {
             Segment::Root(prefix) => f.write_str(prefix),
-            Segment::Key(key) => f.write_str(&join(&before, key)),
+            Segment::Key(key) => f.write_str(&join(&before, &shown_name(key))),
             Segment::Index(index) => write!(f, "{before}[{index}]"),
         }
     }

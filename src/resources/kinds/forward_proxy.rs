@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::{
-    base::Secret,
+    base::{Secret, secret::without_userinfo},
     document::{OneOrMany, Problem, Spanned},
     outbound::ForwardProxy,
     resources::address::proxy_address,
@@ -75,8 +75,11 @@ fn check_exceptions(hosts: &OneOrMany<Spanned<String>>, problems: &mut Vec<Probl
         let odd = name.is_empty() || name == "." || (!is_address && name.contains(['*', '/', ':', ',']));
         if odd {
             problems.push(
-                host.warning(format!("no host is `{}`; it has no effect", host.value))
-                    .help("write a host name, or a suffix with a leading dot such as `.svc.cluster.local`"),
+                host.warning(format!(
+                    "no host is `{}`; it has no effect",
+                    without_userinfo(host).unwrap_or_else(|| host.value.clone())
+                ))
+                .help("write a host name, or a suffix with a leading dot such as `.svc.cluster.local`"),
             );
         }
     }

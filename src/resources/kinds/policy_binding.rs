@@ -17,8 +17,7 @@ pub const DEFAULT_ORDER: i32 = 50;
 /// A valid binding.
 #[derive(Clone, Debug)]
 pub struct PolicyBinding {
-    /// `None`: no `targetRef` is written, so the binding applies to nothing.
-    pub target: Option<Target>,
+    pub target: Target,
     pub policy: PolicyRef,
     pub config: RawNode,
     pub order: i32,
@@ -94,7 +93,14 @@ enum SelectorKind {
 
 pub(super) fn read(spec: &Node, problems: &mut Vec<Problem>) -> Option<PolicyBinding> {
     let written: Written = typed(spec, "spec", problems)?;
-    let target = written.target_ref.map(|target| read_target(target, spec, problems));
+    let target = match written.target_ref {
+        Some(target) => read_target(target, spec, problems),
+        None => {
+            let problem = Problem::error(&spec.place, "spec.targetRef", "`targetRef` is missing");
+            problems.push(problem.help("name an ApiInstance or a Service under `spec.targetRef`"));
+            None
+        }
+    };
     check_policy_ref(&written.policy_ref, problems);
     // Nested capture groups matter in routes only, and `route` is the only policy with routes.
     let usage = match written.policy_ref.name.as_str() {
@@ -103,7 +109,7 @@ pub(super) fn read(spec: &Node, problems: &mut Vec<Problem>) -> Option<PolicyBin
     };
     let rules = read_rules(&written.rules, usage, problems);
     Some(PolicyBinding {
-        target: target.map(|target| target.ok_or(())).transpose().ok()?,
+        target: target?,
         config: written.config,
         order: written.order.unwrap_or(DEFAULT_ORDER),
         rules,

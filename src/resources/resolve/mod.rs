@@ -209,9 +209,9 @@ impl<'a> Resolver<'a> {
             match &resource.spec {
                 Some(Spec::PolicyBinding(spec)) => {
                     let automated =
-                        matches!(spec.target, Some(super::kinds::policy_binding::Target::Selector { .. }));
+                        matches!(spec.target, super::kinds::policy_binding::Target::Selector { .. });
                     let Some(binding) = normalise::binding(resource, automated) else { continue };
-                    if let Some(targets) = self.targets(resource, spec.target.as_ref(), &spec.policy) {
+                    if let Some(targets) = self.targets(resource, &spec.target, &spec.policy) {
                         self.bind(binding, targets);
                     }
                 }

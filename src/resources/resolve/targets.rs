@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Resolver;
 use crate::{
     base::{ResourceName, Subject, suggest::closest},
-    document::{Problem, Spanned},
+    document::Spanned,
     resources::{
         envelope::Resource,
         kinds::policy_binding::{PolicyRef, Target, TargetKind, lenient_policy, lenient_target},
@@ -34,31 +34,21 @@ impl Resolver<'_> {
     pub(super) fn targets(
         &mut self,
         resource: &Resource,
-        target: Option<&Target>,
+        target: &Target,
         policy: &PolicyRef,
     ) -> Option<Targets> {
         let subject = &resource.subject;
         // What TLS is meant for cannot be guessed, and plain text is not what was meant.
         let is_tls = self.is_tls(&policy.name);
         let found = match target {
-            None => {
-                let reason = "the binding has no `targetRef`; it applies to nothing";
-                let place = &resource.written.place;
-                let problem = if is_tls { Problem::error } else { Problem::warning };
-                let problem = problem(place, "spec.targetRef".to_owned(), reason.to_owned());
-                self.report
-                    .add(subject, problem.help("name an ApiInstance or a Service under `spec.targetRef`"));
-                self.report.not_ready(subject, reason);
-                None
-            }
-            Some(Target::Selector { labels }) => {
+            Target::Selector { labels } => {
                 let selected = self.selected(labels);
                 if selected.is_empty() {
                     self.report_unselective(subject, labels);
                 }
                 Some(Targets::Instances(selected))
             }
-            Some(Target::Named { kind, name, namespace }) => {
+            Target::Named { kind, name, namespace } => {
                 let wanted = self.full_name(resource, name, namespace.as_deref());
                 let found = self.named(*kind, &wanted, policy);
                 if found.is_none() {

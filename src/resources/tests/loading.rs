@@ -1,4 +1,4 @@
-use std::{fs, path::Path};
+use std::{fs, os::unix::ffi::OsStrExt as _, path::Path};
 
 use super::*;
 
@@ -70,7 +70,18 @@ fn of_two_definitions_the_first_counts_and_the_other_names_both_places() {
     assert_eq!(model.services[0].address.host, "same.internal");
     let shown: Vec<String> = model.diagnostics.iter().map(ToString::to_string).collect();
     let shown = shown.join("\n").replace(&format!("{}/", root.display()), "");
-    assert!(shown.contains("--> b.yaml:3:18") && shown.contains("the first is at a.yaml:3:18"), "{shown}");
+    assert!(
+        shown.contains("--> b.yaml:3:18") && shown.contains("the one that counts is at a.yaml:3:18"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_file_is_read_whatever_its_name_is_encoded_in() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let name = std::ffi::OsStr::from_bytes(b"sch\xfctz.yaml");
+    write(&folder.path().join(name), &service("a"));
+    assert_eq!(names(&[folder.path().to_owned()]), ["a"]);
 }
 
 #[test]
@@ -86,6 +97,7 @@ fn a_folder_without_resources_is_warned_about_and_one_that_is_named_twice_is_not
     write(&full.join("a.yaml"), &service("a"));
     write(&empty.join("notes.txt"), "no resource");
     assert_eq!(names(&[full.clone(), full.clone()]), ["a"]);
+    assert_eq!(names(&[full.join("a.yaml"), full.clone()]), ["a"]);
     let set = load(&[full, empty.clone()], environment());
     let shown: Vec<String> = set.diagnostics.iter().map(ToString::to_string).collect();
     let expected = format!(

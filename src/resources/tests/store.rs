@@ -212,3 +212,95 @@ fn a_folder_that_cannot_be_read_now_keeps_its_resources() {
     bench.scan();
     assert!(shown(&bench.later(HOLD * 2)).is_empty(), "what is gone for good goes");
 }
+
+#[test]
+fn a_file_that_is_being_written_is_not_read_before_it_is_closed() {
+    let mut bench = Bench::new();
+    let whole = service("x", "http://x") + &service("y", "http://y");
+    bench.write("a.yaml", &whole);
+    bench.scan();
+    let (writing, file) = (bench.store.writing(), [bench.folder.path().join("a.yaml")]);
+    writing.changed(&file, bench.now);
+    for beginning in [&service("x", "http://new"), "", &service("x", "http://newer")] {
+        bench.write("a.yaml", beginning);
+        assert_eq!(shown(&bench.later(HOLD)), ["x=http://x", "y=http://y"], "{beginning}");
+    }
+    assert!(writing.ended(&file));
+    assert_eq!(shown(&bench.scan()), ["x=http://newer"]);
+    // Truncated, seen, and then written: the hold does not end before that.
+    bench.write("a.yaml", "");
+    bench.scan();
+    writing.changed(&file, bench.now);
+    assert_eq!(shown(&bench.later(HOLD * 2)), ["x=http://newer"]);
+    // A new one may hold policies of others.
+    let other = [bench.folder.path().join("b.yaml")];
+    writing.changed(&other, bench.now);
+    bench.write("b.yaml", &service("z", "http://z"));
+    let rescan = bench.scan();
+    assert_eq!(shown(&rescan), ["x=http://newer"]);
+    assert!(rescan.set.broken().any(|found| found.message.ends_with("b.yaml` is being written")));
+    assert!(writing.ended(&other));
+    assert!(shown(&bench.scan()).contains(&"z=http://z".to_owned()));
+}
+
+#[test]
+fn a_broken_definition_does_not_take_a_sound_one_of_another_file_out() {
+    let mut bench = Bench::new();
+    bench.write("b.yaml", &service("x", "http://x"));
+    bench.scan();
+    bench.write("a.yaml", &service("x", "nonsense"));
+    let rescan = bench.scan();
+    assert_eq!(shown(&rescan), ["x=http://x"]);
+    let errors = rescan.set.diagnostics.iter().filter(|found| found.is_error());
+    let errors: Vec<&str> = errors.map(|found| &*found.message).collect();
+    assert_eq!(
+        errors,
+        ["`nonsense` is no address", "Service default/x is defined twice; this definition is left out"]
+    );
+    // Both are broken: the last good version of either.
+    bench.write("b.yaml", &service("x", "nonsense"));
+    assert_eq!(shown(&bench.scan()), ["x=http://x!"]);
+}
+
+#[test]
+fn what_is_moved_to_another_file_and_broken_on_the_way_keeps_its_last_good_version() {
+    let mut bench = Bench::new();
+    bench.write("a.yaml", &service("x", "http://x"));
+    bench.write("c.yaml", &service("y", "http://y"));
+    bench.scan();
+    let moved = |bench: &Bench, from: &str, to: &str, text: &str| {
+        fs::remove_file(bench.folder.path().join(from)).expect("removed");
+        bench.write(to, text);
+    };
+    moved(&bench, "a.yaml", "b.yaml", &service("x", "nonsense"));
+    bench.scan();
+    assert_eq!(shown(&bench.later(HOLD * 2)), ["x=http://x!", "y=http://y"]);
+    // Nobody can tell what is in it.
+    moved(&bench, "c.yaml", "d.yaml", "spec: {unclosed");
+    bench.scan();
+    assert_eq!(shown(&bench.later(HOLD * 2)), ["x=http://x!", "y=http://y"]);
+    bench.write("d.yaml", "");
+    bench.scan();
+    assert_eq!(shown(&bench.later(HOLD * 2)), ["x=http://x!"]);
+}
+
+#[test]
+fn what_is_left_of_a_resource_that_was_cut_does_not_take_it_out() {
+    let mut bench = Bench::new();
+    let (first, second) = (service("x", "http://x"), service("y", "http://y"));
+    bench.write("a.yaml", &(first.clone() + &second));
+    bench.scan();
+    for cut in 5..second.len() {
+        bench.write("a.yaml", &(first.clone() + &second[..cut]));
+        let rescan = bench.later(HOLD * 2);
+        let y = shown(&rescan).into_iter().find(|one| one.starts_with("y="));
+        assert!(y.is_some() || second[..cut].ends_with("---\n"), "{}: {:?}", &second[..cut], shown(&rescan));
+        bench.write("a.yaml", &(first.clone() + &second));
+        bench.scan();
+    }
+    bench.write("a.yaml", &(first.clone() + &second.replace("v1alpha1", "v1alpha2")));
+    assert_eq!(shown(&bench.scan()), ["x=http://x", "y=http://y!"]);
+    // What is none of ours is no trace of it.
+    bench.write("a.yaml", &(first + "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: y}\n"));
+    assert_eq!(shown(&bench.scan()), ["x=http://x"]);
+}

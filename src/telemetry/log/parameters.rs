@@ -12,7 +12,7 @@ use awc::http::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
-    base::Secret,
+    base::{Secret, secret::shown_name},
     document::{Problem, Spanned},
 };
 
@@ -39,7 +39,7 @@ impl<'a> Parameters<'a> {
 
     pub fn report_unknown(&self, found: &mut Vec<Problem>) {
         for (name, value) in self.output.parameters.iter().filter(|(name, _)| !self.used.contains(*name)) {
-            let message = format!("parameter `{name}` of a log output is not supported yet");
+            let message = format!("parameter `{}` of a log output is not supported yet", shown_name(name));
             found.push(value.warning(message).without_excerpt());
         }
     }
