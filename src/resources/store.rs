@@ -178,11 +178,13 @@ impl ResourceStore {
         let Files { found, hidden } = find(paths, &mut diagnostics);
         let clock = SystemTime::now();
         let mut missing: Vec<PathBuf> = self.files.keys().cloned().collect();
+        let mut is_unknown = false;
         for file in found {
             if let Ok(at) = missing.binary_search(&file.path) {
                 missing.remove(at);
             }
             if self.writing.is_written(&file.path, now) {
+                is_unknown |= !self.files.contains_key(&file.path);
                 self.wait_for(&file.path, now, &mut diagnostics);
             } else {
                 self.look_at(&file.path, file.stamp, clock, now, &mut diagnostics);
@@ -203,7 +205,7 @@ impl ResourceStore {
         }
         self.bequeath();
         let expired = |state: &&mut FileState| state.gone_at.is_some_and(|at| at <= now);
-        if self.files.values().any(FileState::may_be_another) {
+        if is_unknown || self.files.values().any(FileState::may_be_another) {
             // What is gone may have moved there.
             self.files.values_mut().filter(expired).for_each(|state| state.gone_at = Some(now + self.hold));
         }

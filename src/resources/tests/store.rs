@@ -239,8 +239,14 @@ fn a_file_that_is_being_written_is_not_read_before_it_is_closed() {
     let rescan = bench.scan();
     assert_eq!(shown(&rescan), ["x=http://newer"]);
     assert!(rescan.set.broken().any(|found| found.message.ends_with("b.yaml` is being written")));
+    // And what is gone from elsewhere.
+    fs::remove_file(&file[0]).expect("removed");
+    bench.scan();
+    writing.changed(&other, bench.now);
+    assert_eq!(shown(&bench.later(HOLD * 2)), ["x=http://newer"]);
     assert!(writing.ended(&other));
     assert!(shown(&bench.scan()).contains(&"z=http://z".to_owned()));
+    assert_eq!(shown(&bench.later(HOLD * 2)), ["z=http://z"]);
 }
 
 #[test]
