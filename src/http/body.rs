@@ -134,6 +134,40 @@ impl BodySource for Trailed {
     fn release(&self) {}
 }
 
+/// A body whose trailers somebody changes before others see them.
+struct Revised<F> {
+    rest: RefCell<Body>,
+    revise: F,
+}
+
+impl<F: Fn(&mut Headers)> BodySource for Revised<F> {
+    fn length(&self) -> Length {
+        self.rest.borrow().length()
+    }
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<Step, BodyError>> {
+        self.rest.borrow_mut().poll_ready(cx)
+    }
+
+    fn lend(&self, take: &mut dyn FnMut(&[u8]) -> usize) {
+        self.rest.borrow_mut().lend(take);
+    }
+
+    fn trailers(&self) -> Option<Headers> {
+        let mut trailers = self.rest.borrow().trailers()?;
+        (self.revise)(&mut trailers);
+        (!trailers.is_empty()).then_some(trailers)
+    }
+
+    fn awaits_continue(&self) -> bool {
+        self.rest.borrow().awaits_continue()
+    }
+
+    fn release(&self) {
+        self.rest.take();
+    }
+}
+
 /// Outcome of [`Body::collect`].
 pub enum Collected {
     /// And the trailers, if there were any.
@@ -157,6 +191,15 @@ impl Body {
 
     pub fn wire(source: Rc<dyn BodySource>) -> Self {
         Self::Wire(WireBody::new(source))
+    }
+
+    /// The same, its trailers as `revise` leaves them.
+    #[must_use]
+    pub fn revising_trailers(self, revise: impl Fn(&mut Headers) + 'static) -> Self {
+        match self {
+            Self::Empty | Self::Whole(_) => self,
+            body => Self::wire(Rc::new(Revised { rest: RefCell::new(body), revise })),
+        }
     }
 
     /// The same behind bytes that were read of it before.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::{
     expression::{Scope, Template, Uses, Value},
-    http::{Headers, Request, headers::is_token},
+    http::{Body, Headers, Request, headers::is_token},
     policy::{
         Built, Category, ConfigProblem, Direction, Handling, Next, Policy, PolicyDefinition, PolicyServices,
         Rejection, RequestScope, RequestView, ResponseScope,
@@ -33,7 +33,7 @@ pub struct HeaderRemoval {
 /// What goes in one direction.
 #[derive(Default)]
 struct Removals {
-    patterns: Vec<NamePattern>,
+    patterns: Arc<Vec<NamePattern>>,
     expressions: Vec<Template>,
     uses: Uses,
 }
@@ -73,6 +73,7 @@ impl Removals {
         problems: &mut Vec<ConfigProblem>,
     ) -> Self {
         let mut removals = Self::default();
+        let mut patterns = Vec::new();
         for (index, entry) in entries.into_iter().enumerate() {
             let field = format!("{field}[{index}]");
             advise(services, &field, &entry);
@@ -86,12 +87,13 @@ impl Removals {
                 services.warn(ConfigProblem::new(&field, format!("`{text}` is never removed")));
             }
             match NamePattern::compile(text) {
-                Ok(pattern) => removals.patterns.push(pattern),
+                Ok(pattern) => patterns.push(pattern),
                 Err(message) => {
                     problems.push(ConfigProblem::new(field, message).help("the dialect is RE2"));
                 }
             }
         }
+        removals.patterns = Arc::new(patterns);
         removals
     }
 
@@ -110,12 +112,18 @@ impl Removals {
         self.expressions.iter().map(name).collect()
     }
 
-    fn apply(&self, headers: &mut Headers, names: &[String]) {
-        headers.retain(|name, _| {
-            let named = self.patterns.iter().any(|pattern| pattern.matches(name))
-                || names.iter().any(|given| given.eq_ignore_ascii_case(name));
-            !named || is_kept(name)
-        });
+    /// From the head, and from the trailers when they come: who reads the message may not tell the two apart.
+    fn apply(&self, headers: &mut Headers, body: &mut Body, names: Vec<String>) {
+        let patterns = Arc::clone(&self.patterns);
+        let remove = move |headers: &mut Headers| {
+            headers.retain(|name, _| {
+                let named = patterns.iter().any(|pattern| pattern.matches(name))
+                    || names.iter().any(|given| given.eq_ignore_ascii_case(name));
+                !named || is_kept(name)
+            });
+        };
+        remove(headers);
+        *body = std::mem::take(body).revising_trailers(remove);
     }
 }
 
@@ -173,7 +181,7 @@ impl HeaderRemoval {
             };
             let scope = ResponseScope::new(&response, &view, exchange).with_payload(&payload);
             let names = self.response.names(&scope)?;
-            self.response.apply(&mut response.headers, &names);
+            self.response.apply(&mut response.headers, &mut response.body, names);
             Ok(response)
         })
     }
@@ -188,7 +196,7 @@ impl HeaderRemoval {
             return Ok(());
         }
         let names = self.request.names(&RequestScope::new(request, next.exchange()).with_payload(payload))?;
-        self.request.apply(&mut request.headers, &names);
+        self.request.apply(&mut request.headers, &mut request.body, names);
         Ok(())
     }
 }

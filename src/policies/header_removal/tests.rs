@@ -1,8 +1,10 @@
 //! Sentences of policies reference 4.2, and its row in 8.3.
 
+use bytes::Bytes;
+
 use super::*;
 use crate::{
-    http::Response,
+    http::{Body, Headers, Response},
     policies::header_injection::HeaderInjection,
     policy::testkit::{Bench, body_text, build, header, problems, step},
 };
@@ -149,4 +151,26 @@ fn removal_before_injection_overwrites() {
     ]);
     bench.get("/", &[("x-tag", "theirs")]);
     assert_eq!(bench.upstream_header("x-tag").as_deref(), Some("ours"));
+}
+
+#[test]
+fn trailers_are_fields_too() {
+    let body = || {
+        let mut trailers = Headers::new();
+        for name in ["X-Internal-User", "x-sum", "x-powered-by"] {
+            trailers.append(name, "1").expect("a valid field");
+        }
+        Body::whole(Bytes::from_static(b"a"), Some(trailers))
+    };
+    let names = |body: &Body| {
+        let trailers = body.trailers().unwrap_or_default();
+        trailers.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+    };
+    let config = "{inboundHeaders: ['x-internal-.*'], outboundHeaders: [x-powered-by]}";
+    let bench = Bench::new(step::<HeaderRemoval>(config)).answering(move |request| {
+        assert_eq!(names(&request.body), ["x-sum", "x-powered-by"]);
+        Response { body: body(), ..Response::empty(200) }
+    });
+    let response = bench.send(Request { body: body(), ..Request::for_test("POST", "/", &[]) });
+    assert_eq!(names(&response.body), ["X-Internal-User", "x-sum"]);
 }
