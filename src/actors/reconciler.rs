@@ -30,7 +30,7 @@ use crate::{
     resources::{
         Instance, ResolvedModel, SharedFile, SharedFiles,
         kinds::{GatewaySettings, shared_storage::SharedStorage},
-        writing::WRITING,
+        writing::WRITING_AT_MOST,
     },
     settings::RESERVED_PORT,
     snapshot::{Generation, Look, Reconciliation, SnapshotPublisher, plan::covers, tls},
@@ -64,6 +64,8 @@ pub struct Reconciler {
     /// a second as long as there are any.
     unbound: BTreeMap<SocketAddr, String>,
     bind_again: Option<SpawnHandle>,
+    /// What is held at the moment.
+    look_again: Option<SpawnHandle>,
     reported: Vec<Diagnostic>,
 }
 
@@ -114,6 +116,7 @@ impl Reconciler {
             answering: Vec::new(),
             unbound: BTreeMap::new(),
             bind_again: None,
+            look_again: None,
             reported: Vec::new(),
         }
     }
@@ -212,7 +215,7 @@ impl Reconciler {
     /// fall back on, and waits longer.
     fn writers(&self) -> impl ActorFuture<Self, Output = ()> + use<> {
         let writing = self.wanted.writing();
-        let until = Instant::now() + if self.model.is_none() { WRITING } else { UNHEARD };
+        let until = Instant::now() + if self.model.is_none() { WRITING_AT_MOST } else { UNHEARD };
         let closed = async move {
             while writing.left(Instant::now()).is_some() && Instant::now() < until {
                 tokio::time::sleep(UNHEARD / 10).await;
@@ -227,9 +230,11 @@ impl Reconciler {
         let Ok((look, again)) = looked else {
             return self.at_once(Err(self.not_applied("the configuration made the gateway panic")));
         };
-        if let Some(at) = again {
-            look_in(at.saturating_duration_since(Instant::now()) + Duration::from_millis(5), ctx);
+        if let Some(pending) = self.look_again.take() {
+            ctx.cancel_future(pending);
         }
+        self.look_again = again
+            .map(|at| look_in(at.saturating_duration_since(Instant::now()) + Duration::from_millis(5), ctx));
         match look {
             Look::Unchanged => self.try_again(),
             Look::Changed(generation) if self.model.is_none() && !generation.broken.is_empty() => {

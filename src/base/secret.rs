@@ -46,8 +46,8 @@ pub fn names_secret(name: &str) -> bool {
 /// it.
 pub fn shown_name(name: &str) -> Cow<'_, str> {
     match name.find([':', '=']) {
-        Some(end) => Cow::Owned(format!("{}{REDACTED}", &name[..=end])),
-        None => Cow::Borrowed(name),
+        Some(end) if names_secret(&name[..end]) => Cow::Owned(format!("{}{REDACTED}", &name[..=end])),
+        _ => Cow::Borrowed(name),
     }
 }
 
@@ -57,7 +57,8 @@ pub fn shown_name(name: &str) -> Cow<'_, str> {
 pub fn shown_line<'l>(line: &'l str, before: &str) -> Cow<'l, str> {
     let trimmed = line.trim();
     // Nothing but the name of a secret stands above it.
-    let is_below = before.trim_end().ends_with(':') && secret_name(before).is_some();
+    let is_below = before.trim_end().trim_end_matches(['|', '>', '-', '+', ' ']).ends_with(':')
+        && secret_name(before).is_some();
     if is_encoded(trimmed) || trimmed.contains("PRIVATE KEY") || is_below && !is_variable(trimmed) {
         let indent = line.len() - line.trim_start().len();
         return Cow::Owned(format!("{}{REDACTED}", &line[..indent]));
@@ -71,26 +72,41 @@ pub fn shown_line<'l>(line: &'l str, before: &str) -> Cow<'l, str> {
         }
         _ => Cow::Borrowed(line),
     };
-    let line = match line.split_ascii_whitespace().find(|word| is_key(word)) {
-        Some(word) => Cow::Owned(line.replace(word, REDACTED)),
-        None => line,
-    };
+    let keys: Vec<String> =
+        line.split_ascii_whitespace().filter(|word| is_key(word)).map(str::to_owned).collect();
+    let line = keys.iter().fold(line, |line, key| Cow::Owned(line.replace(key, REDACTED)));
     match without_userinfo(&line) {
         Some(shown) => Cow::Owned(shown),
         None => line,
     }
 }
 
-/// The text without users and passwords in addresses, of whatever form: before an `@`, what has a colon in it.
+/// The text without users and passwords in addresses, of whatever form; `None`: there are none.
 pub fn without_userinfo(text: &str) -> Option<String> {
-    let at = text.find('@')?;
-    let before = &text[..at];
-    let word = before.rfind([' ', '"', '\'', ',', '(', '`']).map_or(0, |before| before + 1);
-    // A path may have an `@` in it.
-    let scheme = before[word..].find("://").map_or(word, |scheme| word + scheme + 3);
-    let userinfo = &before[scheme..];
-    let is_one = userinfo.contains(':') || scheme > word && !userinfo.contains('/');
-    is_one.then(|| format!("{}{REDACTED}{}", &text[..scheme], &text[at..]))
+    let is_between = |c: char| c.is_whitespace() || "\"',`(){}[]".contains(c);
+    let mut shown = String::new();
+    let mut is_found = false;
+    for word in text.split_inclusive(is_between) {
+        let (from, to) = userinfo(word).unwrap_or_default();
+        is_found |= to > 0;
+        let hidden = if to > 0 { REDACTED } else { "" };
+        shown.extend([&word[..from], hidden, &word[to..]]);
+    }
+    is_found.then_some(shown)
+}
+
+/// Where a word has what stands before an `@`, if that names a user.
+fn userinfo(word: &str) -> Option<(usize, usize)> {
+    let at = word.rfind('@')?;
+    let scheme = word[..at].find("://").map(|scheme| scheme + 3);
+    let start = scheme.unwrap_or(0);
+    let user = &word[start..at];
+    // A path may have an `@` in it, behind a host and a port.
+    let has_password = user.rsplit_once(':').is_some_and(|(_, rest)| match rest.split_once('/') {
+        Some((port, _)) => port.bytes().any(|byte| !byte.is_ascii_digit()),
+        None => true,
+    });
+    (has_password || scheme.is_some() && !user.is_empty() && !user.contains('/')).then_some((start, at))
 }
 
 /// Where the first name ends that [`names_secret`]; variables are named, not shown, so they do not count.
@@ -118,6 +134,9 @@ fn is_encoded(text: &str) -> bool {
 
 /// A word with base64 in it that is no path: letters of both cases and digits, for long.
 pub fn is_key(word: &str) -> bool {
+    if word.contains("://") {
+        return false;
+    }
     let mut runs = word.split(|c: char| !c.is_ascii_alphanumeric() && !"+/=".contains(c));
     runs.any(|run| {
         let has = |kind: fn(&u8) -> bool| run.as_bytes().iter().any(kind);
@@ -183,6 +202,7 @@ mod tests {
     fn a_name_with_its_value_in_it_is_shown_without() {
         assert_eq!(shown_name("password:hunter2"), "password:<redacted>");
         assert_eq!(shown_name("x-note"), "x-note");
+        assert_eq!(shown_name("urn:a"), "urn:a");
         for secret in ["pasword", "Passphrese", "authorisation", "textKey"] {
             assert!(names_secret(secret), "{secret}");
         }
@@ -218,6 +238,10 @@ mod tests {
             ("", "{port: $SHOP_PASSWORD, size: 2}", "{port: $SHOP_PASSWORD, size: 2}"),
             ("", "  address: http://u:hunter2@a:80", "  address: http://<redacted>@a:80"),
             ("", "  address: http://a/b@c", "  address: http://a/b@c"),
+            ("", "  a: http://h:80/@scope", "  a: http://h:80/@scope"),
+            ("", "{to: a@b.test, x: \"http://u:hunter2@h\"}", "{to: a@b.test, x: \"http://<redacted>@h\"}"),
+            ("", "  a: [http://u:hunt@er2@h, v:hunter2@h]", "  a: [http://<redacted>@h, <redacted>@h]"),
+            ("  password: |", "    hunter2", "    <redacted>"),
             ("", "  address: u:hunter2@a:80", "  address: <redacted>@a:80"),
             ("", "  address: http:/u:hunter2@a", "  address: <redacted>@a"),
             ("", "  address: http://u:hunter/2@a", "  address: http://<redacted>@a"),

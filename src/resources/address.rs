@@ -226,7 +226,11 @@ impl<'a> Parts<'a> {
             return error("an address has no query and no fragment".to_owned(), example);
         }
         let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        if authority.contains('@') || authority.contains(':') && path.contains('@') {
+        // What follows the colon may be a password with a slash in it.
+        let is_no_port = |port: &str| port.bytes().any(|byte| !byte.is_ascii_digit());
+        let behind = authority.rsplit(']').next().unwrap_or(authority).split_once(':');
+        let is_cut = path.contains('@') && behind.is_some_and(|(_, port)| is_no_port(port));
+        if authority.contains('@') || is_cut {
             return error("an address has no user and password".to_owned(), example);
         }
         let bracketed = authority.starts_with('[') && (authority.ends_with(']') || authority.contains("]:"));

@@ -60,7 +60,7 @@ pub enum Read {
     Ignored,
     /// As [`Read::Ignored`], but so close to one of ours that it may be what is left of one. What is to be said where that would
     /// take something out of force.
-    Slip(Diagnostic),
+    Slip(Box<Diagnostic>, Option<ResourceName>),
     /// Meant to be a resource, but it does not say which.
     Unidentified,
 }
@@ -180,7 +180,8 @@ fn foreign(
         () if is_slip => {
             let message = "what was in this file is gone, and this document may be what is left of it";
             let slip = Problem::error(&root.place, field, message);
-            Read::Slip(slip.help(format!("correct its `{field}`, or remove the document")).into())
+            let slip = slip.help(format!("correct its `{field}`, or remove the document"));
+            Read::Slip(Box::new(slip.into()), metadata_name(root))
         }
         () => Read::Ignored,
     };

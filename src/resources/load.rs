@@ -14,7 +14,7 @@ use super::{
     store::{ResourceSet, ResourceStore},
 };
 use crate::{
-    base::Diagnostic,
+    base::{Diagnostic, ResourceName},
     document::{Limits, SourceFile, parse, read_up_to},
 };
 
@@ -197,6 +197,8 @@ pub(super) struct Content {
     pub broken: Option<String>,
     /// A document that may be one of ours, with a slip in its head.
     pub slip: Option<Diagnostic>,
+    /// The names in such documents.
+    pub slips: Vec<ResourceName>,
     /// Nothing in it but white space and comments.
     pub empty: bool,
 }
@@ -239,8 +241,9 @@ pub(super) fn parse_file(path: &Path, bytes: Vec<u8>, environment: &Lookup) -> C
         match envelope::read(document, &**environment, &mut content.diagnostics) {
             Read::Resource(resource) => content.resources.push(resource),
             Read::Ignored => {}
-            Read::Slip(problem) => {
-                content.slip.get_or_insert(problem);
+            Read::Slip(problem, name) => {
+                content.slip.get_or_insert(*problem);
+                content.slips.extend(name);
             }
             Read::Unidentified => {
                 content.broken = Some("a document in the file does not say which resource it is".to_owned());

@@ -19,13 +19,17 @@ use super::{
     writing::Writing,
 };
 use crate::{
-    base::{Diagnostic, Digest, Subject},
+    base::{Diagnostic, Digest, ResourceName, Subject},
     document::SourceFile,
 };
 
 /// How long resources outlive a file that became empty or vanished: editors truncate, then write
 /// (decision 16).
 pub const HOLD: Duration = Duration::from_secs(1);
+
+/// Why something is in force that stands nowhere.
+const MOVED: &str =
+    "it stands nowhere any more, and is in force as long as something that cannot be read may hold it";
 
 /// A resource of a generation.
 #[derive(Clone, Debug)]
@@ -88,6 +92,10 @@ pub struct ResourceStore {
     environment: Lookup,
     writing: Writing,
     files: BTreeMap<PathBuf, FileState>,
+    /// What a sound file does not hold any more, while it may have moved to what cannot be read.
+    leaving: HashMap<Subject, Arc<Resource>>,
+    /// Something cannot be read, or does not say what it holds.
+    is_in_doubt: bool,
     set: ResourceSet,
     scanned: bool,
     /// Of files, in their order, and of what was kept back: changes whenever the set does.
@@ -117,6 +125,8 @@ impl ResourceStore {
             environment,
             writing: Writing::default(),
             files: BTreeMap::new(),
+            leaving: HashMap::new(),
+            is_in_doubt: false,
             set: ResourceSet::default(),
             scanned: false,
             fingerprint: None,
@@ -203,18 +213,10 @@ impl ResourceStore {
                 state.gone_at.get_or_insert(now + self.hold);
             }
         }
-        self.bequeath();
-        let expired = |state: &&mut FileState| state.gone_at.is_some_and(|at| at <= now);
-        if is_unknown || self.files.values().any(FileState::may_be_another) {
-            // What is gone may have moved there.
-            self.files.values_mut().filter(expired).for_each(|state| state.gone_at = Some(now + self.hold));
-        }
-        for state in self.files.values_mut().filter(expired) {
-            state.gone_at = None;
-            state.good.clear();
-        }
-        self.files.retain(|_, state| state.stamp.is_some() || !state.good.is_empty());
-        let hold_until = self.files.values().filter_map(|state| state.gone_at).min();
+        self.is_in_doubt = is_unknown
+            || diagnostics.iter().any(|found| found.is_error() && found.subject.is_none())
+            || self.files.values().any(|state| state.content.broken.is_some());
+        let hold_until = self.let_go(now);
         let fingerprint = self.fingerprint(&diagnostics);
         let changed = !self.scanned || self.fingerprint != Some(fingerprint);
         if changed {
@@ -236,10 +238,36 @@ impl ResourceStore {
         }
     }
 
+    /// Lets go what is gone, unless it may have moved to where it cannot be read; when to look again.
+    fn let_go(&mut self, now: Instant) -> Option<Instant> {
+        self.bequeath();
+        let slips: HashSet<ResourceName> =
+            self.files.values().flat_map(|state| state.content.slips.iter().cloned()).collect();
+        let is_in_doubt = self.is_in_doubt;
+        let may_have_moved = |subject: &Subject| is_in_doubt || slips.contains(&subject.name);
+        let again = now + self.hold.max(HOLD);
+        for state in self.files.values_mut().filter(|state| state.gone_at.is_some_and(|at| at <= now)) {
+            if state.good.keys().any(may_have_moved) {
+                state.gone_at = Some(again);
+            } else {
+                state.gone_at = None;
+                state.good.clear();
+            }
+        }
+        self.files.retain(|_, state| state.stamp.is_some() || !state.good.is_empty());
+        let files = &self.files;
+        self.leaving.retain(|subject, _| {
+            may_have_moved(subject) && !files.values().any(|state| state.good.contains_key(subject))
+        });
+        let leaving = (!self.leaving.is_empty()).then_some(again);
+        self.files.values().filter_map(|state| state.gone_at).chain(leaving).min()
+    }
+
     /// What is moved to another file and broken on the way has its last good version there.
     fn bequeath(&mut self) {
         let gone = self.files.values().filter(|state| state.gone_at.is_some());
-        let left: HashMap<Subject, Arc<Resource>> = gone.flat_map(|state| state.good.clone()).collect();
+        let mut left: HashMap<Subject, Arc<Resource>> = gone.flat_map(|state| state.good.clone()).collect();
+        left.extend(self.leaving.clone());
         if left.is_empty() {
             return;
         }
@@ -297,7 +325,8 @@ impl ResourceStore {
         state.stamp = Some(stamp);
         state.doubtful = doubtful;
         state.bytes = digest;
-        state.take(content, now + self.hold);
+        let dropped = state.take(content, now + self.hold);
+        self.leaving.extend(dropped);
     }
 
     /// The parts of the state that decide the outcome.
@@ -307,6 +336,7 @@ impl ResourceStore {
             (path, &state.bytes, state.good.len(), state.stamp.is_some()).hash(&mut hasher);
         }
         diagnostics.iter().for_each(|diagnostic| diagnostic.message.hash(&mut hasher));
+        (self.is_in_doubt, self.leaving.len()).hash(&mut hasher);
         self.shared_version().hash(&mut hasher);
         hasher.finish()
     }
@@ -314,7 +344,7 @@ impl ResourceStore {
     /// One entry for each identity: what files say now, in order, then what they said before.
     fn merge(&self, mut diagnostics: Vec<Diagnostic>) -> ResourceSet {
         let mut definitions: Vec<(&FileState, &Arc<Resource>)> = Vec::new();
-        // Where several define the same: the first that is sound, else the first.
+        // Where several define the same: the first that is sound, or was, else the first.
         let mut chosen: HashMap<Subject, usize> = HashMap::new();
         for state in self.files.values() {
             diagnostics.extend(state.content.diagnostics.iter().cloned());
@@ -324,9 +354,8 @@ impl ResourceStore {
                     continue;
                 }
                 let first = *chosen.entry(resource.subject.clone()).or_insert(definitions.len());
-                if definitions.get(first).is_some_and(|(_, first)| first.spec.is_none())
-                    && resource.spec.is_some()
-                {
+                let has_none = |(state, first): &(&FileState, &Arc<Resource>)| !state.has(first);
+                if definitions.get(first).is_some_and(has_none) && state.has(resource) {
                     chosen.insert(resource.subject.clone(), definitions.len());
                 }
                 definitions.push((state, resource));
@@ -346,22 +375,30 @@ impl ResourceStore {
             kept.sort_by_key(|good| good.document);
             for good in kept {
                 // The same words in every scan, so that holding changes nothing.
-                let reason = state
-                    .content
-                    .broken
-                    .clone()
-                    .map(|cause| format!("the last good version is in force: {cause}"));
+                let reason = match &state.content.broken {
+                    Some(cause) => Some(format!("the last good version is in force: {cause}")),
+                    None => self.is_in_doubt.then(|| MOVED.to_owned()),
+                };
                 chosen.insert(good.subject.clone(), entries.len());
                 entries.push(Entry { resource: good.clone(), not_ready: reason, origin: Origin::Files });
             }
         }
+        let mut leaving: Vec<_> =
+            self.leaving.values().filter(|left| !chosen.contains_key(&left.subject)).collect();
+        leaving.sort_by_key(|left| &left.subject);
+        entries.extend(leaving.into_iter().map(|left| Entry {
+            resource: Arc::clone(left),
+            not_ready: Some(MOVED.to_owned()),
+            origin: Origin::Files,
+        }));
         self.merge_shared(&mut entries, &mut diagnostics);
         ResourceSet { entries, diagnostics }
     }
 
     /// The last good version in any file.
     fn good(&self, subject: &Subject) -> Option<&Arc<Resource>> {
-        self.files.values().find_map(|state| state.good.get(subject))
+        let mut goods = self.files.values().filter_map(|state| state.good.get(subject));
+        goods.next().or(self.leaving.get(subject))
     }
 
     /// Own files hold only what has no identity to clash with: `Configuration`, which is merged key by key.

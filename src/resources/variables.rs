@@ -20,12 +20,15 @@ struct Variable {
 const LONG: usize = 8;
 
 impl Variables {
+    /// Of all resources, those that hold so much that it stands nowhere by chance.
     pub fn of<'r>(resources: impl Iterator<Item = &'r Resource>, lookup: &Lookup) -> Self {
         let mut variables = Self::default();
         resources.for_each(|resource| variables.add(&resource.written, &**lookup));
+        variables.0.retain(|variable| variable.value.len() >= LONG);
         variables
     }
 
+    /// Of one resource.
     pub fn add(&mut self, written: &Node, lookup: &dyn Fn(&str) -> Option<String>) {
         written.each_text(&mut |text| {
             let value = variable_name(text).and_then(lookup).filter(|value| !value.is_empty());
@@ -38,7 +41,8 @@ impl Variables {
             let quoted = format!("`{value}`");
             if text.contains(&quoted) {
                 *text = text.replace(&quoted, &format!("`{name}`"));
-            } else if value.len() >= LONG && text.contains(value) {
+            }
+            if value.len() >= LONG && text.contains(value) {
                 *text = text.replace(value, name);
             }
         }

@@ -85,7 +85,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("sync.debounce", Kind::Duration(0, HOUR), "50ms", "Quiet time before changed files are applied.")
         .vendor("FLEX_SYNC_DEBOUNCE_TIME"),
     Setting::new("sync.debounce_max", Kind::Duration(0, HOUR), "250ms", "Longest wait while files keep changing; raised to `sync.debounce` when below it."),
-    Setting::new("sync.hold", Kind::Duration(0, HOUR), "1s", "How long the resources of a file that vanished or became empty stay."),
+    Setting::new("sync.hold", Kind::Duration(0, HOUR), "1s", "How long the resources of a file that vanished or became empty stay. They stay longer while another file cannot be read: it may hold them."),
     Setting::new("shutdown.drain", Kind::Duration(0, HOUR), "25s", "How long connections may finish after SIGTERM. Must be below the supervisor's own limit.")
         .vendor("FLEX_SERVICE_ENVOY_DRAIN_TIME"),
     Setting::new("timeouts.client_idle", Kind::Duration(10 * MS, 24 * HOUR), "60s", "A client connection without a request is closed.")
@@ -115,7 +115,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("headers.server", Kind::Token, "portcullis", "The `server` of every response to a request."),
     Setting::new("headers.forward_client_cert_details", Kind::Choice(CERT_DETAILS), "SANITIZE", "What happens to `x-forwarded-client-cert`. `SANITIZE`: it is removed. For a client that proved a certificate in the TLS handshake, `FORWARD_ONLY` passes on what it sent, `APPEND_FORWARD` appends its identity to that, `SANITIZE_SET` sets its identity; from others these three remove it. `ALWAYS_FORWARD_ONLY` passes on whatever was sent.")
         .vendor("FLEX_FORWARD_CLIENT_CERT_DETAILS"),
-    Setting::new("headers.envoy", Kind::Bool, "false", "Let `x-envoy-*` fields pass in both directions and add `x-envoy-expected-rq-timeout-ms`, `x-envoy-original-path`, `x-envoy-upstream-service-time` and `x-envoy-overloaded`; otherwise such fields are removed.")
+    Setting::new("headers.envoy", Kind::Bool, "false", "Let `x-envoy-*` fields of heads (not of trailers, nor of interim responses) pass in both directions and add `x-envoy-expected-rq-timeout-ms`, `x-envoy-original-path`, `x-envoy-upstream-service-time` and `x-envoy-overloaded`; otherwise such fields are removed.")
         .vendor("FLEX_ENVOY_HEADERS_ENABLED"),
     Setting::new("paths.merge_slashes", Kind::Bool, "true", "Treat `//` in a path as `/`, for matching and forwarding."),
     Setting::new("paths.base_path_canonicalizer", Kind::Bool, "false", "Serve `/api` as `/api/` where the base path is `/api/`; otherwise 404.")

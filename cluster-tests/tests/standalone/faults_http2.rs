@@ -169,4 +169,5 @@ fn a_request_that_finds_its_connection_closed_is_sent_again_whatever_its_method(
             200
         );
     }
+    assert_eq!(upstream.requests(), 10, "each once");
 }

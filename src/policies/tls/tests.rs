@@ -279,16 +279,21 @@ fn suites_of_which_none_is_for_the_key_are_found_and_named_with_it() {
         let both = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256";
         assert!(built_with(pair, &lines(both, "1.2")).1.is_empty());
     }
-    let old = "minversion: 1.1\nmaxversion: 1.1\nciphers: [TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA]";
-    let errors = refused(build_text(&format!("{old}\n{}", certificate(ED25519))));
-    assert!(errors[0].contains("the key of `certificate` is Ed25519"), "TLS 1.1 has none: {errors:?}");
-    assert!(errors[0].contains("present a certificate with another: ECDSA"), "{errors:?}");
     let other = certificate(RSA).lines().map(|line| format!("    {line}\n")).collect::<String>();
     let more = format!("certificates:\n  - hosts: [b.test]\n{other}");
     let suite = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256";
     // The other certificate can be presented.
     let (_, warnings) = built(&format!("{}\n{more}", lines(suite, "1.2")));
     assert!(warnings[0].contains("the key of `certificates[0].certificate` is RSA"), "{warnings:?}");
+}
+
+#[cfg(feature = "legacy-tls")]
+#[test]
+fn an_ed25519_key_is_for_no_suite_of_tls_1_1() {
+    let old = "minversion: 1.1\nmaxversion: 1.1\nciphers: [TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA]";
+    let errors = refused(build_text(&format!("{old}\n{}", certificate(ED25519))));
+    assert!(errors[0].contains("the key of `certificate` is Ed25519"), "TLS 1.1 has none: {errors:?}");
+    assert!(errors[0].contains("present a certificate with another: ECDSA"), "{errors:?}");
 }
 
 #[test]

@@ -183,6 +183,8 @@ impl Resolver<'_> {
                     self.block_service(&wanted, &reason);
                 }
             }
+            // What is for upstreams protects nothing from clients.
+            None if lenient_policy(&resource.written).is_some_and(|policy| self.is_outbound(policy)) => {}
             // Nobody knows whom it was to protect: everybody it may have meant is taken out.
             None => {
                 let namespace = &resource.subject.name.namespace;

@@ -33,11 +33,13 @@ impl FileState {
         self.gone_at = None;
     }
 
-    pub fn take(&mut self, mut content: Content, gone_at: Instant) {
+    /// What the file says now. Gives what it does not hold any more.
+    pub fn take(&mut self, mut content: Content, gone_at: Instant) -> HashMap<Subject, Arc<Resource>> {
+        let mut dropped = HashMap::new();
         if content.empty && content.broken.is_none() && !self.good.is_empty() {
             self.gone_at.get_or_insert(gone_at);
             self.content = content;
-            return;
+            return dropped;
         }
         self.gone_at = None;
         let is_gone = |subject: &Subject| !content.resources.iter().any(|there| there.subject == *subject);
@@ -50,18 +52,20 @@ impl FileState {
         }
         if content.broken.is_none() {
             // The file is sound: what it does not mention any more is gone.
-            self.good.retain(|subject, _| content.resources.iter().any(|r| r.subject == *subject));
+            let is_gone = |subject: &Subject| !content.resources.iter().any(|r| r.subject == *subject);
+            dropped.extend(self.good.extract_if(|subject, _| is_gone(subject)));
         }
         // Of two documents with one identity the first counts.
         for resource in content.resources.iter().rev().filter(|resource| resource.spec.is_some()) {
             self.good.insert(resource.subject.clone(), resource.clone());
         }
         self.content = content;
+        dropped
     }
 
-    /// It may hold what another file held before: nobody can tell.
-    pub fn may_be_another(&self) -> bool {
-        self.content.broken.is_some() && self.good.is_empty()
+    /// Whether a definition in it is sound, or has been.
+    pub fn has(&self, resource: &Resource) -> bool {
+        resource.spec.is_some() || self.good.contains_key(&resource.subject)
     }
 
     /// The resource, or its last good version: of this file, else of another.

@@ -237,13 +237,13 @@ fn a_file_that_is_being_written_is_not_read_before_it_is_closed() {
     writing.changed(&other, bench.now);
     bench.write("b.yaml", &service("z", "http://z"));
     let rescan = bench.scan();
-    assert_eq!(shown(&rescan), ["x=http://newer"]);
+    assert_eq!(shown(&rescan), ["x=http://newer!"]);
     assert!(rescan.set.broken().any(|found| found.message.ends_with("b.yaml` is being written")));
     // And what is gone from elsewhere.
     fs::remove_file(&file[0]).expect("removed");
     bench.scan();
     writing.changed(&other, bench.now);
-    assert_eq!(shown(&bench.later(HOLD * 2)), ["x=http://newer"]);
+    assert_eq!(shown(&bench.later(HOLD * 2)), ["x=http://newer!"]);
     assert!(writing.ended(&other));
     assert!(shown(&bench.scan()).contains(&"z=http://z".to_owned()));
     assert_eq!(shown(&bench.later(HOLD * 2)), ["z=http://z"]);
@@ -281,13 +281,59 @@ fn what_is_moved_to_another_file_and_broken_on_the_way_keeps_its_last_good_versi
     moved(&bench, "a.yaml", "b.yaml", &service("x", "nonsense"));
     bench.scan();
     assert_eq!(shown(&bench.later(HOLD * 2)), ["x=http://x!", "y=http://y"]);
-    // Nobody can tell what is in it.
-    moved(&bench, "c.yaml", "d.yaml", "spec: {unclosed");
-    bench.scan();
-    assert_eq!(shown(&bench.later(HOLD * 2)), ["x=http://x!", "y=http://y"]);
+    // Nobody can tell what is in it, all of it or in part.
+    for text in [
+        "spec: {unclosed".to_owned(),
+        service("z", "http://z") + &service("y", "http://y").replace("name: y", "nam: y"),
+    ] {
+        bench.write("c.yaml", &service("y", "http://y"));
+        bench.scan();
+        moved(&bench, "c.yaml", "d.yaml", &text);
+        bench.scan();
+        let rescan = bench.later(HOLD * 2);
+        assert!(shown(&rescan).contains(&"y=http://y!".to_owned()), "{:?}", shown(&rescan));
+        assert!(rescan.hold_until.is_some_and(|at| at >= bench.now + HOLD));
+        assert!(!bench.later(HOLD * 2).changed, "it is said once");
+    }
     bench.write("d.yaml", "");
     bench.scan();
     assert_eq!(shown(&bench.later(HOLD * 2)), ["x=http://x!"]);
+}
+
+#[test]
+fn what_one_file_loses_and_another_breaks_keeps_its_last_good_version() {
+    let mut bench = Bench::new();
+    let (x, y) = (service("x", "http://x"), service("y", "http://y"));
+    // One that is no YAML, one that is invalid, one whose kind has a slip in it.
+    for broken in
+        ["spec: {unclosed".to_owned(), service("y", "nonsense"), y.replace("kind: Service", "kind: Servic")]
+    {
+        bench.write("a.yaml", &(x.clone() + &y));
+        bench.write("b.yaml", "");
+        bench.scan();
+        bench.write("a.yaml", &x);
+        bench.write("b.yaml", &broken);
+        bench.scan();
+        assert_eq!(shown(&bench.later(HOLD * 2)), ["x=http://x", "y=http://y!"], "{broken}");
+        bench.write("b.yaml", &y);
+        assert_eq!(shown(&bench.scan()), ["x=http://x", "y=http://y"]);
+    }
+    // Nothing is in doubt: it is gone at once.
+    bench.write(
+        "b.yaml",
+        "# nothing\nnothing: {}\n".replace("nothing: {}", &x.replace("name: x", "name: z")).as_str(),
+    );
+    assert_eq!(shown(&bench.scan()), ["x=http://x", "z=http://x"]);
+}
+
+#[test]
+fn a_second_definition_does_not_take_over_from_one_that_has_a_good_version() {
+    let mut bench = Bench::new();
+    bench.write("b.yaml", &service("x", "http://x"));
+    bench.write("c.yaml", &service("x", "http://other"));
+    assert_eq!(shown(&bench.scan()), ["x=http://x"]);
+    bench.write("b.yaml", &service("x", "nonsense"));
+    assert_eq!(shown(&bench.scan()), ["x=http://x!"]);
 }
 
 #[test]

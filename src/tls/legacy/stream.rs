@@ -26,13 +26,21 @@ pub struct Stream {
     written: usize,
     /// Nothing is written any more.
     ended: bool,
+    /// A read has failed.
+    failed: bool,
 }
 
 impl Stream {
     /// # Errors
     /// Of OpenSSL.
     pub fn new(ssl: Ssl, socket: Socket) -> Result<Self, ErrorStack> {
-        Ok(Self { inner: SslStream::new(ssl, socket)?, taken: Vec::new(), written: 0, ended: false })
+        Ok(Self {
+            inner: SslStream::new(ssl, socket)?,
+            taken: Vec::new(),
+            written: 0,
+            ended: false,
+            failed: false,
+        })
     }
 
     pub fn ssl(&self) -> &SslRef {
@@ -104,14 +112,19 @@ impl Stream {
             Err(error) if error.code() == ErrorCode::ZERO_RETURN || self.has_ended(&error) => {
                 Poll::Ready(Ok(()))
             }
-            Err(error) => Poll::Ready(Err(into_io(error))),
+            Err(error) => {
+                self.failed = true;
+                Poll::Ready(Err(into_io(error)))
+            }
         }
     }
 
     /// The peer has said that it is at its end, behind an alert that it gives up (RFC 8446 section 6.1): OpenSSL has no name for
     /// that.
     fn has_ended(&mut self, error: &Error) -> bool {
-        error.code() == ErrorCode::SYSCALL
+        // What has failed looks so ever after.
+        !self.failed
+            && error.code() == ErrorCode::SYSCALL
             && error.io_error().is_none()
             && self.inner.get_shutdown().contains(ShutdownState::RECEIVED)
     }
