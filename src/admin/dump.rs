@@ -119,7 +119,9 @@ fn value(node: &Node, secret: bool) -> Value {
         {
             REDACTED.into()
         }
-        NodeValue::Scalar { text, .. } if is_location(text) => location(text).into(),
+        NodeValue::Scalar { text, .. } if is_location(text) => {
+            location(without_userinfo(text).as_deref().unwrap_or(text)).into()
+        }
         NodeValue::Scalar { text, .. } => match without_userinfo(text) {
             Some(shown) => shown.into(),
             None => serde_json::to_value(node).unwrap_or(Value::Null),
@@ -199,6 +201,7 @@ mod tests {
             "inboundHeaders: [{key: x-backend, value: abcdef0123456789abcdef}, {key: x-b, value: Bearer abc0123456789.abcdef-gh}]\n\
              URI: /v1/input/abcdef0123456789abcdef?dd-api-key=hunter2&plain\n\
              address: https://user:hunter2@collector.test/a\n\
+             other: https://user:hunter2/x@collector.test/a\n\
              seen: [/items/2024-11-28, 'https://a.test:8443/v2?x', /products(/.*)]\n",
         );
         for secret in ["abcdef", "hunter2"] {

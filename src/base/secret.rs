@@ -83,16 +83,33 @@ pub fn shown_line<'l>(line: &'l str, before: &str) -> Cow<'l, str> {
 
 /// The text without users and passwords in addresses, of whatever form; `None`: there are none.
 pub fn without_userinfo(text: &str) -> Option<String> {
-    let is_between = |c: char| c.is_whitespace() || "\"',`(){}[]".contains(c);
     let mut shown = String::new();
     let mut is_found = false;
-    for word in text.split_inclusive(is_between) {
+    for word in words(text) {
         let (from, to) = userinfo(word).unwrap_or_default();
         is_found |= to > 0;
         let hidden = if to > 0 { REDACTED } else { "" };
         shown.extend([&word[..from], hidden, &word[to..]]);
     }
     is_found.then_some(shown)
+}
+
+/// The words of a text, with what ends each of them. An address has more characters than other words.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let ends = |c: char| c.is_whitespace() || "\"`".contains(c);
+        let wide = rest.find(ends).map_or(rest, |end| &rest[..end]);
+        let narrow = rest.find(|c: char| ends(c) || "',(){}[]".contains(c));
+        let end = match narrow {
+            Some(end) if !rest[..end].contains("://") => end,
+            _ => wide.len(),
+        };
+        let end = rest[end..].chars().next().map_or(end, |last| end + last.len_utf8());
+        let (word, after) = rest.split_at(end);
+        rest = after;
+        (!word.is_empty()).then_some(word)
+    })
 }
 
 /// Where a word has what stands before an `@`, if that names a user.
@@ -134,10 +151,9 @@ fn is_encoded(text: &str) -> bool {
 
 /// A word with base64 in it that is no path: letters of both cases and digits, for long.
 pub fn is_key(word: &str) -> bool {
-    if word.contains("://") {
-        return false;
-    }
-    let mut runs = word.split(|c: char| !c.is_ascii_alphanumeric() && !"+/=".contains(c));
+    // Of an address each segment counts on its own: together they are a path.
+    let of_base64 = if word.contains("://") { "+=" } else { "+/=" };
+    let mut runs = word.split(|c: char| !c.is_ascii_alphanumeric() && !of_base64.contains(c));
     runs.any(|run| {
         let has = |kind: fn(&u8) -> bool| run.as_bytes().iter().any(kind);
         run.len() >= 40
@@ -241,6 +257,7 @@ mod tests {
             ("", "  a: http://h:80/@scope", "  a: http://h:80/@scope"),
             ("", "{to: a@b.test, x: \"http://u:hunter2@h\"}", "{to: a@b.test, x: \"http://<redacted>@h\"}"),
             ("", "  a: [http://u:hunt@er2@h, v:hunter2@h]", "  a: [http://<redacted>@h, <redacted>@h]"),
+            ("", "  a: http://u:hun)te}r2@h", "  a: http://<redacted>@h"),
             ("  password: |", "    hunter2", "    <redacted>"),
             ("", "  address: u:hunter2@a:80", "  address: <redacted>@a:80"),
             ("", "  address: http:/u:hunter2@a", "  address: <redacted>@a"),

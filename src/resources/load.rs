@@ -197,8 +197,8 @@ pub(super) struct Content {
     pub broken: Option<String>,
     /// A document that may be one of ours, with a slip in its head.
     pub slip: Option<Diagnostic>,
-    /// The names in such documents.
-    pub slips: Vec<ResourceName>,
+    /// The names in such documents; `None`: cut before that.
+    pub slips: Vec<Option<ResourceName>>,
     /// Nothing in it but white space and comments.
     pub empty: bool,
 }
@@ -243,7 +243,7 @@ pub(super) fn parse_file(path: &Path, bytes: Vec<u8>, environment: &Lookup) -> C
             Read::Ignored => {}
             Read::Slip(problem, name) => {
                 content.slip.get_or_insert(*problem);
-                content.slips.extend(name);
+                content.slips.push(name);
             }
             Read::Unidentified => {
                 content.broken = Some("a document in the file does not say which resource it is".to_owned());

@@ -1,6 +1,7 @@
 //! The resources in force, over reloads: the last good version of everything that is broken at the
 //! moment (configuration reference 15, Do 1 and 2; decision 16).
 
+mod findings;
 mod state;
 
 use std::{
@@ -11,7 +12,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use self::state::FileState;
+use self::{
+    findings::{MOVED, duplicate, moved, not_here},
+    state::FileState,
+};
 use super::{
     Kind, SharedFile, SharedFiles,
     envelope::Resource,
@@ -26,10 +30,6 @@ use crate::{
 /// How long resources outlive a file that became empty or vanished: editors truncate, then write
 /// (decision 16).
 pub const HOLD: Duration = Duration::from_secs(1);
-
-/// Why something is in force that stands nowhere.
-const MOVED: &str =
-    "it stands nowhere any more, and is in force as long as something that cannot be read may hold it";
 
 /// A resource of a generation.
 #[derive(Clone, Debug)]
@@ -96,6 +96,8 @@ pub struct ResourceStore {
     leaving: HashMap<Subject, Arc<Resource>>,
     /// Something cannot be read, or does not say what it holds.
     is_in_doubt: bool,
+    /// Names in documents that are nearly resources; `None`: it may be any.
+    slips: HashSet<Option<ResourceName>>,
     set: ResourceSet,
     scanned: bool,
     /// Of files, in their order, and of what was kept back: changes whenever the set does.
@@ -127,6 +129,7 @@ impl ResourceStore {
             files: BTreeMap::new(),
             leaving: HashMap::new(),
             is_in_doubt: false,
+            slips: HashSet::new(),
             set: ResourceSet::default(),
             scanned: false,
             fingerprint: None,
@@ -188,13 +191,13 @@ impl ResourceStore {
         let Files { found, hidden } = find(paths, &mut diagnostics);
         let clock = SystemTime::now();
         let mut missing: Vec<PathBuf> = self.files.keys().cloned().collect();
-        let mut is_unknown = false;
+        let mut is_unfinished = false;
         for file in found {
             if let Ok(at) = missing.binary_search(&file.path) {
                 missing.remove(at);
             }
             if self.writing.is_written(&file.path, now) {
-                is_unknown |= !self.files.contains_key(&file.path);
+                is_unfinished = true;
                 self.wait_for(&file.path, now, &mut diagnostics);
             } else {
                 self.look_at(&file.path, file.stamp, clock, now, &mut diagnostics);
@@ -208,12 +211,17 @@ impl ResourceStore {
                     continue;
                 }
                 state.stamp = None;
-                state.content = Content { empty: true, ..Content::default() };
+                state.content =
+                    Content { empty: true, broken: state.content.broken.take(), ..Content::default() };
                 state.bytes = Digest::of("");
                 state.gone_at.get_or_insert(now + self.hold);
             }
         }
-        self.is_in_doubt = is_unknown
+        // What was broken and is empty now was about to be mended.
+        let is_over =
+            |state: &&mut FileState| state.content.empty && state.gone_at.is_none_or(|at| at <= now);
+        self.files.values_mut().filter(is_over).for_each(|state| state.content.broken = None);
+        self.is_in_doubt = is_unfinished
             || diagnostics.iter().any(|found| found.is_error() && found.subject.is_none())
             || self.files.values().any(|state| state.content.broken.is_some());
         let hold_until = self.let_go(now);
@@ -241,20 +249,16 @@ impl ResourceStore {
     /// Lets go what is gone, unless it may have moved to where it cannot be read; when to look again.
     fn let_go(&mut self, now: Instant) -> Option<Instant> {
         self.bequeath();
-        let slips: HashSet<ResourceName> =
-            self.files.values().flat_map(|state| state.content.slips.iter().cloned()).collect();
-        let is_in_doubt = self.is_in_doubt;
-        let may_have_moved = |subject: &Subject| is_in_doubt || slips.contains(&subject.name);
+        self.slips = self.files.values().flat_map(|state| state.content.slips.iter().cloned()).collect();
+        let (is_in_doubt, slips) = (self.is_in_doubt, &self.slips);
+        let may_have_moved = |subject: &Subject| is_in_doubt || may_be(slips, subject);
         let again = now + self.hold.max(HOLD);
         for state in self.files.values_mut().filter(|state| state.gone_at.is_some_and(|at| at <= now)) {
-            if state.good.keys().any(may_have_moved) {
-                state.gone_at = Some(again);
-            } else {
-                state.gone_at = None;
-                state.good.clear();
-            }
+            state.good.retain(|subject, _| may_have_moved(subject));
+            state.gone_at = (!state.good.is_empty()).then_some(again);
         }
-        self.files.retain(|_, state| state.stamp.is_some() || !state.good.is_empty());
+        self.files
+            .retain(|_, state| state.stamp.is_some() || !state.good.is_empty() || state.gone_at.is_some());
         let files = &self.files;
         self.leaving.retain(|subject, _| {
             may_have_moved(subject) && !files.values().any(|state| state.good.contains_key(subject))
@@ -336,7 +340,10 @@ impl ResourceStore {
             (path, &state.bytes, state.good.len(), state.stamp.is_some()).hash(&mut hasher);
         }
         diagnostics.iter().for_each(|diagnostic| diagnostic.message.hash(&mut hasher));
-        (self.is_in_doubt, self.leaving.len()).hash(&mut hasher);
+        let held =
+            self.files.values().filter(|state| state.gone_at.is_some()).flat_map(|state| state.good.keys());
+        let moved = held.filter(|subject| self.may_have_moved(subject)).count();
+        (self.leaving.len(), moved).hash(&mut hasher);
         self.shared_version().hash(&mut hasher);
         hasher.finish()
     }
@@ -349,7 +356,7 @@ impl ResourceStore {
         for state in self.files.values() {
             diagnostics.extend(state.content.diagnostics.iter().cloned());
             for resource in &state.content.resources {
-                if self.follows && resource.kind != Kind::Configuration {
+                if !self.takes(resource) {
                     diagnostics.push(not_here(resource));
                     continue;
                 }
@@ -370,22 +377,26 @@ impl ResourceStore {
         }
         for state in self.files.values() {
             let missing = |good: &&Arc<Resource>| !chosen.contains_key(&good.subject);
-            let here = |good: &&Arc<Resource>| !self.follows || good.kind == Kind::Configuration;
-            let mut kept: Vec<_> = state.good.values().filter(missing).filter(here).collect();
+            let mut kept: Vec<_> =
+                state.good.values().filter(missing).filter(|good| self.takes(good)).collect();
             kept.sort_by_key(|good| good.document);
             for good in kept {
                 // The same words in every scan, so that holding changes nothing.
                 let reason = match &state.content.broken {
                     Some(cause) => Some(format!("the last good version is in force: {cause}")),
-                    None => self.is_in_doubt.then(|| MOVED.to_owned()),
+                    None => self.may_have_moved(&good.subject).then(|| MOVED.to_owned()),
                 };
+                if reason.as_deref() == Some(MOVED) {
+                    diagnostics.push(moved(good));
+                }
                 chosen.insert(good.subject.clone(), entries.len());
                 entries.push(Entry { resource: good.clone(), not_ready: reason, origin: Origin::Files });
             }
         }
-        let mut leaving: Vec<_> =
-            self.leaving.values().filter(|left| !chosen.contains_key(&left.subject)).collect();
+        let missing = |left: &&Arc<Resource>| !chosen.contains_key(&left.subject) && self.takes(left);
+        let mut leaving: Vec<_> = self.leaving.values().filter(missing).collect();
         leaving.sort_by_key(|left| &left.subject);
+        diagnostics.extend(leaving.iter().map(|left| moved(left)));
         entries.extend(leaving.into_iter().map(|left| Entry {
             resource: Arc::clone(left),
             not_ready: Some(MOVED.to_owned()),
@@ -393,6 +404,15 @@ impl ResourceStore {
         }));
         self.merge_shared(&mut entries, &mut diagnostics);
         ResourceSet { entries, diagnostics }
+    }
+
+    fn may_have_moved(&self, subject: &Subject) -> bool {
+        self.is_in_doubt || may_be(&self.slips, subject)
+    }
+
+    /// Whether own files may hold it.
+    fn takes(&self, resource: &Resource) -> bool {
+        !self.follows || resource.kind == Kind::Configuration
     }
 
     /// The last good version in any file.
@@ -422,20 +442,6 @@ impl ResourceStore {
     }
 }
 
-fn not_here(resource: &Resource) -> Diagnostic {
-    let message =
-        format!("{} is ignored: this replica takes it from the shared configuration", resource.subject);
-    Diagnostic::error(message)
-        .about(&resource.subject)
-        .at(resource.place.location())
-        .help("where `cluster.share_config` is `follow`, own files may hold `Configuration` resources only")
-}
-
-fn duplicate(resource: &Resource, first: &Resource) -> Diagnostic {
-    let location = first.place.location();
-    Diagnostic::error(format!("{} is defined twice; this definition is left out", resource.subject))
-        .about(&resource.subject)
-        .at(resource.place.location())
-        .field("metadata.name")
-        .help(format!("the one that counts is at {location}; remove or rename one"))
+fn may_be(slips: &HashSet<Option<ResourceName>>, subject: &Subject) -> bool {
+    slips.contains(&None) || slips.contains(&Some(subject.name.clone()))
 }

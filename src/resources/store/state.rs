@@ -36,8 +36,12 @@ impl FileState {
     /// What the file says now. Gives what it does not hold any more.
     pub fn take(&mut self, mut content: Content, gone_at: Instant) -> HashMap<Subject, Arc<Resource>> {
         let mut dropped = HashMap::new();
-        if content.empty && content.broken.is_none() && !self.good.is_empty() {
+        if content.empty
+            && content.broken.is_none()
+            && (!self.good.is_empty() || self.content.broken.is_some())
+        {
             self.gone_at.get_or_insert(gone_at);
+            content.broken = self.content.broken.take();
             self.content = content;
             return dropped;
         }

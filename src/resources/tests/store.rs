@@ -231,7 +231,7 @@ fn a_file_that_is_being_written_is_not_read_before_it_is_closed() {
     bench.write("a.yaml", "");
     bench.scan();
     writing.changed(&file, bench.now);
-    assert_eq!(shown(&bench.later(HOLD * 2)), ["x=http://newer"]);
+    assert_eq!(shown(&bench.later(HOLD * 2)), ["x=http://newer!"]);
     // A new one may hold policies of others.
     let other = [bench.folder.path().join("b.yaml")];
     writing.changed(&other, bench.now);
@@ -355,4 +355,35 @@ fn what_is_left_of_a_resource_that_was_cut_does_not_take_it_out() {
     // What is none of ours is no trace of it.
     bench.write("a.yaml", &(first + "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: y}\n"));
     assert_eq!(shown(&bench.scan()), ["x=http://x"]);
+}
+
+#[test]
+fn of_a_file_that_is_gone_what_nothing_can_hold_goes() {
+    let mut bench = Bench::new();
+    let (x, y) = (service("x", "http://x"), service("y", "http://y"));
+    let remove = |bench: &Bench, name| fs::remove_file(bench.folder.path().join(name)).expect("removed");
+    bench.write("a.yaml", &(x.clone() + &y));
+    bench.scan();
+    remove(&bench, "a.yaml");
+    bench.write("b.yaml", &x.replace("kind: Service", "kind: Servic"));
+    bench.scan();
+    assert_eq!(shown(&bench.later(HOLD * 2)), ["x=http://x!"]);
+    remove(&bench, "b.yaml");
+    bench.scan();
+    assert!(shown(&bench.later(HOLD * 2)).is_empty());
+}
+
+#[test]
+fn what_is_broken_may_be_truncated_before_it_is_mended() {
+    let mut bench = Bench::new();
+    let (x, y) = (service("x", "http://x"), service("y", "http://y"));
+    bench.write("a.yaml", &(x.clone() + &y));
+    bench.scan();
+    bench.write("a.yaml", &x);
+    bench.write("b.yaml", "spec: {unclosed");
+    bench.scan();
+    bench.write("b.yaml", "");
+    bench.scan();
+    assert_eq!(shown(&bench.later(HOLD / 2)), ["x=http://x", "y=http://y!"]);
+    assert_eq!(shown(&bench.later(HOLD)), ["x=http://x"]);
 }
