@@ -9,10 +9,10 @@ use crate::{
     actors::reconciler::Described,
     base::secret::{REDACTED, is_key, names_secret, shown_name, without_userinfo},
     document::{Node, NodeValue},
-    policies::catalog::CATALOG,
+    policies::catalog,
     resources::{
         BoundPolicy, Instance, Kind, ResolvedModel, ResourceState, Service,
-        kinds::policy_binding::lenient_policy,
+        kinds::policy_binding::lenient_policy, spellings,
     },
 };
 
@@ -94,7 +94,8 @@ fn value(node: &Node, secret: bool) -> Value {
                 key.text.eq_ignore_ascii_case("key").then(|| value.as_text().map(|text| text.to_string()))
             });
             // Nobody knows which parameters of a policy that this gateway does not have are secrets.
-            let is_unknown = lenient_policy(node).is_some_and(|policy| !has_policy(policy));
+            let is_unknown = lenient_policy(node)
+                .is_some_and(|policy| spellings(policy).all(|name| catalog::find(&name).is_none()));
             let secret_header = header.flatten().is_some_and(|name| names_secret(&name));
             let mut map = Map::new();
             for (key, child) in entries.iter() {
@@ -127,12 +128,6 @@ fn value(node: &Node, secret: bool) -> Value {
             None => serde_json::to_value(node).unwrap_or(Value::Null),
         },
     }
-}
-
-fn has_policy(written: &str) -> bool {
-    let bare = written.strip_suffix("-flex").unwrap_or(written);
-    let is_it = |name: &str| name.strip_suffix("-flex").unwrap_or(name) == bare;
-    CATALOG.iter().any(|policy| is_it(policy.name))
 }
 
 /// Long, of letters and digits, and no words: what a service gives out to be sent back to it. Bearers

@@ -2,10 +2,10 @@
 
 use std::{borrow::Cow, fmt};
 
-use super::suggest::closest;
-
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
+
+use super::suggest::closest;
 
 /// A configured secret. `Debug` and `Display` redact it and it does not serialise, so it cannot
 /// end in a log, a dump or an error by accident; `expose` is the one way to read it.
@@ -79,6 +79,11 @@ pub fn shown_line<'l>(line: &'l str, before: &str) -> Cow<'l, str> {
         Some(shown) => Cow::Owned(shown),
         None => line,
     }
+}
+
+/// What of an address without a scheme may be shown: before an `@` there may be a password.
+pub fn behind_user(address: &str) -> &str {
+    address.rsplit_once('@').map_or(address, |(_, host)| host)
 }
 
 /// The text without users and passwords in addresses, of whatever form; `None`: there are none.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::model::{ListenAddress, ListenScheme, ServiceAddress, ServiceScheme};
 use crate::{
-    base::suggest::closest,
+    base::{secret::behind_user, suggest::closest},
     document::{Problem, Spanned},
     http::path,
     settings::RESERVED_PORT,
@@ -204,9 +204,7 @@ impl<'a> Parts<'a> {
             None
         };
         let Some((scheme, rest)) = text.split_once("://") else {
-            // Before an `@` there may be a password.
-            let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
-            return error(format!("`{shown}` is no address"), example);
+            return error(format!("`{}` is no address", behind_user(text)), example);
         };
         let scheme = scheme.to_ascii_lowercase();
         if !schemes.contains(&scheme.as_str()) {

@@ -29,6 +29,6 @@ pub use model::{
     Route, Rule, Service, ServiceAddress, ServiceScheme, TlsBinding,
 };
 pub use names::{Direction, PolicyFacts, PolicyNames};
-pub use resolve::{Inputs, resolve};
+pub use resolve::{Inputs, resolve, spellings};
 pub use shared::{SharedFile, SharedFiles};
 pub use store::{Entry, Origin, Rescan, ResourceSet, ResourceStore};

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{sound, tls_parameters::read_tls};
 use crate::{
-    base::Secret,
+    base::{Secret, secret::behind_user},
     document::{OneOrMany, Problem, RawNode, Spanned},
     storage::redis::plan::{Address, Credentials, Plan, Topology},
     tls::RedisParameters,
@@ -166,9 +166,7 @@ fn addresses<T>(
 fn address(written: &Spanned<String>, problems: &mut Vec<Problem>) -> Option<Address> {
     let address = Address::parse(written);
     if address.is_none() {
-        // Before an `@` there may be a password.
-        let shown = written.rsplit_once('@').map_or(written.as_str(), |(_, host)| host);
-        let problem = written.error(format!("`{shown}` is not `HOST:PORT`"));
+        let problem = written.error(format!("`{}` is not `HOST:PORT`", behind_user(written)));
         problems.push(if written.contains("://") {
             problem.help(
                 "leave scheme and user out: `tls` switches TLS on, `username` and `password` are fields",

@@ -15,6 +15,7 @@ mod targets;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 pub use files::NamedFile;
+pub use policies::spellings;
 
 use super::{
     envelope::Resource,

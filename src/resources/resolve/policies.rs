@@ -221,7 +221,7 @@ impl Resolver<'_> {
 }
 
 /// The names that a written one may stand for, in the order in which they are tried.
-pub(super) fn spellings(written: &str) -> impl Iterator<Item = String> {
+pub fn spellings(written: &str) -> impl Iterator<Item = String> {
     let shorter = written.strip_suffix("-flex").map(str::to_owned);
     [Some(written.to_owned()), Some(format!("{written}-flex")), shorter].into_iter().flatten()
 }

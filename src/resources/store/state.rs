@@ -1,6 +1,10 @@
 //! What is known of one file.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use super::{Entry, Origin};
 use crate::{
@@ -46,7 +50,9 @@ impl FileState {
             return dropped;
         }
         self.gone_at = None;
-        let is_gone = |subject: &Subject| !content.resources.iter().any(|there| there.subject == *subject);
+        let there: HashSet<Subject> =
+            content.resources.iter().map(|resource| resource.subject.clone()).collect();
+        let is_gone = |subject: &Subject| !there.contains(subject);
         if content.broken.is_none()
             && self.good.keys().any(is_gone)
             && let Some(slip) = content.slip.take()
@@ -56,7 +62,6 @@ impl FileState {
         }
         if content.broken.is_none() {
             // The file is sound: what it does not mention any more is gone.
-            let is_gone = |subject: &Subject| !content.resources.iter().any(|r| r.subject == *subject);
             dropped.extend(self.good.extract_if(|subject, _| is_gone(subject)));
         }
         // Of two documents with one identity the first counts.
