@@ -1,15 +1,7 @@
 //! One request to one upstream: limits, connection, deadlines, retries, and what each failure
 //! is for the client (configuration reference 4.8, 7.1, 7.2).
 
-use std::{
-    fmt::Display,
-    future::poll_fn,
-    pin::pin,
-    rc::Rc,
-    sync::Arc,
-    task::Poll,
-    time::{Instant, SystemTime},
-};
+use std::{fmt::Display, future::poll_fn, pin::pin, rc::Rc, sync::Arc, task::Poll, time::SystemTime};
 
 use super::{
     client_side::ClientSide,
@@ -67,11 +59,11 @@ impl Forward<'_> {
                 let connection = self.connection(upstream, exchange, retries.made > 0, upgrades).await?;
                 let reused = matches!(&connection, Connection::Http1(connection) if connection.is_reused());
                 let replay = Replay::of(&mut request, &connection);
-                let started = Instant::now();
-                match self.exchange(connection, &mut request, upstream, exchange).await {
+                let outcome = self.exchange(connection, &mut request, upstream, exchange).await;
+                let took = self.client.watch().awaited();
+                match outcome {
                     Ok(mut response) => {
                         replay.forget();
-                        let took = started.elapsed();
                         upstream.metrics.responded(took);
                         upstream.answered();
                         envoy::from_upstream(&mut response, self.engine, took);

@@ -40,6 +40,8 @@ pub struct Watch {
     timers: Rc<Timers>,
     deadlines: [Cell<Millis>; TIMERS],
     periods: [Cell<Millis>; TIMERS],
+    /// Since when the response to the request under way is awaited.
+    awaiting: Cell<Option<Instant>>,
     sleeper: Sleeper,
 }
 
@@ -74,6 +76,7 @@ impl Timers {
             timers: Rc::clone(self),
             deadlines: Default::default(),
             periods: Default::default(),
+            awaiting: Cell::default(),
             sleeper: Sleeper::default(),
         });
         self.watches.borrow_mut().push(Rc::downgrade(&watch));
@@ -133,6 +136,17 @@ impl Watch {
         let tick = TICK.as_millis() as Millis;
         let deadline = if period == 0 { 0 } else { self.timers.now.get() + period + tick };
         self.deadlines[timer as usize].set(deadline);
+    }
+
+    /// The request has been sent: the wait for its response begins, with the response timeout as its deadline.
+    pub fn await_response(&self, timeout: Duration) {
+        self.awaiting.set(Some(Instant::now()));
+        self.arm(Timer::Response, timeout);
+    }
+
+    /// How long the response was awaited; zero where it came before the end of the request. The wait is over.
+    pub fn awaited(&self) -> Duration {
+        self.awaiting.take().map(|since| since.elapsed()).unwrap_or_default()
     }
 
     pub fn disarm(&self, timer: Timer) {

@@ -16,7 +16,14 @@ type Outcome<'a> = Result<Value<'a>, Failure>;
 
 /// A function of one argument.
 pub fn call_one<'a>(function: Function, value: Value<'a>, budget: &Budget) -> Outcome<'a> {
+    let value = match function {
+        Function::SizeOf | Function::IsEmpty | Function::ToBase64 => value,
+        _ => as_text(value, budget)?,
+    };
     match (function, value) {
+        (Function::IsEmpty, value) => {
+            is_empty(&value).map(Value::from).ok_or_else(|| wrong_types(function, &[&value]))
+        }
         (Function::Lower | Function::Upper | Function::Trim, Value::Null) => Ok(Value::Null),
         (Function::Lower, Value::String(text)) => lower(text, budget),
         (Function::Upper, Value::String(text)) => upper(text, budget),
@@ -34,6 +41,10 @@ pub fn call_one<'a>(function: Function, value: Value<'a>, budget: &Budget) -> Ou
 /// A function of two arguments.
 pub fn call_two<'a>(function: Function, left: Value<'a>, right: Value<'a>, budget: &Budget) -> Outcome<'a> {
     use Value::{Array, Binary, Null, String};
+    let (left, right) = match (function, &left) {
+        (Function::ToString | Function::Remove, _) | (Function::Contains, Array(_)) => (left, right),
+        _ => (as_text(left, budget)?, as_text(right, budget)?),
+    };
     match (function, left, right) {
         (Function::Concatenate, String(left), String(right)) => {
             budget.spend(right.len())?;
@@ -51,9 +62,6 @@ pub fn call_two<'a>(function: Function, left: Value<'a>, right: Value<'a>, budge
         (Function::Contains, Array(items), wanted) => Ok(items.contains(&wanted).into()),
         (Function::Contains, String(text), String(part)) => Ok(text.contains(&*part).into()),
         (Function::SplitBy, String(text), String(separator)) => split(text, &separator, budget),
-        (Function::SplitBy, Binary(bytes), String(separator)) => {
-            split(Charset::Utf8.decode(bytes).map_err(Failure::new)?, &separator, budget)
-        }
         (Function::SubstringAfter, String(text), String(mark)) => {
             map_text(text, budget, |text| text.split_once(&*mark).map(|(_, after)| after))
         }
@@ -85,6 +93,29 @@ pub fn call_two<'a>(function: Function, left: Value<'a>, right: Value<'a>, budge
             Ok(String(charset.decode(bytes).map_err(Failure::new)?))
         }
         (function, left, right) => Err(wrong_types(function, &[&left, &right])),
+    }
+}
+
+/// Functions that take texts take bytes of UTF-8 too (policies reference, part B, 5.2).
+fn as_text<'a>(value: Value<'a>, budget: &Budget) -> Outcome<'a> {
+    match value {
+        Value::Binary(bytes) => {
+            budget.spend(bytes.len())?;
+            Ok(Value::String(Charset::Utf8.decode(bytes).map_err(Failure::new)?))
+        }
+        other => Ok(other),
+    }
+}
+
+/// `None`: a value that is neither empty nor full.
+fn is_empty(value: &Value<'_>) -> Option<bool> {
+    match value {
+        Value::Null => Some(true),
+        Value::String(text) => Some(text.is_empty()),
+        Value::Binary(bytes) => Some(bytes.is_empty()),
+        Value::Array(items) => Some(items.len() == 0),
+        Value::Object(object) => Some(object.members().len() == 0),
+        Value::Boolean(_) | Value::Number(_) => None,
     }
 }
 

@@ -28,7 +28,6 @@ const ABSENT_FUNCTIONS: &[&str] = &[
     "groupBy",
     "indexOf",
     "isBlank",
-    "isEmpty",
     "joinBy",
     "keysOf",
     "lastIndexOf",

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+/// RFC 9110 section 9.3 and RFC 5789.
+const REGISTERED: [&str; 9] =
+    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
+
 /// The method of a request. The common ones carry no allocation.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Method {
@@ -17,9 +21,10 @@ pub enum Method {
 }
 
 impl Method {
-    /// The method with this spelling. The caller has checked that it is a token.
-    pub fn from_token(token: &str) -> Self {
-        match token {
+    /// The method with this spelling; the caller has checked that it is a token. `None`: a method of RFC 9110
+    /// in another case, which rules do not know and many an upstream takes for the method all the same.
+    pub fn from_token(token: &str) -> Option<Self> {
+        Some(match token {
             "GET" => Self::Get,
             "HEAD" => Self::Head,
             "POST" => Self::Post,
@@ -27,8 +32,10 @@ impl Method {
             "PATCH" => Self::Patch,
             "DELETE" => Self::Delete,
             "OPTIONS" => Self::Options,
+            "TRACE" | "CONNECT" => Self::Other(token.into()),
+            _ if REGISTERED.iter().any(|method| method.eq_ignore_ascii_case(token)) => return None,
             other => Self::Other(other.into()),
-        }
+        })
     }
 
     pub fn as_str(&self) -> &str {

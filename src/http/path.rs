@@ -50,9 +50,43 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
+/// Whether paths in their normal form have a character as an escape only.
+pub fn wants_escape(character: char) -> bool {
+    !u8::try_from(character).is_ok_and(|byte| is_path_byte(byte) || byte == b'%')
+}
+
+/// An expression for paths whose escapes are those of the normal form: unreserved characters stand for
+/// themselves, other escapes are in upper case.
+pub fn normal_pattern(pattern: &str) -> Cow<'_, str> {
+    let mut text = String::new();
+    let mut taken = 0;
+    for (at, _) in pattern.match_indices('%') {
+        let Ok(value) = escape_at(pattern.as_bytes(), at) else { continue };
+        if is_unreserved(value) {
+            // `\%` is `%`.
+            let before = &pattern[taken..at];
+            let backslashes = before.len() - before.trim_end_matches('\\').len();
+            text.push_str(&before[..before.len() - backslashes % 2]);
+            if !value.is_ascii_alphanumeric() {
+                text.push('\\');
+            }
+            text.push(value.into());
+        } else {
+            text.push_str(&pattern[taken..at]);
+            text.push_str(&pattern[at..at + 3].to_ascii_uppercase());
+        }
+        taken = at + 3;
+    }
+    if taken == 0 {
+        return Cow::Borrowed(pattern);
+    }
+    text.push_str(&pattern[taken..]);
+    Cow::Owned(text)
+}
+
 /// Bytes that browsers send in paths although RFC 3986 wants them escaped. They have one meaning only,
 /// so they are taken, and matched and forwarded as their escapes.
-pub fn is_tolerated(byte: u8) -> bool {
+fn is_tolerated(byte: u8) -> bool {
     b"\"<>[]^`{|}".contains(&byte)
 }
 

@@ -156,7 +156,7 @@ impl Request {
             text.append(name, value).expect("a valid field");
         }
         Self {
-            method: Method::from_token(method),
+            method: Method::from_token(method).unwrap(),
             version: Version::Http11,
             headers: text,
             body: Body::Empty,

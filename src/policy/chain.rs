@@ -154,7 +154,7 @@ impl<'a> Next<'a> {
     pub fn pass(mut self, request: Request) -> Handling<'a> {
         while let Some(step) = self.chain.steps.get(self.index) {
             self.index += 1;
-            if step.rules.holds(self.exchange.relative_path(&request), &request) {
+            if step.rules.concerns(self.exchange.relative_path(&request), &request) {
                 self.exchange.enter_step(self.index);
                 return step.policy.handle(request, self);
             }

@@ -53,6 +53,8 @@ pub trait PolicyDefinition {
     const SUMMARY: &'static str;
     /// Always first and never limited by rules (only CORS).
     const ALWAYS_FIRST: bool = false;
+    /// Whether an instance remembers requests, so that it goes on where its binding gets another name.
+    const HAS_STATE: bool = false;
     /// The policy's `README.md`, for `policies show`.
     const README: &'static str;
     /// The policy's `example.yaml`: a complete set of resources.
@@ -188,6 +190,7 @@ pub struct PolicyEntry {
     pub direction: Direction,
     pub summary: &'static str,
     pub always_first: bool,
+    pub has_state: bool,
     pub readme: &'static str,
     pub example: &'static str,
     schema: fn() -> Schema,
@@ -208,6 +211,7 @@ impl PolicyEntry {
             direction: D::DIRECTION,
             summary: D::SUMMARY,
             always_first: D::ALWAYS_FIRST,
+            has_state: D::HAS_STATE,
             readme: D::README,
             example: D::EXAMPLE,
             schema: || schema_for!(D::Config),

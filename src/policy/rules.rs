@@ -13,7 +13,7 @@ use regex_syntax::hir::{Hir, HirKind};
 use super::scope::RequestHead;
 use crate::{
     base::pattern::{self, PatternError},
-    http::{Request, request::host_of},
+    http::{Request, path, request::host_of},
 };
 
 /// The source of one rule; `None` matches everything.
@@ -67,6 +67,12 @@ impl RuleSet {
         self.0.is_empty() || self.0.iter().any(|rule| rule.holds(path, request))
     }
 
+    /// Whether a policy with these rules is for a request. An instance is asked for its base path without a slash
+    /// behind it too, which the upstream gets as `/` (configuration reference 4.5): a rule for that holds for both.
+    pub fn concerns(&self, path: &str, request: &Request) -> bool {
+        self.holds(path, request) || path.is_empty() && self.holds("/", request)
+    }
+
     /// What the first rule that holds keeps of the path (configuration reference 4.5: `T`);
     /// `None` where no rule holds.
     pub fn kept_path<'p>(&self, path: &'p str, request: &Request) -> Option<Cow<'p, str>> {
@@ -95,7 +101,7 @@ impl Rule {
             headers.push((name, compiled));
         }
         Ok(Self {
-            path: source.path.map(|text| pattern("path", &upper_case_escapes(text), false)).transpose()?,
+            path: source.path.map(|text| pattern("path", &path::normal_pattern(text), false)).transpose()?,
             methods: source.methods.map(|text| pattern("methods", text, false)).transpose()?,
             // Hosts compare without regard to case (RFC 9110 section 4.2.3).
             host: source.host.map(|text| pattern("host", text, true)).transpose()?,
@@ -110,9 +116,7 @@ impl Rule {
                 let authority = lower_case(request.authority());
                 let host = host_of(&authority);
                 // The final dot of an absolute name changes nothing.
-                pattern.matches(host)
-                    || host.strip_suffix('.').is_some_and(|host| pattern.matches(host))
-                    || pattern.matches(&authority)
+                pattern.matches_any(&[host, host.strip_suffix('.').unwrap_or(host), &authority])
             })
             && self.headers.iter().all(|(name, pattern)| match &**name {
                 "host" => pattern.matches(&lower_case(request.authority())),
@@ -126,19 +130,6 @@ fn lower_case(text: &str) -> Cow<'_, str> {
         true => Cow::Owned(text.to_ascii_lowercase()),
         false => Cow::Borrowed(text),
     }
-}
-
-/// Requests are matched with the escapes of their paths in upper case ([`crate::http::path`]).
-fn upper_case_escapes(pattern: &str) -> Cow<'_, str> {
-    let is_escape = |&(at, _): &(usize, &str)| {
-        let digits = pattern.as_bytes().get(at + 1..at + 3);
-        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    };
-    let mut text = Cow::Borrowed(pattern);
-    for (at, _) in pattern.match_indices('%').filter(is_escape) {
-        text.to_mut()[at + 1..at + 3].make_ascii_uppercase();
-    }
-    text
 }
 
 /// One expression, matched as a whole.
@@ -234,6 +225,16 @@ impl Pattern {
             Self::Words(words) => words.iter().any(|word| text == &**word),
             Self::Expression(regex) => regex.is_match(text),
             Self::Unless { refused, rest } => !refused.is_match(text) && rest.matches(text),
+        }
+    }
+
+    /// The same for a text with several spellings: what is refused is refused in each of them.
+    fn matches_any(&self, spellings: &[&str]) -> bool {
+        match self {
+            Self::Unless { refused, rest } => {
+                !spellings.iter().any(|text| refused.is_match(text)) && rest.matches_any(spellings)
+            }
+            _ => spellings.iter().any(|text| self.matches(text)),
         }
     }
 

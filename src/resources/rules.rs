@@ -9,7 +9,7 @@ use crate::{
     document::{OneOrMany, Problem, Spanned},
     http::{
         headers::{HOP_BY_HOP, is_token},
-        path::is_tolerated,
+        path::wants_escape,
     },
 };
 
@@ -97,13 +97,18 @@ fn check_path(path: &Spanned<String>, usage: RuleUse, problems: &mut Vec<Problem
                 .help(format!("write `/{}`", path.value)),
         );
     }
-    if let Some(byte) = regex.iter().find_map(wants_escape) {
+    let unescaped = match &regex {
+        Some(parsed) => unescaped(parsed),
+        None => path.chars().find(|c| wants_escape(*c)),
+    };
+    if let Some(character) = unescaped {
+        let escape: String = character.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
         problems.push(
             path.warning(format!(
                 "no request path has `{}`: paths are compared in their escaped form",
-                char::from(byte)
+                character.escape_debug()
             ))
-            .help(format!("write `%{byte:02X}`")),
+            .help(format!("write `{escape}`")),
         );
     }
     if usage == RuleUse::Route && regex.is_some_and(|parsed| nested_groups(&parsed, false)) {
@@ -115,12 +120,14 @@ fn check_path(path: &Spanned<String>, usage: RuleUse, problems: &mut Vec<Problem
 }
 
 /// A character that stands for itself and that requests have as an escape only.
-fn wants_escape(hir: &Hir) -> Option<u8> {
+fn unescaped(hir: &Hir) -> Option<char> {
     match hir.kind() {
-        HirKind::Literal(literal) => literal.0.iter().copied().find(|byte| is_tolerated(*byte)),
-        HirKind::Capture(capture) => wants_escape(&capture.sub),
-        HirKind::Repetition(repetition) => wants_escape(&repetition.sub),
-        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().find_map(wants_escape),
+        HirKind::Literal(literal) => {
+            String::from_utf8_lossy(&literal.0).chars().find(|character| wants_escape(*character))
+        }
+        HirKind::Capture(capture) => unescaped(&capture.sub),
+        HirKind::Repetition(repetition) => unescaped(&repetition.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().find_map(unescaped),
         _ => None,
     }
 }

@@ -266,6 +266,27 @@ fn a_policy_that_cannot_do_its_work_is_counted_whether_it_refuses_or_goes_on() {
     assert_eq!(names.map(errors), [1.0, 1.0, 1.0]);
 }
 
+/// An inline policy is named by its place, and another takes its name when one is put before it.
+#[test]
+fn an_inline_policy_that_moves_bears_its_new_name_in_the_log() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let logs = |word: &str| {
+        json!({"policyRef": {"name": "message-logging-flex"}, "config": {"loggingConfiguration": [
+            {"itemName": "in", "itemData": {"message": word, "level": "INFO", "firstSection": true}}]}})
+    };
+    let api = |policies| api_with("api", &format!("http://127.0.0.1:{port}"), &upstream.url(), policies);
+    let gateway = Plan::new().with("api.yaml", &[api(json!([logs("first")]))]).start();
+    assert_eq!(get(local(port), "/").status, 200);
+    assert!(gateway.says("first").contains("message-logging-flex-1"));
+    let _ = gateway.apply("api.yaml", &[api(json!([logs("newcomer"), logs("first")]))]);
+    assert_eq!(get(local(port), "/").status, 200);
+    assert!(gateway.says("newcomer").contains("message-logging-flex-1"));
+    let line = eventually("its second line", || {
+        gateway.lines().into_iter().filter(|line| line.contains("first")).nth(1)
+    });
+    assert!(line.contains("message-logging-flex-2"), "{line}");
+}
+
 #[test]
 fn file_descriptors_are_raised_to_the_hard_limit_and_too_few_are_said() {
     let (upstream, port) = (Upstream::echo("up"), ports::free());

@@ -86,8 +86,10 @@ fn the_response_timeout_ends_at_the_response_head_and_begins_at_the_requests_end
         }
         exchange.write(b"0\r\n\r\n")
     });
-    let (_gateway, address) = gateway(&upstream.url(), policy("response-timeout-flex", 3.0), &[], None);
+    let (gateway, address) = gateway(&upstream.url(), policy("response-timeout-flex", 3.0), &[], None);
     assert_eq!(get(address, "/").body.len(), 16, "a long body is not cut");
+    let awaited = || gateway.metric("portcullis_upstream_response_seconds_sum", &[]);
+    let before = awaited();
     let mut client = Client::connect(address);
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n");
     for _ in 0..8 {
@@ -95,6 +97,7 @@ fn the_response_timeout_ends_at_the_response_head_and_begins_at_the_requests_end
         client.send(b"x");
     }
     assert_eq!(client.response_to("POST").expect("a slow upload is not cut").status, 200);
+    assert!(awaited() - before < 3.5, "the four seconds of the upload are the client's");
 }
 
 #[test]

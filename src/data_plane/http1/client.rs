@@ -194,7 +194,7 @@ impl ClientConnection {
             if !waiting && self.is_request_sent() {
                 // The response timeout starts when the request has been sent.
                 waiting = true;
-                watch.arm(Timer::Response, limits.response_timeout);
+                watch.await_response(limits.response_timeout);
             }
             match outcome {
                 Poll::Pending if watch.is_due(Timer::Response) => Poll::Ready(Err(Fault::ResponseTimeout)),

@@ -140,7 +140,7 @@ pub fn parse_request(buffer: &[u8], rules: HeadRules) -> Result<Option<(RequestH
     let (path, query) = read_path(&mut headers, &target, rules.merge_slashes)?;
     let upgrade = upgrade.and_then(|value| upgrade::offer(&mut headers, value));
     let whole_server = target.is_bare && method == "OPTIONS";
-    let method = Method::from_token(method);
+    let method = Method::from_token(method).ok_or(HeadError::Malformed("method"))?;
     let head = RequestHead {
         method,
         version,
@@ -191,7 +191,7 @@ pub fn asked(received: &[u8], merge_slashes: bool) -> Asked {
         return Asked::default();
     };
     let target = memchr::memrchr(b' ', rest).and_then(|at| rest.get(1..at)).unwrap_or_default();
-    Asked { method: Some(Method::from_token(method)), path: path_of(target, merge_slashes) }
+    Asked { method: Method::from_token(method), path: path_of(target, merge_slashes) }
 }
 
 /// Where the first line ends and the second begins; `None` while it has not come whole.

@@ -133,7 +133,7 @@ impl ClientStream {
             if !waiting && self.is_sent() {
                 // The response timeout starts when the request has been sent.
                 waiting = true;
-                watch.arm(Timer::Response, limits.response_timeout);
+                watch.await_response(limits.response_timeout);
             }
             while let Poll::Ready(Some(Ok(head))) = response.poll_informational(cx) {
                 answered = true;

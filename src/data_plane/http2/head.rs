@@ -99,7 +99,8 @@ impl Size {
 #[derive(Default)]
 pub struct HeadReader {
     headers: Headers,
-    method: Option<Method>,
+    /// `Some(None)`: a token that is no method ([`Method::from_token`]).
+    method: Option<Option<Method>>,
     /// Whether it is one of the two that are served.
     scheme: Option<bool>,
     has_path: bool,
@@ -177,8 +178,7 @@ impl HeadReader {
         let known_before = match name {
             b"method" => {
                 let method = std::str::from_utf8(value).ok().filter(|method| is_token(method.as_bytes()));
-                let method = Method::from_token(method.ok_or(":method")?);
-                self.method.replace(method).is_some()
+                self.method.replace(Method::from_token(method.ok_or(":method")?)).is_some()
             }
             b"scheme" => {
                 let is_served =
@@ -230,6 +230,7 @@ impl HeadReader {
             return Err(Refused::Answered(Refusal::HeadTooLarge));
         }
         let method = self.method.clone().ok_or(Refused::Malformed("no :method"))?;
+        let method = method.ok_or(HeadError::Malformed("method"))?;
         if matches!(method.as_str(), "CONNECT" | "TRACE") {
             return Err(HeadError::MethodNotAllowed.into());
         }
@@ -301,7 +302,7 @@ impl HeadReader {
 
     fn asked(&self, merge_slashes: bool) -> Asked {
         let path = if self.has_path { path_of(&self.path, merge_slashes) } else { None };
-        Asked { method: self.method.clone(), path }
+        Asked { method: self.method.clone().flatten(), path }
     }
 }
 

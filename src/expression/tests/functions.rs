@@ -128,6 +128,34 @@ fn split_by_converts_binary_from_utf_8() {
     );
 }
 
+/// Policies reference, part B, 5.2.
+#[test]
+fn functions_of_texts_take_bytes_of_utf_8() {
+    let bytes = "dw::core::Binaries::fromBase64('w4k6Yg==')";
+    assert_values(&[
+        (&format!("dw::core::Strings::substringBefore({bytes}, ':')"), r#""É""#),
+        (&format!("lower({bytes})"), r#""é:b""#),
+        (&format!("{bytes} contains ':'"), "true"),
+        (&format!("'x' ++ {bytes}"), r#""xÉ:b""#),
+        (&format!("sizeOf(trim({bytes}))"), "3"),
+    ]);
+    eval_error("lower(dw::core::Binaries::fromBase64('/w=='))");
+}
+
+#[test]
+fn is_empty_is_for_null_texts_arrays_and_objects() {
+    assert_values(&[
+        ("isEmpty(null)", "true"),
+        ("isEmpty('')", "true"),
+        ("isEmpty(' ')", "false"),
+        ("isEmpty([])", "true"),
+        ("isEmpty(payload.tags)", "false"),
+        ("isEmpty(payload.user -- ['age', 'ratio', 'name'])", "true"),
+        ("isEmpty(attributes.headers)", "false"),
+    ]);
+    assert_eq!(eval_error("isEmpty(0)").message, "`isEmpty` does not take (Number)");
+}
+
 #[test]
 fn size_of_counts_items_keys_and_characters() {
     assert_values(&[

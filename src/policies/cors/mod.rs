@@ -123,7 +123,15 @@ impl Policy for Cors {
         let is_options = request.method == Method::Options;
         let Some(origin) = request.headers.get("origin") else {
             // Every OPTIONS is taken for a preflight; without an origin there is nothing to allow.
-            return if is_options { Handling::answer(Response::empty(200)) } else { next.pass(request) };
+            return match is_options {
+                true => Handling::answer(Response::empty(200)),
+                false if self.tells_origins_apart() => Handling::wait(async move {
+                    let mut response = next.run(request).await;
+                    write(&mut response.headers, vary_by_origin);
+                    Ok(response)
+                }),
+                false => next.pass(request),
+            };
         };
         let origin = std::str::from_utf8(origin).unwrap_or_default();
         let verdict = match request.headers.get_all("origin").nth(1) {
@@ -153,12 +161,19 @@ impl Policy for Cors {
     }
 }
 
-/// 200 without anything that would tell a browser to go on (policies reference 2.12, step 5).
+/// 200 without anything that would tell a browser to go on (policies reference 2.12, step 5). A cache must not give
+/// it to others.
 fn violation<'a>() -> Handling<'a> {
-    Handling::refuse(Rejection::empty(200, "cors_violation"))
+    Handling::refuse(Rejection::empty(200, "cors_violation").header("vary", "Origin"))
 }
 
 impl Cors {
+    /// Whether the answer depends on the origin, so that a cache in front has to know it (Fetch standard, "CORS
+    /// protocol and HTTP caches").
+    fn tells_origins_apart(&self) -> bool {
+        self.groups.is_some() || self.credentials
+    }
+
     fn verdict(&self, origin: &str) -> Verdict<'_> {
         let Some(groups) = &self.groups else { return Verdict::Public };
         // A group that names the origin wins over one that takes all.
@@ -231,8 +246,8 @@ impl Cors {
 
     fn set_origin(&self, headers: &mut Headers, origin: Option<&str>) -> Result<(), InvalidField> {
         headers.append("access-control-allow-origin", origin.unwrap_or("*"))?;
-        if origin.is_some() && !varies_by_origin(headers) {
-            headers.append("vary", "Origin")?;
+        if self.tells_origins_apart() {
+            vary_by_origin(headers)?;
         }
         if self.credentials {
             headers.append("access-control-allow-credentials", "true")?;
@@ -247,10 +262,11 @@ struct PreflightAnswer<'p> {
     max_age: &'p str,
 }
 
-fn varies_by_origin(headers: &Headers) -> bool {
-    headers.joined("vary").is_some_and(|vary| {
+fn vary_by_origin(headers: &mut Headers) -> Result<(), InvalidField> {
+    let said = headers.joined("vary").is_some_and(|vary| {
         vary.split(',').map(str::trim).any(|name| name == "*" || name.eq_ignore_ascii_case("origin"))
-    })
+    });
+    if said { Ok(()) } else { headers.append("vary", "Origin") }
 }
 
 /// Texts of the configuration were checked when it was built, those of the request by its parser; a

@@ -26,10 +26,12 @@ const REPLACED: [&str; 2] = ["access-control-allow-origin", "content-type"];
 
 /// Framing and fields of one connection are no header fields here (`http` module): what a
 /// configuration says about them is ignored, with a warning.
-const IGNORED: [&str; 9] = [
+const IGNORED: [&str; 11] = [
     "connection",
     "content-length",
+    "expect",
     "host",
+    "http2-settings",
     "keep-alive",
     "proxy-connection",
     "te",

@@ -140,7 +140,7 @@ fn literals_that_cannot_be_written_are_errors_of_the_configuration() {
 
 #[test]
 fn framing_headers_are_accepted_but_ignored_with_a_warning() {
-    for name in ["Content-Length", "transfer-encoding", "host", "connection"] {
+    for name in ["Content-Length", "transfer-encoding", "host", "connection", "Expect", "http2-settings"] {
         let (built, found) =
             build::<HeaderInjection>(&format!("{{inboundHeaders: [{{key: {name}, value: '5'}}]}}"));
         assert_eq!(

@@ -116,15 +116,16 @@ impl Removals {
     fn apply(&self, headers: &mut Headers, body: &mut Body, names: Vec<String>) {
         let patterns = Arc::clone(&self.patterns);
         let remove = move |headers: &mut Headers| {
-            headers.retain(|name, _| {
-                let named = patterns.iter().any(|pattern| pattern.matches(name))
-                    || names.iter().any(|given| given.eq_ignore_ascii_case(name));
-                !named || is_kept(name)
-            });
+            headers.retain(|name, _| is_kept(name) || !is_named(name, &patterns, &names));
         };
         remove(headers);
         *body = std::mem::take(body).revising_trailers(remove);
     }
+}
+
+fn is_named(name: &str, patterns: &[NamePattern], names: &[String]) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(name))
+        || names.iter().any(|given| given.eq_ignore_ascii_case(name))
 }
 
 fn is_kept(name: &str) -> bool {
@@ -196,6 +197,8 @@ impl HeaderRemoval {
             return Ok(());
         }
         let names = self.request.names(&RequestScope::new(request, next.exchange()).with_payload(payload))?;
+        // It stands beside the other fields, since it is for the gateway first.
+        request.upgrade.take_if(|_| is_named("upgrade", &self.request.patterns, &names));
         self.request.apply(&mut request.headers, &mut request.body, names);
         Ok(())
     }

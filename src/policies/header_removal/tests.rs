@@ -34,6 +34,17 @@ fn inbound_headers_are_removed_from_the_request_and_outbound_headers_from_the_re
 }
 
 #[test]
+fn without_its_upgrade_field_a_request_opens_no_tunnel() {
+    for (entry, kept) in [("upgrade", false), ("U.*e", false), ("#['Upgrade']", false), ("x-a", true)] {
+        let bench = bench(&format!("{{inboundHeaders: [\"{entry}\"]}}"));
+        let mut request = Request::for_test("GET", "/", &[]);
+        request.upgrade = Some(request.headers.push_text(b"websocket"));
+        bench.send(request);
+        assert_eq!(bench.seen.borrow()[0].upgrade.is_some(), kept, "{entry}");
+    }
+}
+
+#[test]
 fn both_lists_empty_is_invalid() {
     assert_eq!(problems::<HeaderRemoval>("{inboundHeaders: []}"), ["E config: both lists are empty"]);
 }

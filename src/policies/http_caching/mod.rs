@@ -96,6 +96,7 @@ impl PolicyDefinition for HttpCaching {
     const NAME: &'static str = "http-caching-flex";
     const CATEGORY: Category = Category::QualityOfService;
     const DIRECTION: Direction = Direction::Inbound;
+    const HAS_STATE: bool = true;
     const SUMMARY: &'static str = "Answers requests from stored responses, per replica or for all of them.";
     const README: &'static str = include_str!("README.md");
     const EXAMPLE: &'static str = include_str!("example.yaml");
@@ -281,7 +282,8 @@ impl Cache {
     fn key_of(&self, request: &Request, next: &Next<'_>, payload: &Value<'static>) -> Option<String> {
         let scope = RequestScope::new(request, next.exchange()).with_payload(payload);
         match self.key.eval_string(&scope) {
-            Ok(key) => key.map(Into::into),
+            // Bytes that are no UTF-8 are this one sign in texts: different requests would share a key.
+            Ok(key) => key.filter(|key| !key.contains(char::REPLACEMENT_CHARACTER)).map(Into::into),
             Err(error) => {
                 self.observer.failed();
                 tracing::debug!(request_id = next.exchange().request_id(), "HTTP caching: no key: {error}");

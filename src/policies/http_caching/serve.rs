@@ -130,8 +130,13 @@ impl Cache {
         let headers = &request.headers;
         let for_the_origin = validators::FOR_THE_ORIGIN.iter().any(|name| headers.contains(name));
         let is_part = headers.contains("range") && (self.is_strict || !self.key.reads_header("range"));
-        let has_safe_form = !self.is_strict
-            || matches!(request.method, Method::Get | Method::Head) && request.body.is_empty();
+        // What content makes of a response is for those who send the same content.
+        let has_safe_form = match request.method {
+            Method::Get | Method::Head => {
+                request.body.is_empty() || !self.is_strict && self.key.uses().payload
+            }
+            _ => !self.is_strict,
+        };
         request.upgrade.is_none() && !for_the_origin && !is_part && has_safe_form
     }
 

@@ -37,6 +37,7 @@ impl PolicyDefinition for RateLimiting {
     const NAME: &'static str = "rate-limiting-flex";
     const CATEGORY: Category = Category::QualityOfService;
     const DIRECTION: Direction = Direction::Inbound;
+    const HAS_STATE: bool = true;
     const SUMMARY: &'static str =
         "Gives each client, or all together, a number of requests per window of time.";
     const README: &'static str = include_str!("README.md");

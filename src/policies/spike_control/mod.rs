@@ -32,6 +32,7 @@ impl PolicyDefinition for SpikeControl {
     const NAME: &'static str = "spike-control-flex";
     const CATEGORY: Category = Category::QualityOfService;
     const DIRECTION: Direction = Direction::Inbound;
+    const HAS_STATE: bool = true;
     const SUMMARY: &'static str =
         "Smooths peaks: a sliding window of requests; those beyond it wait or are refused.";
     const README: &'static str = include_str!("README.md");

@@ -201,5 +201,47 @@ fn a_host_pattern_is_folded_whatever_form_it_has() {
 
 #[test]
 fn escapes_in_a_path_rule_are_those_of_the_one_spelling() {
-    assert!(path_rule("/a%2fb.*").holds("/a%2Fbc", &Request::for_test("GET", "/", &[])));
+    let request = Request::for_test("GET", "/", &[]);
+    for (rule, path) in [
+        ("/a%2fb.*", "/a%2Fbc"),
+        ("/%7Eadmin/.*", "/~admin/x"),
+        (r"/\%7eadmin", "/~admin"),
+        ("/v1%2E0%5fa%41%2d[%2d%2E]", "/v1.0_aA-."),
+        ("(?!/%61)/.*", "/b"),
+    ] {
+        assert!(path_rule(rule).holds(path, &request), "{rule}");
+    }
+    assert!(!path_rule("/v1%2E0").holds("/v1x0", &request));
+    assert!(!path_rule("(?!/%61)/.*").holds("/a", &request));
+}
+
+#[test]
+fn a_host_that_a_negated_rule_refuses_is_refused_in_every_spelling() {
+    let set = rules(RuleSource { host: Some("(?!public[.]test$).*"), ..RuleSource::default() });
+    for (host, holds) in [
+        ("public.test", false),
+        ("public.test.", false),
+        ("public.test:8080", false),
+        ("private.test:8080", true),
+        ("public.test.evil", true),
+    ] {
+        assert_eq!(set.holds("/", &Request::for_test("GET", "/", &[("host", host)])), holds, "{host}");
+    }
+}
+
+/// The upstream gets `/` for it (configuration reference 4.5).
+#[test]
+fn a_policy_for_every_path_is_for_the_base_path_without_a_slash_too() {
+    let request = Request::for_test("GET", "/", &[]);
+    for (rule, concerned) in [
+        ("/.*", true),
+        ("/", true),
+        ("(?!/public)(/.*)", true),
+        ("", true),
+        ("/items", false),
+        ("/..*", false),
+    ] {
+        assert_eq!(path_rule(rule).concerns("", &request), concerned, "{rule}");
+    }
+    assert!(!path_rule("/.*").holds("", &request), "routes have the table of 4.5");
 }

@@ -111,9 +111,9 @@ impl Compiler {
         Some((built.built, rules?))
     }
 
-    /// The policy as it stood under another binding of its target, whose name has gone to another: an
+    /// The policy with state as it stood under another binding of its target, whose name has gone to another: an
     /// inline policy is named by its place in the list, and one inserted before it must not begin its
-    /// windows anew.
+    /// windows anew. (What has no state is built anew, and bears its new name in logs and metrics.)
     fn moved(
         &self,
         policy: &BoundPolicy,
@@ -121,6 +121,9 @@ impl Compiler {
         siblings: &[BoundPolicy],
         run: &mut Run<'_>,
     ) -> Option<KeptPolicy> {
+        if !catalog::find(&policy.policy)?.has_state {
+            return None;
+        }
         let stays = |binding: &ResourceName| {
             siblings.iter().any(|other| other.binding == *binding && other.digest == policy.digest)
         };

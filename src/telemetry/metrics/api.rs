@@ -47,7 +47,7 @@ pub struct RequestRecord {
     pub method: Method,
     /// 0 when no response was sent.
     pub status: u16,
-    /// From the first byte of the request to the last of the response.
+    /// From the complete head of the request to the last of the response.
     pub elapsed: Duration,
     /// Body bytes as they crossed the client's connection.
     pub request_bytes: u64,
@@ -151,7 +151,7 @@ pub(super) fn expose(apis: &[std::sync::Arc<ApiMetrics>], page: &mut Exposition)
     page.family(
         "portcullis_api_request_duration_seconds",
         Kind::Histogram,
-        "From the first byte of a request to the last of its response.",
+        "From the complete head of a request to the last of its response.",
     );
     for api in apis {
         let mut distribution = Distribution::default();

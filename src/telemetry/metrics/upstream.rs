@@ -217,7 +217,7 @@ pub(super) fn expose(upstreams: &[Arc<UpstreamMetrics>], page: &mut Exposition) 
     page.family(
         "portcullis_upstream_response_seconds",
         Kind::Histogram,
-        "From the end of the request to the head of the response.",
+        "From the end of the request to the head of the response; 0 where that came first.",
     );
     for upstream in upstreams {
         let mut distribution = Distribution::default();

@@ -160,6 +160,10 @@ fn targets_are_paths_urls_of_this_protocol_or_a_star_for_options() {
         let refusal = refusal(&format!("{method} / HTTP/1.1"), "Host: a\r\n");
         assert_eq!(refusal, Some(HeadError::MethodNotAllowed));
     }
+    for method in ["delete", "Get", "trace", "cONNECT"] {
+        let refusal = refusal(&format!("{method} / HTTP/1.1"), "Host: a\r\n");
+        assert_eq!(refusal, Some(HeadError::Malformed("method")), "{method}: no rule would know it");
+    }
 }
 
 #[test]

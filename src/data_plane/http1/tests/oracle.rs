@@ -40,6 +40,11 @@ pub fn request(head: &[u8]) -> Option<Meaning> {
     if !token(method) || method == b"TRACE" || method == b"CONNECT" {
         return None;
     }
+    let known: [&[u8]; 9] =
+        [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT"];
+    if !known.contains(&method) && known.contains(&method.to_ascii_uppercase().as_slice()) {
+        return None;
+    }
     let all = rest.iter().map(|line| field(line)).collect::<Option<Vec<Field>>>()?;
     if all.len() > 128 {
         return None;

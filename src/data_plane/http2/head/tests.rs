@@ -71,6 +71,8 @@ fn paths_without_one_meaning_are_refused_as_in_http_1_1() {
 fn methods_that_a_gateway_does_not_serve_are_405() {
     assert_eq!(status("TRACE", "http://api.test/", &[]), 405);
     assert_eq!(status("CONNECT", "api.test:443", &[]), 405);
+    assert_eq!(status("delete", "http://api.test/", &[]), 400, "no rule would know it");
+    assert_eq!(status("purge", "http://api.test/", &[]), 200);
 }
 
 #[test]

@@ -225,6 +225,35 @@ fn conditions_that_only_the_origin_can_evaluate_go_there() {
     }
 }
 
+/// An upstream may make something else of a GET with content, and the key would not tell.
+#[test]
+fn a_get_with_content_that_the_key_does_not_read_is_neither_looked_up_nor_stored() {
+    let get = |cached: &Cached, content: &'static str| {
+        let mut request = Request::for_test("GET", "/", &[]);
+        request.body = content.into();
+        body_text(cached.bench.send(request))
+    };
+    let cached = Cached::new("{}", &[]);
+    assert_eq!(get(&cached, "lang=evil"), "1");
+    assert_eq!(get(&cached, ""), "2");
+    assert_eq!(get(&cached, "lang=evil"), "3");
+    assert_eq!(get(&cached, ""), "2");
+    let keyed = Cached::new("httpCachingKey: \"#[payload default '']\"", &[]);
+    assert_eq!(get(&keyed, "a"), "1");
+    assert_eq!(get(&keyed, "b"), "2");
+    assert_eq!(get(&keyed, "a"), "1");
+}
+
+#[test]
+fn requests_whose_keys_are_no_texts_are_not_cached() {
+    let cached =
+        Cached::new("httpCachingKey: \"#[attributes.requestPath ++ attributes.queryParams.q]\"", &[]);
+    assert_eq!(cached.get("/?q=M%FCller", &[]), "1");
+    assert_eq!(cached.get("/?q=M%F6ller", &[]), "2");
+    assert_eq!(cached.get("/?q=M%C3%BCller", &[]), "3");
+    assert_eq!(cached.get("/?q=M%C3%BCller", &[]), "3");
+}
+
 #[test]
 fn upgrades_are_not_cached() {
     let cached = Cached::new("{}", &[]);
