@@ -2,7 +2,8 @@
 //!
 //! It writes when its own configuration has changed, and at its start if what is stored differs; and it restores what
 //! it wrote when that has gone or was replaced by something older or unreadable. It never writes because another
-//! publisher wrote: of two with different files the one that changed last has the word, and both say that they differ.
+//! publisher wrote: of two with different files the one that changed last has the word, and both say that they differ;
+//! of two with the same files each seals under its first key at its start, and then lets the other's seal be.
 
 use std::sync::Arc;
 
@@ -95,7 +96,9 @@ impl Publisher {
         let oddity = match opened {
             None => None,
             Some((stored, Ok(record))) if record.digest() == accepted.digest => {
-                if self.ring.is_current(&stored.value) && written.is_none_or(|own| own <= stored.version) {
+                // While keys are changed the first one of another publisher may be another.
+                let sealed = !accepted.pending || self.ring.is_current(&stored.value);
+                if sealed && written.is_none_or(|own| own <= stored.version) {
                     accepted.pending = false;
                     self.written = Some(stored.clone());
                     return Ok((Step::Nothing, None));

@@ -189,6 +189,33 @@ fn a_record_under_an_old_key_is_sealed_anew_at_the_publishers_start() {
     assert_eq!(again.judge(Some(&second), None, NOW_MS), Ok((Step::Nothing, None)));
 }
 
+/// As in the middle of a change of keys, in whatever order replicas are restarted.
+#[test]
+fn two_publishers_of_the_same_files_whose_first_keys_differ_do_not_write_in_turns() {
+    let (old, new) = (KeyRing::new_line("old"), KeyRing::new_line("new"));
+    for (others, written_over) in [(ring(&[&old, &new]), 0), (ring(&[&old]), 1)] {
+        let mut other = publisher(&others, "one");
+        let first = written(&mut other, None);
+        let mut restarted = publisher(&ring(&[&new, &old]), "one");
+        let mut stored = written(&mut restarted, Some(&first));
+        let mut writes = 0;
+        for _ in 0..10 {
+            for publisher in [&mut other, &mut restarted] {
+                if let Step::Write(record) = publisher.judge(Some(&stored), None, NOW_MS).unwrap().0 {
+                    publisher.wrote(record.clone());
+                    stored = record;
+                    writes += 1;
+                }
+            }
+        }
+        // One that lacks the new key cannot know what stands there.
+        assert_eq!(writes, written_over);
+        assert_eq!((other.version(), restarted.version()), (Some(stored.version), Some(stored.version)));
+        // What is lost then is restored as it was, whoever is quicker.
+        assert_eq!(restarted.judge(None, None, NOW_MS), Ok((Step::Write(stored), None)));
+    }
+}
+
 #[test]
 fn a_follower_takes_what_is_newer_and_once() {
     let ring = one_ring();
