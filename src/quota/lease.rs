@@ -51,6 +51,8 @@ pub struct Lease {
     /// Number of the last call, and what it was, while it is not answered.
     number: u64,
     sent: Option<Sent>,
+    /// A call was asked for that has not been made yet.
+    called_for: bool,
     /// A call has failed: the storage may count more as held here than is.
     untold: bool,
     /// How long the last answer took.
@@ -185,15 +187,19 @@ impl Lease {
         self.cap.used += 1;
     }
 
-    /// Whether the storage should be asked now, and no call is under way. `waits`: a request cannot go on without.
+    /// Whether the storage should be asked now, and no call is under way or has been called for: once it says so,
+    /// [`Lease::ask`] is next. `waits`: a request cannot go on without.
     pub fn should_ask(&mut self, view: &View, waits: bool) -> bool {
         self.waiting += u64::from(waits);
-        if self.sent.is_some() {
-            return false;
+        if self.sent.is_none() && !self.called_for {
+            self.called_for = waits || self.is_due(view);
+            return self.called_for;
         }
-        if waits {
-            return true;
-        }
+        false
+    }
+
+    /// Whether it is time to ask although no request waits.
+    fn is_due(&self, view: &View) -> bool {
         let live = self.is_live(view.now);
         let alone = self.is_alone(view);
         match self.tokens {
@@ -207,6 +213,7 @@ impl Lease {
 
     /// The call for more tokens, unless one is under way.
     pub fn ask(&mut self, quota: &Quota, view: &View, claimant: &str) -> Option<Call> {
+        self.called_for = false;
         if self.sent.is_some() {
             return None;
         }

@@ -69,7 +69,7 @@ struct Failing {
     key: Key,
 }
 
-/// What a ledger wants. There is at most one of the first kind for each limit and key.
+/// What a ledger wants. There is at most one of the first kind for each lease.
 pub(super) enum Ask {
     Lease {
         ledger: Weak<Ledger>,

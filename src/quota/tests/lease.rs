@@ -119,6 +119,25 @@ fn what_was_granted_may_be_forgotten_and_what_was_admitted_alone_was_never_known
 }
 
 #[test]
+fn a_lease_is_called_for_once_however_many_requests_wait_for_it() {
+    let mut lease = Lease::default();
+    let calls = |lease: &mut Lease| (0..100).filter(|_| lease.should_ask(&view(0), true)).count();
+    assert_eq!(calls(&mut lease), 1, "as long as nobody has made the call");
+    let call = lease.ask(&QUOTA, &view(0), "claimant").expect("none is under way");
+    assert_eq!((call.want, calls(&mut lease)), (100, 0), "as long as it is under way");
+    assert!(lease.ask(&QUOTA, &view(0), "claimant").is_none());
+    lease.failed(1, call.number);
+    assert_eq!(calls(&mut lease), 1);
+    // A call of another kind was quicker: who finds nothing in its answer calls for the next.
+    let mut lease = leased(10, 60);
+    assert_eq!(calls(&mut lease), 1);
+    let told = lease.tell(&QUOTA, &view(2), "claimant", true).expect("it holds tokens");
+    assert!(lease.ask(&QUOTA, &view(2), "claimant").is_none());
+    lease.failed(3, told.number);
+    assert_eq!(calls(&mut lease), 1);
+}
+
+#[test]
 fn only_a_lease_of_a_district_that_is_away_does_without_the_storage() {
     let away = View { away: 1 << 3 | 1 << 63, ..view(0) };
     for (district, found) in [(0, Found::Wait), (3, Found::Unknown), (4, Found::Wait), (63, Found::Unknown)] {
