@@ -307,10 +307,11 @@ impl Lease {
             claimant: claimant.to_owned(),
             number: self.number,
             window: self.open.and_then(|open| open.window),
-            claim: self.admitted.saturating_add(self.tokens).min(NUMBER_MAX),
-            want: want.min(NUMBER_MAX),
-            limit: quota.requests_max.min(NUMBER_MAX),
-            period: quota.period.min(NUMBER_MAX),
+            claim: self.admitted.saturating_add(self.tokens),
+            granted: self.granted > 0,
+            want,
+            limit: quota.requests_max,
+            period: quota.period,
             replicas: view.replicas,
             rank: view.rank,
             // Whatever was open then has ended a period later.
@@ -319,10 +320,8 @@ impl Lease {
     }
 
     /// Whether the answer to the last call shows that the storage has forgotten what it granted of a window that is open.
-    /// What was admitted alone it never knew.
     pub fn is_forgotten(&self, number: u64, answer: &Answer) -> bool {
-        let forgotten = matches!(answer, Answer::Leased(leased) if leased.forgotten);
-        forgotten && number == self.number && self.granted > 0
+        number == self.number && matches!(answer, Answer::Leased(leased) if leased.forgotten)
     }
 
     /// Takes note of an answer. What became of the window before, if another has begun.

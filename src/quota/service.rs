@@ -303,6 +303,7 @@ impl Service {
                 number: self.clock.micros(),
                 window: None,
                 claim: 0,
+                granted: false,
                 want: 0,
                 limit: 0,
                 period: TRY_AGAIN.as_micros() as u64,

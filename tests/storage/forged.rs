@@ -20,6 +20,7 @@ pub fn call() -> Call {
         number: 1,
         window: None,
         claim: 0,
+        granted: false,
         want: 10,
         limit: 100,
         period: LIFE.as_micros() as u64,

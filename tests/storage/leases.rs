@@ -10,7 +10,7 @@ const STEPS: usize = 50_000;
 
 /// The script, told the time by its last argument; what it forgets is forgotten by the test.
 fn script() -> String {
-    let told = LEASE_SCRIPT.replace("local time = redis.call('TIME')", "local time = {'0', ARGV[12]}");
+    let told = LEASE_SCRIPT.replace("local time = redis.call('TIME')", "local time = {'0', ARGV[13]}");
     assert_ne!(told, LEASE_SCRIPT);
     let lines = told.lines().filter(|line| !line.contains("'PEXPIRE'"));
     let script = lines.collect::<Vec<_>>().join("\n");
@@ -112,12 +112,13 @@ impl World {
         let recent = self.known.len().saturating_sub(6);
         let window = self.random.choice(&self.known[recent..]).copied().filter(|_| self.random.u8(..) > 60);
         let limit = if self.random.u8(..) < 10 { self.random.u64(..) } else { self.limit };
-        let size = limit.min(1 << self.random.u32(0..53)).max(1);
+        let size = limit.min(1 << self.random.u32(0..64)).max(1);
         Call {
             claimant: format!("claimant {claimant}"),
             number,
             window,
             claim: if self.random.bool() { 0 } else { self.random.u64(..=size) },
+            granted: self.random.bool(),
             want: self.random.u64(..=size),
             limit,
             period: if self.random.u8(..) < 10 { self.random.u64(1..=2 * self.period) } else { self.period },
@@ -132,8 +133,8 @@ fn ask(connection: &mut Connection, script: &str, key: &str, call: &Call, now: u
     let window = call.window.unwrap_or(Window { start: 0, end: 0 });
     let mut eval = redis::cmd("EVAL");
     eval.arg(script).arg(1).arg(key).arg(&call.claimant).arg(call.number).arg(window.start).arg(window.end);
-    eval.arg(call.claim).arg(call.want).arg(call.limit).arg(call.period).arg(call.replicas);
-    eval.arg(call.rank).arg(u8::from(call.lost)).arg(now);
+    eval.arg(call.claim).arg(u8::from(call.granted)).arg(call.want).arg(call.limit).arg(call.period);
+    eval.arg(call.replicas).arg(call.rank).arg(u8::from(call.lost)).arg(now);
     match eval.query(connection).expect("the script runs") {
         Value::Array(items) => {
             let number = |item: &Value| match item {

@@ -6,7 +6,7 @@ use crate::{
         lease::{Lease, idle},
         view::{Found, View},
     },
-    storage::quota::{Answer, Leased, Window},
+    storage::quota::{Answer, Leased, Record, Window},
 };
 
 const SECOND: u64 = 1_000_000;
@@ -109,13 +109,45 @@ fn what_was_granted_may_be_forgotten_and_what_was_admitted_alone_was_never_known
     assert_eq!(lease.look(&QUOTA, &alone), Found::Token);
     lease.take();
     let call = lease.ask(&QUOTA, &view(1), "claimant").expect("none is under way");
-    assert!(call.claim == 1 && !lease.is_forgotten(call.number, &answer));
+    assert_eq!((call.claim, call.granted), (1, false));
     lease.answered(&QUOTA, 2, call.number, &answer);
     let call = lease.ask(&QUOTA, &view(3), "claimant").expect("none is under way");
-    assert!(call.claim == 6 && lease.is_forgotten(call.number, &answer));
+    assert_eq!((call.claim, call.granted), (6, true));
+    assert!(lease.is_forgotten(call.number, &answer));
     let known = Answer::Leased(Leased { forgotten: false, ..leased });
     assert!(!lease.is_forgotten(call.number, &known));
     assert!(!lease.is_forgotten(call.number - 1, &answer), "an answer that is not waited for any more");
+}
+
+/// What requests at this replica are admitted, one after the other, by a storage that answers at once, at `now` of both clocks.
+fn admitted_by(record: &mut Option<Record>, lease: &mut Lease, quota: &Quota, view: &View) -> u64 {
+    let mut admitted = 0;
+    for _ in 0..10 * quota.requests_max {
+        if lease.look(quota, view) == Found::Token {
+            lease.take();
+            admitted += 1;
+        } else if let Some(call) = lease.ask(quota, view, "claimant") {
+            let answer = Record::lease(record, &call, view.now);
+            lease.answered(quota, view.now, call.number, &answer);
+        }
+    }
+    admitted
+}
+
+#[test]
+fn what_was_admitted_alone_in_a_window_that_the_storage_has_not_seen_is_no_loss() {
+    let quota = Quota { requests_max: 1000, ..QUOTA };
+    let there = |now| View { fallback: Fallback::Share, replicas: 3, ..view(now) };
+    let (mut record, mut lease) = (None, Lease::default());
+    assert_eq!(admitted_by(&mut record, &mut lease, &quota, &there(SECOND)), 1000);
+    // The storage is away from the first window into the second.
+    let away = View { away: 1, ..there(12 * SECOND) };
+    for _ in 0..5 {
+        assert_eq!(lease.look(&quota, &away), Found::Token);
+        lease.take();
+    }
+    assert_eq!(admitted_by(&mut record, &mut lease, &quota, &there(13 * SECOND)), 995, "all that is left");
+    assert_eq!(record.map(|record| record.held()), Some(1000));
 }
 
 #[test]

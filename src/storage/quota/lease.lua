@@ -1,6 +1,7 @@
 -- Leases tokens of one limit and key; the same as Record::lease in record.rs, which says why.
 -- KEYS: the record, a hash: `start`, `end`, `recovering`, and for each claimant its last number and what it holds.
--- ARGV: claimant, number, window start, window end (0: none), claim, want, limit, period, replicas, rank, lost (0 or 1).
+-- ARGV: claimant, number, window start, window end (0: none), claim, granted (0 or 1), want, limit, period, replicas, rank,
+-- lost (0 or 1).
 -- Returns {0} for a stale call, else {1, window start, window end, left, carried, forgotten, grant, rest}; times are microseconds.
 local MAX = 4503599627370496
 local function text(number) return string.format('%.0f', number) end
@@ -11,10 +12,10 @@ end
 
 local key, claimant = KEYS[1], 'c' .. ARGV[1]
 local number, known_start, known_end = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local claim, want = math.min(tonumber(ARGV[5]), MAX), tonumber(ARGV[6])
-local limit, period = math.min(tonumber(ARGV[7]), MAX), math.min(math.max(tonumber(ARGV[8]), 1), MAX)
-local replicas, lost = math.max(tonumber(ARGV[9]), 1), ARGV[11] == '1'
-local rank = math.min(tonumber(ARGV[10]), replicas - 1)
+local claim, granted, want = math.min(tonumber(ARGV[5]), MAX), ARGV[6] == '1', tonumber(ARGV[7])
+local limit, period = math.min(tonumber(ARGV[8]), MAX), math.min(math.max(tonumber(ARGV[9]), 1), MAX)
+local replicas, lost = math.max(tonumber(ARGV[10]), 1), ARGV[12] == '1'
+local rank = math.min(tonumber(ARGV[11]), replicas - 1)
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
@@ -65,7 +66,7 @@ end
 local known = numbers[claimant]
 if known and number <= known then return {0} end
 if not carried then claim = 0 end
-local forgotten = not known and open and claim > 0
+local forgotten = not known and open and claim > 0 and granted
 recovering = recovering or forgotten
 local count, others = known and 0 or 1, 0
 for name, tokens in pairs(held) do

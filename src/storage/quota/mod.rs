@@ -34,6 +34,8 @@ pub struct Call {
     pub window: Option<Window>,
     /// Tokens of that window that the claimant has admitted or still holds.
     pub claim: u64,
+    /// Whether the storage has granted some of that window, so that it knows the claimant unless it has forgotten it.
+    pub granted: bool,
     /// Tokens that it would like.
     pub want: u64,
     /// Tokens of a window.
@@ -64,7 +66,7 @@ pub struct Leased {
     pub left: u64,
     /// Whether `claim` counts in this window; else its window is over.
     pub carried: bool,
-    /// The claimant has tokens of a window that is open, and nothing is known of it: memory was lost.
+    /// The claimant was granted tokens of a window that is open, and nothing is known of it: memory was lost.
     pub forgotten: bool,
     /// Tokens that the claimant now has besides its claim.
     pub grant: u64,

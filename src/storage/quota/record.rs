@@ -37,7 +37,8 @@ impl Record {
             return Answer::Stale;
         }
         let claim = if carried { call.claim.min(NUMBER_MAX) } else { 0 };
-        let forgotten = known.is_none() && open.is_some() && claim > 0;
+        // What was admitted without the storage it never knew.
+        let forgotten = known.is_none() && open.is_some() && claim > 0 && call.granted;
         record.recovering |= lost_record || forgotten;
         let count = count + u64::from(known.is_none());
         let replicas = call.replicas.max(1);

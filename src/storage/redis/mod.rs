@@ -361,6 +361,7 @@ impl Redis {
             window.start,
             window.end,
             call.claim,
+            u64::from(call.granted),
             call.want,
             call.limit,
             call.period,

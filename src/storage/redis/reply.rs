@@ -142,7 +142,7 @@ pub fn leased(answer: Value, call: &Call) -> Read<Answer> {
         && end <= 2 * NUMBER_MAX
         && (1..=end - start).contains(&left)
         && carried <= 1
-        && forgotten <= 1
+        && forgotten <= u64::from(call.granted)
         && grant <= call.want
         && rest <= call.limit;
     let window = Window { start, end };
