@@ -126,10 +126,11 @@ impl Storage {
             return Ok(());
         }
         let next = plan.map(|plan| Redis::open(plan, runtime, &self.0.channels)).transpose()?;
+        let place = next.as_ref().map(|redis| redis.place);
         self.0.shared.store(next.map(Arc::new));
         if let Some(before) = before {
             // Another storage remembers nothing of what this one did.
-            *losses += before.losses() + 1;
+            *losses += before.losses() + u64::from(place != Some(before.place));
         }
         self.0.channels.gap_in_all();
         Ok(())
@@ -138,8 +139,8 @@ impl Storage {
     /// How often the storage may have lost what it remembered: another number than before, and what was stored since
     /// may be gone (decision 36). A restart of Redis counts unless it is declared durable, and so does a failover.
     pub fn losses(&self) -> u64 {
-        let before = *lock(&self.0.attaching);
-        before + self.0.shared.load().as_ref().map_or(0, |redis| redis.losses())
+        let before = lock(&self.0.attaching);
+        *before + self.0.shared.load().as_ref().map_or(0, |redis| redis.losses())
     }
 
     /// What is in force.

@@ -191,6 +191,24 @@ fn a_wrong_password_and_missing_rights_are_said_without_the_password() {
 }
 
 #[test]
+fn a_storage_that_is_spoken_to_in_another_way_has_lost_nothing() {
+    let redis = Redis::start(backends::guarded().user("other on >new ~gw:* &gw:* +@all"));
+    run(async {
+        let plan =
+            Plan { credentials: credentials("gw", "secret"), ..Plan::standalone(address(redis.address())) };
+        let storage = attached(&plan).await;
+        storage.set(&key("a"), b"1", LIFE).await.expect("stored");
+        let plan = Plan { credentials: credentials("other", "new"), deadline: 2 * Plan::DEADLINE, ..plan };
+        storage.attach(Some(&plan), &THREAD).expect("a plan");
+        connected(&storage).await;
+        assert_eq!(storage.get(&[key("a")]).await, Ok(vec![Some(b"1".to_vec())]));
+        assert_eq!(storage.losses(), 0);
+        storage.attach(Some(&Plan { database: 1, ..plan }), &THREAD).expect("a plan");
+        assert_eq!(storage.losses(), 1, "another database knows nothing of it");
+    });
+}
+
+#[test]
 fn the_storage_goes_over_to_another_one_and_back_while_it_is_used() {
     let (one, other) = (Redis::standalone(), Redis::standalone());
     run(async {

@@ -108,7 +108,8 @@ impl Cluster {
         self.inner.map.load().at(address).is_some_and(|node| node.is_connected())
     }
 
-    /// The node that a slot has moved to, from now on.
+    /// The node that a slot has moved to, from now on. Whether it has brought its keys along, or was taken over, the next look
+    /// at the map tells.
     ///
     /// # Errors
     /// As [`Cluster::at`].
@@ -116,9 +117,7 @@ impl Cluster {
         self.inner.look.notify_one();
         self.inner.change(|map| {
             let (index, node) = map.node(to, &self.inner)?;
-            if map.give(slot, index) {
-                self.inner.losses.count();
-            }
+            map.give(slot, index);
             Ok(node)
         })
     }
@@ -192,11 +191,14 @@ impl Inner {
         }
     }
 
-    /// Nodes that have no slots any more are left.
+    /// Nodes that have no slots any more are left. What they had was taken over, perhaps by one that knew less; between nodes
+    /// that both have some, slots move with their keys.
     fn adopt(&self, shares: &[Share]) -> Outcome<()> {
         self.change(|map| {
             let mut next = Map { nodes: Vec::new(), owners: vec![None; usize::from(SLOTS)] };
-            let mut lost = false;
+            let lost = map.nodes.iter().zip(0..).any(|((address, _), index)| {
+                map.owners.contains(&Some(index)) && shares.iter().all(|share| share.master != *address)
+            });
             for share in shares {
                 if next.at(&share.master).is_none()
                     && let Some(node) = map.at(&share.master)
@@ -205,8 +207,6 @@ impl Inner {
                 }
                 let (index, _) = next.node(&share.master, self)?;
                 for slot in share.first..=share.last {
-                    let before = map.owner_address(slot);
-                    lost |= before.is_some_and(|before| *before != share.master);
                     next.give(slot, index);
                 }
             }
@@ -234,11 +234,6 @@ impl Map {
         self.nodes.get(usize::from(index)).map(|(_, node)| node)
     }
 
-    fn owner_address(&self, slot: u16) -> Option<&Address> {
-        let index = (*self.owners.get(usize::from(slot))?)?;
-        self.nodes.get(usize::from(index)).map(|(address, _)| address)
-    }
-
     fn at(&self, address: &Address) -> Option<&Arc<Node>> {
         self.nodes.iter().find(|(there, _)| there == address).map(|(_, node)| node)
     }
@@ -257,11 +252,9 @@ impl Map {
         Ok((self.nodes.len() as u16 - 1, node))
     }
 
-    /// Whether another had it before.
-    fn give(&mut self, slot: u16, to: u16) -> bool {
-        match self.owners.get_mut(usize::from(slot)) {
-            Some(owner) => owner.replace(to).is_some_and(|before| before != to),
-            None => false,
+    fn give(&mut self, slot: u16, to: u16) {
+        if let Some(owner) = self.owners.get_mut(usize::from(slot)) {
+            *owner = Some(to);
         }
     }
 }

@@ -72,6 +72,7 @@ const LIFE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// A Redis. It is left when this is dropped.
 pub(super) struct Redis {
     pub digest: Digest,
+    pub place: Digest,
     topology: &'static str,
     deadline: Duration,
     routes: Arc<Routes>,
@@ -101,6 +102,7 @@ impl Redis {
         let listening = listener::listen(dialer, Arc::clone(&routes), Arc::clone(channels));
         Ok(Self {
             digest: plan.digest(),
+            place: plan.place(),
             topology: plan.topology.as_str(),
             deadline: plan.deadline,
             routes,

@@ -86,6 +86,18 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Of where the data is, however it is spoken to.
+    pub fn place(&self) -> Digest {
+        let master = match &self.topology {
+            Topology::Sentinel { master, .. } => master.as_str(),
+            Topology::Standalone(_) | Topology::Cluster(_) => "",
+        };
+        let digest = Digest::builder().part(self.topology.as_str()).part(master);
+        digest.part(format!("{:?} {}", self.topology.addresses(), self.database)).finish()
+    }
+}
+
 impl Topology {
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -175,5 +187,36 @@ mod tests {
         other.credentials.password = Some(Secret::new("hunter2".to_owned()));
         assert_ne!(plan.digest(), other.digest());
         assert!(!format!("{other:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn the_data_is_where_it_was_whoever_asks_for_it() {
+        let credentials = |password: &str| Credentials {
+            username: Some(password.to_owned()),
+            password: Some(Secret::new(password.to_owned())),
+        };
+        let plan = |port, master: &str, password| {
+            let master = master.to_owned();
+            let sentinels = vec![Address::new("redis", port)];
+            let credentials = credentials(password);
+            Plan::new(Topology::Sentinel { sentinels, master, credentials })
+        };
+        let one = plan(1, "a", "one");
+        let other = Plan {
+            credentials: credentials("other"),
+            deadline: Duration::ZERO,
+            durable: true,
+            ..plan(1, "a", "other")
+        };
+        assert_eq!(one.place(), other.place());
+        for elsewhere in [
+            plan(2, "a", "one"),
+            plan(1, "b", "one"),
+            Plan { database: 1, ..one.clone() },
+            Plan::standalone(Address::new("redis", 1)),
+            Plan::new(Topology::Cluster(vec![Address::new("redis", 1)])),
+        ] {
+            assert_ne!(one.place(), elsewhere.place(), "{elsewhere:?}");
+        }
     }
 }
