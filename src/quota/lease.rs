@@ -90,6 +90,8 @@ struct Open {
     window: Option<Window>,
     /// On this replica's clock: its tokens are not used from then on. By the clock of the storage it ends then or later.
     ends: u64,
+    /// By the clock of the storage it has ended then, if that is as fast: what clients are told.
+    told: u64,
     /// By the clock of the storage it has ended then at the latest: a replica alone goes on with the next.
     over: u64,
 }
@@ -162,11 +164,11 @@ impl Lease {
             Some(open) if now - open.over < quota.period => {
                 let over = open.over.saturating_add(quota.period + (quota.period >> DRIFT));
                 let next = |Window { end, .. }| Window { start: end, end: end + quota.period };
-                Open { window: open.window.map(next), ends: over, over }
+                Open { window: open.window.map(next), ends: over, told: over, over }
             }
             _ => {
                 let over = now.saturating_add(quota.period);
-                Open { window: None, ends: over, over }
+                Open { window: None, ends: over, told: over, over }
             }
         };
         self.open = Some(next);
@@ -357,7 +359,8 @@ impl Lease {
                 None
             }
         };
-        self.open = Some(Open { window: Some(window), ends, over: end_at_most });
+        let told = now.saturating_add(left);
+        self.open = Some(Open { window: Some(window), ends, told, over: end_at_most });
         if self.tokens == 0 {
             self.since = now;
             self.used = 0;
@@ -424,7 +427,7 @@ impl Lease {
             // What nobody had when the storage was last asked, and what this replica has.
             (false, _) => self.rest.saturating_add(self.tokens).min(quota.requests_max),
         };
-        let reset = self.open.map_or(quota.period, |open| open.ends.saturating_sub(view.now));
+        let reset = self.open.map_or(quota.period, |open| open.told.saturating_sub(view.now));
         Allowance { limit: quota.requests_max, remaining, reset_ms: reset.div_ceil(1000) }
     }
 }
