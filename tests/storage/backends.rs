@@ -202,16 +202,31 @@ fn a_cluster_with_slots_that_move() {
         contract::holds(&storage).await;
         assert_eq!(storage.losses(), 0, "a slot that moves takes its keys along");
         // A node that is gone takes its slots only.
+        let asked = |node: &Redis| node.cli(&["info", "commandstats"]).lines().find_map(calls_for_the_map);
+        let others = [0, 1, 2].map(|index| asked(cluster.node(index)));
         cluster.node(to).kill();
         let gone =
             eventually("its slots are gone", async || storage.get(std::slice::from_ref(&moved)).await.err())
                 .await;
         assert!(!gone.0.is_empty());
+        for index in (0..3).filter(|index| *index != to) {
+            let node = cluster.node(index);
+            eventually("all others are asked for the map", async || {
+                (asked(node) > others[index]).then_some(())
+            })
+            .await;
+        }
         cluster.node(to).restart();
         cluster.await_well();
         connected(&storage).await;
         contract::holds(&storage).await;
     });
+}
+
+/// How often a node has told the map, if this line of its statistics says so.
+fn calls_for_the_map(line: &str) -> Option<u64> {
+    let (calls, _) = line.strip_prefix("cmdstat_cluster|slots:calls=")?.split_once(',')?;
+    calls.parse().ok()
 }
 
 #[test]

@@ -3,7 +3,10 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,40 +15,50 @@ use portcullis::storage::{Keys, Storage, redis::plan::Plan};
 use super::{GATEWAY, THREAD, address, eventually, run};
 
 /// Answers `HELLO` with this, and each other command with what is set.
-struct Impostor {
-    address: SocketAddr,
+pub struct Impostor {
+    pub address: SocketAddr,
     answer: Arc<Mutex<Vec<u8>>>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Impostor {
-    fn new(hello: &str) -> Self {
+    pub fn new(hello: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let answer = Arc::new(Mutex::new(b"+OK\r\n".to_vec()));
-        let (hello, answers) = (hello.to_owned(), Arc::clone(&answer));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (hello, answers, count) = (hello.to_owned(), Arc::clone(&answer), Arc::clone(&asked));
         // It ends with the process.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (hello, answers) = (hello.clone(), Arc::clone(&answers));
-                std::thread::spawn(move || serve(stream, &hello, &answers));
+                let (hello, answers, count) = (hello.clone(), Arc::clone(&answers), Arc::clone(&count));
+                std::thread::spawn(move || serve(stream, &hello, &answers, &count));
             }
         });
-        Self { address, answer }
+        Self { address, answer, asked }
     }
 
-    fn says(&self, answer: impl Into<Vec<u8>>) {
+    pub fn says(&self, answer: impl Into<Vec<u8>>) {
         *self.answer.lock().expect("no panic") = answer.into();
+    }
+
+    /// How often it was asked something that is answered with what is set.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
     }
 }
 
-fn serve(mut stream: TcpStream, hello: &str, answers: &Mutex<Vec<u8>>) -> Option<()> {
+fn serve(mut stream: TcpStream, hello: &str, answers: &Mutex<Vec<u8>>, asked: &AtomicUsize) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     loop {
         let command = read_command(&mut reader)?;
         let answer = match command.first()?.to_ascii_uppercase().as_slice() {
             b"HELLO" => hello.as_bytes().to_vec(),
             b"PING" => b"+PONG\r\n".to_vec(),
-            _ => answers.lock().ok()?.clone(),
+            _ => {
+                asked.fetch_add(1, Ordering::SeqCst);
+                answers.lock().ok()?.clone()
+            }
         };
         stream.write_all(&answer).ok()?;
     }

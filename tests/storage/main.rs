@@ -8,6 +8,7 @@ mod faults;
 mod forged;
 mod hostile;
 mod leases;
+mod sentinels;
 
 use std::{
     collections::BTreeMap,

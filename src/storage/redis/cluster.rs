@@ -1,7 +1,10 @@
 //! The nodes of a cluster and their slots, as its nodes tell them.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -37,6 +40,8 @@ struct Inner {
     dialer: Arc<Dialer>,
     losses: Arc<Losses>,
     map: ArcSwap<Map>,
+    /// Which of the nodes is asked for the map next: one that is cut off from the others does not have the only word.
+    turn: AtomicUsize,
     /// One changes the map at a time.
     changing: Mutex<()>,
     look: Notify,
@@ -58,6 +63,7 @@ impl Cluster {
             dialer,
             losses,
             map: ArcSwap::from_pointee(Map::new()),
+            turn: AtomicUsize::new(0),
             changing: Mutex::default(),
             look: Notify::new(),
             last_error: Mutex::default(),
@@ -154,8 +160,10 @@ impl Inner {
     async fn ask(&self) -> Result<Vec<Share>, String> {
         let mut question = cmd("CLUSTER");
         question.arg("SLOTS");
-        let nodes = self.map.load_full();
-        for (address, node) in nodes.nodes.iter().filter(|(_, node)| node.is_connected()) {
+        let nodes = &self.map.load_full().nodes;
+        let turn = self.turn.fetch_add(1, Relaxed) % nodes.len().max(1);
+        let in_turn = nodes[turn..].iter().chain(&nodes[..turn]);
+        for (address, node) in in_turn.filter(|(_, node)| node.is_connected()) {
             let answer = timeout(SILENCE_MAX, node.ask(Lane::Quick, &question, false)).await;
             if let Ok(Ok(answer)) = answer
                 && let Ok(shares) = reply::shares(answer, address)

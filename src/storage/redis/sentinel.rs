@@ -1,6 +1,9 @@
 //! Where the master is, by what sentinels say.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use crate::base::lock;
 
@@ -20,11 +23,14 @@ pub(super) struct Sentinels {
     name: String,
     /// The connection with the one that answered last.
     kept: Mutex<Option<Arc<Link>>>,
+    /// Whom to ask first where there is no such connection: the one after who was tried last, so that neither one that does
+    /// not answer in time nor one that knows less than the others stands in their way for ever.
+    turn: AtomicUsize,
 }
 
 impl Sentinels {
     pub fn new(addresses: Vec<Address>, name: String) -> Self {
-        Self { addresses, name, kept: Mutex::default() }
+        Self { addresses, name, kept: Mutex::default(), turn: AtomicUsize::new(0) }
     }
 
     /// The first answer that any of them gives.
@@ -40,7 +46,10 @@ impl Sentinels {
             return Ok(master);
         }
         let mut cause = "no sentinel is configured".to_owned();
-        for address in &self.addresses {
+        let turn = self.turn.load(Relaxed);
+        for at in turn..turn + self.addresses.len() {
+            let address = &self.addresses[at % self.addresses.len()];
+            self.turn.store((at + 1) % self.addresses.len(), Relaxed);
             match dialer.dial(address, Peer::Sentinel, None).await {
                 Ok((link, _)) => {
                     let link = Arc::new(link);
@@ -61,6 +70,11 @@ impl Sentinels {
 
     fn keep(&self, link: Arc<Link>) {
         *lock(&self.kept) = Some(link);
+    }
+
+    /// What the one that answered last says cannot be right: the next is asked.
+    fn doubt(&self) {
+        *lock(&self.kept) = None;
     }
 
     async fn ask(&self, link: &Link) -> Result<Address, String> {
@@ -86,11 +100,15 @@ impl Target {
             Self::Master(sentinels) => sentinels,
         };
         let address = sentinels.master(dialer).await?;
-        let (link, task) = dialer.dial(&address, Peer::Data, None).await?;
-        match link.server.role.as_str() {
-            "master" => Ok((link, task)),
-            role => Err(format!("{address} is a {role}, though the sentinels call it the master")),
-        }
+        let cause = match dialer.dial(&address, Peer::Data, None).await {
+            Ok((link, task)) if link.server.role == "master" => return Ok((link, task)),
+            Ok((link, _)) => {
+                format!("{address} is a {}, though the sentinels call it the master", link.server.role)
+            }
+            Err(cause) => cause,
+        };
+        sentinels.doubt();
+        Err(cause)
     }
 
     /// Asks the node something small, and whether it is the master still.
