@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
 /// Ten years: longer is for ever, and far from where adding to a point in time overflows.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+pub const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// Seconds, fractions allowed, zero or more (policies reference 3.7); ten years at most, and what is
 /// longer counts as that.

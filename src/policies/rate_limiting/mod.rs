@@ -15,6 +15,7 @@ use crate::{
         chain::PolicyObserver,
         payload::{self, Payload},
         scope::advise,
+        seconds::LONGEST,
     },
     quota::{Buckets, Charge, Fallback, KEYS_MAX, Ledger, Quota, Verdict, Waiting},
 };
@@ -214,7 +215,7 @@ fn quotas(limits: &[Limit], services: &PolicyServices) -> Result<Box<[Quota]>, V
     }
     let quota = |limit: &Limit| Quota {
         requests_max: limit.maximum_requests,
-        period: limit.time_period_in_milliseconds.saturating_mul(1000),
+        period: limit.time_period_in_milliseconds.saturating_mul(1000).min(LONGEST.as_micros() as u64),
     };
     Ok(limits.iter().map(quota).collect())
 }

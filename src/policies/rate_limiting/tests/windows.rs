@@ -93,12 +93,17 @@ fn a_refused_request_charges_no_limit() {
 }
 
 #[test]
-fn a_window_of_more_than_24_days_is_allowed() {
-    let limited =
-        Limited::new("rateLimits: [{maximumRequests: 1, timePeriodInMilliseconds: 18446744073709551615}]");
-    assert_eq!(limited.statuses(2), [200, 429]);
-    limited.pass_ms(100 * 365 * 24 * 60 * 60 * 1000);
-    assert_eq!(limited.statuses(1), [429]);
+fn a_window_of_more_than_24_days_is_allowed_and_one_of_more_than_ten_years_is_ten_years() {
+    const YEAR: u64 = 365 * 24 * 60 * 60 * 1000;
+    for period in [10 * YEAR, 9_999_999_999_999, u64::MAX] {
+        let config = format!("rateLimits: [{{maximumRequests: 1, timePeriodInMilliseconds: {period}}}]");
+        let limited = Limited::new(&config);
+        assert_eq!(limited.statuses(2), [200, 429]);
+        limited.pass_ms(10 * YEAR - 1);
+        assert_eq!(limited.statuses(1), [429], "{period}");
+        limited.pass_ms(1);
+        assert_eq!(limited.statuses(1), [200], "{period}");
+    }
 }
 
 #[test]
