@@ -1,6 +1,8 @@
 //! Owns this replica's view of the cluster: who else is there, and the configuration that replicas share (decisions
 //! 31 and 38). What to do is decided in [`crate::cluster`]; this carries it out.
 
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::{

@@ -2,13 +2,14 @@
 
 use std::{
     collections::HashSet,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use tokio::{
     sync::watch,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, interval_at},
 };
 
 use super::{Parts, lock, members};
@@ -298,9 +299,17 @@ impl Work {
     }
 
     /// Puts a record in force, and keeps it on disk if that goes well.
-    async fn offer(&mut self, record: Record, stored: Versioned) {
+    pub async fn offer(&mut self, record: Record, stored: Versioned) {
         let version = record.version;
-        let offered = self.parts.reconciler.send(Offer(record.files())).timeout(OFFER_TIMEOUT).await;
+        let mut offered = pin!(self.parts.reconciler.send(Offer(record.files())).timeout(OFFER_TIMEOUT));
+        let mut beats = interval_at(tokio::time::Instant::now() + EVERY, EVERY);
+        // The reconciler may be waiting for addresses, or for a file that is being written: this replica lives all the same.
+        let offered = loop {
+            tokio::select! {
+                offered = &mut offered => break offered,
+                _ = beats.tick() => Box::pin(self.beat()).await,
+            }
+        };
         let offered = offered.unwrap_or_else(|error| Err(format!("the reconciler does not answer: {error}")));
         let Role::Follows(follower, disk) = &mut self.role else { return };
         let refused = match offered {
