@@ -23,8 +23,6 @@ use crate::{
 pub const EVERY: Duration = Duration::from_secs(1);
 /// How long after its last word a replica is gone (decision 31).
 pub const GONE_AFTER: Duration = Duration::from_secs(5);
-/// Replicas that are counted; a gateway has a few dozen at most.
-const MEMBERS_MAX: usize = 1024;
 /// Replicas that are gone and whose last words are remembered, so that nobody brings them back by repeating these; of
 /// more, those that left last.
 const GONE_MAX: usize = 4096;
@@ -160,7 +158,8 @@ impl Membership {
         }
     }
 
-    /// Takes note of what the storage tells: the members, and the number that counts this replica's words, if it is one.
+    /// Takes note of what the storage tells: the members, no more than it tells of at a time
+    /// ([`MEMBERS_MAX`](crate::storage::redis::reply::MEMBERS_MAX)), and the number that counts this replica's words, if it is one.
     pub fn heard(&mut self, beats: &[Beat], counted: Option<u64>, now: Instant) -> Vec<Event> {
         let mut events = Vec::new();
         let lost = match counted {
@@ -176,12 +175,7 @@ impl Membership {
         let in_touch_since = *self.in_touch_since.get_or_insert(now);
         let mut present = BTreeSet::new();
         let mut ignored = 0;
-        // Those that are known come first: names that somebody invents do not crowd them out.
-        let others = || beats.iter().filter(|beat| *beat.member != *self.own);
-        let (known, new): (Vec<_>, Vec<_>) =
-            others().partition(|beat| self.others.contains_key(&beat.member));
-        let places = MEMBERS_MAX.saturating_sub(known.len());
-        for beat in known.into_iter().chain(new.into_iter().take(places)) {
+        for beat in beats.iter().filter(|beat| *beat.member != *self.own) {
             let Some(said) = self.understand(beat) else {
                 ignored += 1;
                 continue;

@@ -37,11 +37,6 @@ impl Fleet {
         }
     }
 
-    /// Whether any were seen yet.
-    pub fn is_seen(&self) -> bool {
-        self.seen.load(Relaxed) != 0
-    }
-
     /// How often the storage was found to have forgotten what this replica had stored.
     pub fn losses(&self) -> u64 {
         self.losses.load(Relaxed)
@@ -71,11 +66,11 @@ mod tests {
     #[test]
     fn until_replicas_are_seen_there_are_as_many_as_were_expected_and_at_least_one() {
         let fleet = Fleet::default();
-        assert_eq!((fleet.replicas(), fleet.rank(), fleet.is_seen()), (1, 0, false));
+        assert_eq!((fleet.replicas(), fleet.rank()), (1, 0));
         fleet.expect(3);
         assert_eq!((fleet.replicas(), fleet.rank()), (3, 2));
         fleet.saw(2, 1);
-        assert_eq!((fleet.replicas(), fleet.rank(), fleet.is_seen()), (2, 1, true));
+        assert_eq!((fleet.replicas(), fleet.rank()), (2, 1));
         fleet.saw(0, 0);
         assert_eq!(fleet.replicas(), 1);
     }

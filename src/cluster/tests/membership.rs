@@ -278,23 +278,6 @@ fn a_word_is_small_and_holds_nothing_that_could_spoil_a_log() {
 }
 
 #[test]
-fn invented_names_do_not_crowd_out_those_that_are_known() {
-    let ring = ring(&[&KeyRing::new_line("a")]);
-    let mut cluster = Cluster::new();
-    let (mut own, mut z) = (replica("own", Some(&ring), 1), replica("z", Some(&ring), 1));
-    cluster.speaks("z", &mut z, "d");
-    cluster.beat(&mut own, "d");
-    for number in 0..2000 {
-        cluster.words.push(Beat { member: format!("!{number}"), value: Vec::new(), age: Duration::ZERO });
-    }
-    for _ in 0..10 {
-        cluster.speaks("z", &mut z, "d");
-        cluster.beat(&mut own, "d");
-    }
-    assert_eq!(ids(&own), ["own", "z"]);
-}
-
-#[test]
 fn the_newest_version_that_others_have_counts_only_if_they_can_prove_it() {
     let ring = ring(&[&KeyRing::new_line("a")]);
     let newest = |ring: Option<&Arc<KeyRing>>| {

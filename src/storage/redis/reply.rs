@@ -153,14 +153,7 @@ pub fn leased(answer: Value, call: &Call) -> Read<Answer> {
 /// Of `HELLO`.
 pub fn hello(answer: Value) -> Read<Server> {
     const WHAT: &str = "greeting";
-    let pairs = match answer {
-        Value::Map(pairs) => pairs,
-        Value::Array(items) => {
-            let mut items = items.into_iter();
-            std::iter::from_fn(|| Some((items.next()?, items.next()?))).collect()
-        }
-        _ => return Err(Malformed(WHAT)),
-    };
+    let Value::Map(pairs) = answer else { return Err(Malformed(WHAT)) };
     let mut server = Server::default();
     for (name, value) in pairs {
         let field = match text(name, NAME_BYTES_MAX)?.as_str() {
