@@ -121,13 +121,19 @@ fn what_was_granted_may_be_forgotten_and_what_was_admitted_alone_was_never_known
 }
 
 /// What requests at this replica are admitted, one after the other, by a storage that answers at once, at `now` of both clocks.
-fn admitted_by(record: &mut Option<Record>, lease: &mut Lease, quota: &Quota, view: &View) -> u64 {
+fn admitted_by(
+    record: &mut Option<Record>,
+    lease: &mut Lease,
+    quota: &Quota,
+    view: &View,
+    claimant: &str,
+) -> u64 {
     let mut admitted = 0;
     for _ in 0..10 * quota.requests_max {
         if lease.look(quota, view) == Found::Token {
             lease.take();
             admitted += 1;
-        } else if let Some(call) = lease.ask(quota, view, "claimant") {
+        } else if let Some(call) = lease.ask(quota, view, claimant) {
             let answer = Record::lease(record, &call, view.now);
             lease.answered(quota, view.now, call.number, &answer);
         }
@@ -140,15 +146,56 @@ fn what_was_admitted_alone_in_a_window_that_the_storage_has_not_seen_is_no_loss(
     let quota = Quota { requests_max: 1000, ..QUOTA };
     let there = |now| View { fallback: Fallback::Share, replicas: 3, ..view(now) };
     let (mut record, mut lease) = (None, Lease::default());
-    assert_eq!(admitted_by(&mut record, &mut lease, &quota, &there(SECOND)), 1000);
+    assert_eq!(admitted_by(&mut record, &mut lease, &quota, &there(SECOND), "a"), 1000);
     // The storage is away from the first window into the second.
     let away = View { away: 1, ..there(12 * SECOND) };
     for _ in 0..5 {
         assert_eq!(lease.look(&quota, &away), Found::Token);
         lease.take();
     }
-    assert_eq!(admitted_by(&mut record, &mut lease, &quota, &there(13 * SECOND)), 995, "all that is left");
+    assert_eq!(
+        admitted_by(&mut record, &mut lease, &quota, &there(13 * SECOND), "a"),
+        328,
+        "the rest of the share"
+    );
+    assert_eq!(
+        admitted_by(&mut record, &mut lease, &quota, &there(14 * SECOND), "a"),
+        667,
+        "all that is left"
+    );
     assert_eq!(record.map(|record| record.held()), Some(1000));
+}
+
+#[test]
+fn what_replicas_admitted_alone_makes_no_burst_when_they_are_back_one_after_the_other() {
+    let quota = Quota { requests_max: 1000, ..QUOTA };
+    let view = |rank, away, now| View { fallback: Fallback::Share, replicas: 3, rank, away, ..view(now) };
+    for period in [0, 1] {
+        let (mut record, mut leases) = (None, [Lease::default(), Lease::default(), Lease::default()]);
+        // Of a window that began before the storage was away, and of one that it never told of.
+        let begins = period * quota.period + SECOND;
+        if period == 1 {
+            for (lease, rank) in leases.iter_mut().zip(0..) {
+                admitted_by(&mut record, lease, &quota, &view(rank, 0, SECOND), &format!("c{rank}"));
+            }
+        }
+        let mut admitted = 0;
+        for (lease, rank) in leases.iter_mut().zip(0..) {
+            let away = view(rank, 1, begins + SECOND);
+            while lease.look(&quota, &away) == Found::Token {
+                lease.take();
+                admitted += 1;
+            }
+        }
+        assert_eq!(admitted, 1000, "the shares");
+        for later in [0, 300_000, 600_000, 2 * SECOND] {
+            for (lease, rank) in leases.iter_mut().zip(0..).take(1 + later as usize / 300_000) {
+                let back = view(rank, 0, begins + 2 * SECOND + later);
+                admitted += admitted_by(&mut record, lease, &quota, &back, &format!("c{rank}"));
+            }
+        }
+        assert_eq!(admitted, 1000, "{period}");
+    }
 }
 
 #[test]

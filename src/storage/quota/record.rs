@@ -9,9 +9,12 @@ use super::{Answer, Call, Leased, NUMBER_MAX, Window};
 pub struct Record {
     window: Window,
     claimants: BTreeMap<String, Claim>,
-    /// Memory was lost in this window: some replicas may have tokens that nobody remembers.
-    recovering: bool,
+    /// Until then some replicas may have tokens that nobody knows of: memory was lost, or they have just gone on alone.
+    recovering: u64,
 }
+
+/// How long after one that went on alone all others are back, and have told what they admitted: they try twice a second.
+const BACK: u64 = 1_000_000;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Claim {
@@ -39,7 +42,10 @@ impl Record {
         let claim = if carried { call.claim.min(NUMBER_MAX) } else { 0 };
         // What was admitted without the storage it never knew.
         let forgotten = known.is_none() && open.is_some() && claim > 0 && call.granted;
-        record.recovering |= lost_record || forgotten;
+        let alone = known.is_none() && claim > 0 && !call.granted;
+        let lost_until = if lost_record || forgotten { record.window.end } else { 0 };
+        let alone_until = if alone { now + BACK } else { 0 };
+        record.recovering = record.recovering.max(lost_until).max(alone_until);
         let count = count + u64::from(known.is_none());
         let replicas = call.replicas.max(1);
 
@@ -47,7 +53,7 @@ impl Record {
         let rest = limit.saturating_sub(others + claim);
         let share = (rest / (2 * replicas)).max(1).min(rest);
         let mut grant = call.want.min(share);
-        if record.recovering && count < replicas {
+        if now < record.recovering && count < replicas {
             // Of all ranks together, the limit.
             let share = (limit + call.rank.min(replicas - 1)) / replicas;
             grant = grant.min(share.saturating_sub(claim));
@@ -67,7 +73,7 @@ impl Record {
     fn starting(open: Option<Window>, period: u64, now: u64) -> Self {
         let known = open.filter(|window| window.start <= now && window.end - window.start <= period);
         let window = known.unwrap_or(Window { start: now, end: now + period });
-        Self { window, claimants: BTreeMap::new(), recovering: false }
+        Self { window, claimants: BTreeMap::new(), recovering: 0 }
     }
 
     /// Moves to the window that `now` lies in: windows tile, and begin anew after one in which nobody asked
