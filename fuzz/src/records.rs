@@ -59,6 +59,7 @@ fn call() -> Call {
         number: 1,
         window: None,
         claim: 3,
+        granted: true,
         want: 10,
         limit: 100,
         period: 1_000_000,
