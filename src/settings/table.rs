@@ -128,7 +128,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("log.level", Kind::Choice(LEVELS), "info", "Lowest level written. A `Configuration` resource ranks above it, and the admin port changes it at run time."),
     Setting::new("log.format", Kind::Choice(&["text", "json"]), "text", "Form of the lines on standard output."),
     Setting::new("log.buffer", Kind::Bytes(64 * 1024, 1024 * MIB), "8MiB", "Memory for lines that an output has not taken yet, for each output. Beyond it lines are dropped and counted."),
-    Setting::new("access_log", Kind::Bool, "false", "Write one line for each request, besides what Message Logging writes."),
+    Setting::new("access_log", Kind::Bool, "false", "Write one line for each request, besides what Message Logging writes. These lines have the level `info`: where the level is `warn` or above there are none."),
     Setting::new("dynamic_port.enabled", Kind::Bool, "false", "Replace one instance port, `dynamic_port.value`, by the port that the platform names.")
         .vendor("FLEX_DYNAMIC_PORT_ENABLE"),
     Setting::new("dynamic_port.variable", Kind::Or("", &Kind::Name), "", "Environment variable that holds the platform's port, such as `PORT`; needed when enabled.")
