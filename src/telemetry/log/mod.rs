@@ -18,11 +18,13 @@ mod template;
 mod tests;
 
 use std::{
+    collections::BTreeMap,
     fmt, io,
     net::IpAddr,
+    os::fd::AsFd as _,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicU8, Ordering::Relaxed},
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -33,7 +35,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use self::{
     output::{Output, Report, Sink},
-    queue::Queue,
+    queue::{Queue, Totals},
     routes::Routes,
     sinks::StdoutSink,
 };
@@ -51,6 +53,9 @@ pub use record::{Form, Kind, RECORD_BYTES_MAX, Record};
 
 #[cfg(test)]
 pub(crate) use sinks::Captured;
+
+/// Name of the output that is always there.
+pub const STDOUT: &str = "stdout";
 
 /// Lines that wait for one output; with [`settings::Log::buffer`] whichever is reached first.
 const LINES_MAX: usize = 100_000;
@@ -142,6 +147,8 @@ struct Applied {
     level: Option<Level>,
     /// Of all outputs whose threads run, those of plans gone by included.
     queues: Vec<Arc<Queue>>,
+    /// By name, of every output there was: what one gives up after it was removed is not forgotten.
+    totals: BTreeMap<String, Arc<Totals>>,
     client: Option<OutboundClient>,
 }
 
@@ -149,9 +156,10 @@ impl Log {
     /// Starts with standard output only.
     ///
     /// # Errors
-    /// When the system grants no thread.
+    /// When the system grants no thread, or no descriptor.
     pub fn start(settings: &settings::Log) -> io::Result<Self> {
-        Self::with_stdout(settings, Box::new(StdoutSink))
+        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+        Self::with_stdout(settings, Box::new(StdoutSink::new(stdout.into())))
     }
 
     /// A log whose standard output is kept for the test to read.
@@ -168,13 +176,15 @@ impl Log {
         };
         let limits = QueueLimits { bytes: settings.buffer, lines: LINES_MAX };
         let silent: Report = Arc::new(|_| {});
+        let mut applied = Applied::default();
+        let totals = applied.totals.entry(STDOUT.to_owned()).or_default().clone();
         Ok(Self(Arc::new(Inner {
             level: AtomicU8::new(settings.level as u8),
             base_level: settings.level,
             limits,
-            stdout: Output::start("stdout", form, limits, sink, silent)?,
+            stdout: Output::start(STDOUT, form, limits, totals, sink, silent)?,
             routes: ArcSwap::default(),
-            applied: Mutex::default(),
+            applied: Mutex::new(applied),
         })))
     }
 
@@ -335,24 +345,22 @@ impl Log {
         })
     }
 
-    /// Lines written and dropped by output, for the metrics page.
+    /// Lines written and dropped by output, for the metrics page. Those of outputs that are gone stay.
     pub fn expose(&self, page: &mut Exposition) {
-        let routes = self.0.routes.load();
-        let outputs: Vec<&Output> = std::iter::once(&self.0.stdout).chain(routes.all()).collect();
-        let mut family = |name: &str, kind: MetricKind, help: &str, pick: fn((u64, u64, u64)) -> u64| {
-            page.family(name, kind, help);
-            for output in &outputs {
-                page.sample("", &[("output", &output.name)], pick(output.queue().totals()));
+        let totals = lock(&self.0.applied).totals.clone();
+        let mut family = |name: &str, help: &str, pick: fn(&Totals) -> &AtomicU64| {
+            page.family(name, MetricKind::Counter, help);
+            for (output, totals) in &totals {
+                page.sample("", &[("output", output)], pick(totals).load(Relaxed));
             }
         };
-        let counter = MetricKind::Counter;
-        family("portcullis_log_lines_total", counter, "Log lines delivered, by output.", |totals| totals.0);
-        family("portcullis_log_dropped_lines_total", counter, "Log lines lost, by output.", |totals| {
-            totals.1
-        });
-        family("portcullis_log_buffer_bytes", MetricKind::Gauge, "Log lines held for an output.", |totals| {
-            totals.2
-        });
+        family("portcullis_log_lines_total", "Log lines delivered, by output.", |totals| &totals.written);
+        family("portcullis_log_dropped_lines_total", "Log lines lost, by output.", |totals| &totals.dropped);
+        page.family("portcullis_log_buffer_bytes", MetricKind::Gauge, "Log lines held for an output.");
+        let routes = self.0.routes.load();
+        for output in std::iter::once(&self.0.stdout).chain(routes.all()) {
+            page.sample("", &[("output", &output.name)], output.queue().held_bytes() as u64);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc, thread, time::Duration};
 
 use super::{
-    queue::{Queue, QueueLimits, Work},
+    queue::{Queue, QueueLimits, Totals, Work},
     record::{Form, Record},
 };
 
@@ -46,14 +46,15 @@ impl Output {
         name: &str,
         form: Form,
         limits: QueueLimits,
+        totals: Arc<Totals>,
         sink: Box<dyn Sink>,
         report: Report,
     ) -> io::Result<Self> {
-        let queue = Arc::new(Queue::new(limits));
+        let queue = Arc::new(Queue::new(limits, totals));
         let thread_queue = queue.clone();
         let thread_name = name.to_owned();
-        // Linux shows 15 bytes of it.
-        thread::Builder::new().name(format!("log-{name}")).spawn(move || {
+        // Linux shows 15 bytes of it; a NUL in it would be a panic.
+        thread::Builder::new().name(format!("log-{}", name.escape_debug())).spawn(move || {
             run(&thread_name, &thread_queue, sink, &report);
             thread_queue.finish();
         })?;
@@ -116,6 +117,9 @@ fn persist(name: &str, queue: &Queue, sink: &mut dyn Sink, batch: &mut Vec<u8>, 
                 if !queue.pause(delay, failures_closed >= ATTEMPTS_AFTER_CLOSE) {
                     report(&format!("log output `{name}` was removed and its last lines are lost: {why}"));
                     return false;
+                }
+                if queue.take_reopen() {
+                    sink.reopen();
                 }
                 delay = (delay * 2).min(LONGEST_DELAY);
             }

@@ -139,11 +139,16 @@ pub(super) fn file(parameters: &mut Parameters<'_>, found: &mut Vec<Problem>) ->
     Some((form, Target::File(path)))
 }
 
-/// `http`, with the defaults of Fluent Bit except for the format, which there is MessagePack.
+/// `http`, with the defaults of Fluent Bit except for the format, which there is MessagePack, and the
+/// host, which there is 127.0.0.1.
 pub(super) fn http(parameters: &mut Parameters<'_>, found: &mut Vec<Problem>) -> Option<(Form, Target)> {
     let tls = parameters.switch("tls", false, found);
     let verify = parameters.switch("tls.verify", true, found);
-    let host = parameters.one("host").unwrap_or_else(|| "127.0.0.1".to_owned());
+    let Some(host) = parameters.one("host") else {
+        found
+            .push(parameters.problem("host", "is missing").help("give the name or address of the collector"));
+        return None;
+    };
     if host.contains(['/', '@', '?', '#']) || host.chars().any(|c| c.is_whitespace() || c.is_control()) {
         found.push(
             parameters

@@ -118,7 +118,8 @@ fn compile_output(output: &OutputPlan, found: &mut Vec<Problem>) -> Option<Outpu
         OutputKind::File => parameters::file(&mut parameters, found),
         OutputKind::Http => parameters::http(&mut parameters, found),
     };
-    parameters.report_unknown(found);
     let (form, target) = compiled?;
+    // Only now: where one is wrong, not all were asked for.
+    parameters.report_unknown(found);
     Some(OutputSpec { name: output.name.value.clone(), form, target })
 }

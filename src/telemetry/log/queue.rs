@@ -1,17 +1,23 @@
 //! Between those who log and an output's thread: a bounded buffer of finished lines.
 //!
-//! A line that does not fit is dropped and counted; nobody ever waits for room. The lock is held
-//! for the copy of one line or the swap of two buffers.
+//! A line that does not fit is dropped and counted; nobody ever waits for room. The lines lie in
+//! segments, so that the lock is held for the copy of one line or for moving a few segments, however
+//! much waits.
 
 use std::{
+    collections::VecDeque,
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
 use crate::base::lock;
+
+/// Of a segment, unless one line is longer. Two of the longest lines; growing so far takes no time
+/// that a request could notice.
+pub(super) const SEGMENT_BYTES_MAX: usize = 64 * 1024;
 
 /// Bounds on what waits for an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +26,29 @@ pub struct QueueLimits {
     pub lines: usize,
 }
 
+/// What became of the lines of one name: shared by all outputs that have had it, so that counters go
+/// on when its parameters change.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub written: AtomicU64,
+    pub dropped: AtomicU64,
+}
+
+/// Lines, each with its line feed.
+#[derive(Default)]
+struct Segment {
+    bytes: Vec<u8>,
+    lines: usize,
+}
+
 #[derive(Default)]
 struct State {
-    /// Lines, each with its line feed.
-    waiting: Vec<u8>,
-    lines: usize,
+    /// None is empty.
+    waiting: VecDeque<Segment>,
+    waiting_bytes: usize,
+    waiting_lines: usize,
+    /// The thread sleeps until so many bytes wait; 0: it is awake.
+    wake_bytes: usize,
     /// Taken by the thread and not yet delivered.
     taken_bytes: usize,
     taken_lines: usize,
@@ -38,12 +62,43 @@ struct State {
     finished: bool,
 }
 
+impl State {
+    fn append(&mut self, line: &str) {
+        let room = |last: &&mut Segment| last.bytes.len() + line.len() <= SEGMENT_BYTES_MAX;
+        match self.waiting.back_mut().filter(room) {
+            Some(last) => {
+                last.bytes.extend_from_slice(line.as_bytes());
+                last.lines += 1;
+            }
+            None => self.waiting.push_back(Segment { bytes: line.into(), lines: 1 }),
+        }
+        self.waiting_bytes += line.len();
+        self.waiting_lines += 1;
+    }
+
+    /// Takes as many segments as `bytes_max` has room for, but one at least.
+    fn take(&mut self, bytes_max: usize) -> Vec<Segment> {
+        let mut taken = Vec::new();
+        self.busy = true;
+        while let Some(next) = self
+            .waiting
+            .pop_front_if(|next| self.taken_bytes == 0 || self.taken_bytes + next.bytes.len() <= bytes_max)
+        {
+            self.waiting_bytes -= next.bytes.len();
+            self.waiting_lines -= next.lines;
+            self.taken_bytes += next.bytes.len();
+            self.taken_lines += next.lines;
+            taken.push(next);
+        }
+        taken
+    }
+}
+
 pub(super) struct Queue {
     limits: QueueLimits,
+    totals: Arc<Totals>,
     state: Mutex<State>,
     changed: Condvar,
-    written: AtomicU64,
-    dropped: AtomicU64,
 }
 
 /// What the thread is to do next.
@@ -56,29 +111,22 @@ pub(super) struct Work {
 }
 
 impl Queue {
-    pub fn new(limits: QueueLimits) -> Self {
-        Self {
-            limits,
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            written: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-        }
+    pub fn new(limits: QueueLimits, totals: Arc<Totals>) -> Self {
+        Self { limits, totals, state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Adds a line that ends in a line feed, or drops and counts it.
     pub fn push(&self, line: &str) {
         let mut state = self.lock();
-        let bytes = state.waiting.len() + state.taken_bytes + line.len();
-        if state.finished || bytes > self.limits.bytes || state.lines + state.taken_lines >= self.limits.lines
-        {
-            self.dropped.fetch_add(1, Relaxed);
+        let bytes = state.waiting_bytes + state.taken_bytes + line.len();
+        let lines = state.waiting_lines + state.taken_lines;
+        if state.finished || bytes > self.limits.bytes || lines >= self.limits.lines {
+            self.totals.dropped.fetch_add(1, Relaxed);
             return;
         }
-        let was_empty = state.waiting.is_empty();
-        state.waiting.extend_from_slice(line.as_bytes());
-        state.lines += 1;
-        if was_empty {
+        let before = state.waiting_bytes;
+        state.append(line);
+        if before < state.wake_bytes && state.wake_bytes <= state.waiting_bytes {
             self.changed.notify_all();
         }
     }
@@ -87,12 +135,15 @@ impl Queue {
     /// `None`: closed and empty.
     pub fn take(&self, bytes_max: usize, linger: Duration) -> Option<Work> {
         let mut state = self.lock();
+        state.wake_bytes = 1;
         while state.waiting.is_empty() && !state.closed && !state.reopen {
             state = self.wait(state);
         }
         let until = Instant::now() + linger;
+        // A small buffer must not overflow while its output lingers.
+        state.wake_bytes = bytes_max.min(self.limits.bytes / 2);
         while !state.waiting.is_empty()
-            && state.waiting.len() < bytes_max
+            && state.waiting_bytes < state.wake_bytes
             && !state.closed
             && !state.reopen
             && state.hurry == 0
@@ -103,24 +154,16 @@ impl Queue {
             }
             state = self.wait_for(state, left);
         }
+        state.wake_bytes = 0;
         let reopen = std::mem::take(&mut state.reopen);
         if state.waiting.is_empty() && !reopen {
             return None;
         }
-        let (batch, lines) = if state.waiting.len() <= bytes_max {
-            let lines = std::mem::take(&mut state.lines);
-            (std::mem::take(&mut state.waiting), lines)
-        } else {
-            let end = memchr::memchr(b'\n', &state.waiting[bytes_max - 1..]).map(|at| bytes_max + at);
-            let end = end.unwrap_or(state.waiting.len());
-            let batch: Vec<u8> = state.waiting.drain(..end).collect();
-            let lines = memchr::memchr_iter(b'\n', &batch).count().min(state.lines);
-            state.lines -= lines;
-            (batch, lines)
-        };
-        state.busy = true;
-        state.taken_bytes = batch.len();
-        state.taken_lines = lines;
+        let taken = state.take(bytes_max);
+        drop(state);
+        let mut taken = taken.into_iter().map(|segment| segment.bytes);
+        let mut batch = taken.next().unwrap_or_default();
+        taken.for_each(|bytes| batch.extend_from_slice(&bytes));
         Some(Work { batch, reopen })
     }
 
@@ -130,13 +173,13 @@ impl Queue {
         state.busy = false;
         state.taken_bytes = 0;
         let lines = std::mem::take(&mut state.taken_lines) as u64;
-        let counter = if delivered { &self.written } else { &self.dropped };
+        let counter = if delivered { &self.totals.written } else { &self.totals.dropped };
         counter.fetch_add(lines, Relaxed);
         self.changed.notify_all();
     }
 
-    /// Waits between two attempts; shorter when somebody flushes or the output was closed. False
-    /// when a closed output should give up.
+    /// Waits between two attempts; shorter when somebody flushes or the output was closed, and not at
+    /// all when the file is to be opened anew. False when a closed output should give up.
     pub fn pause(&self, delay: Duration, give_up_after_close: bool) -> bool {
         let until = Instant::now() + delay;
         let mut state = self.lock();
@@ -145,7 +188,7 @@ impl Queue {
             let hurried = state.closed || state.hurry > 0;
             let end = if hurried { until.min(shortest) } else { until };
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || state.reopen {
                 return !(state.closed && give_up_after_close);
             }
             state = self.wait_for(state, left);
@@ -161,6 +204,11 @@ impl Queue {
     pub fn reopen(&self) {
         self.lock().reopen = true;
         self.changed.notify_all();
+    }
+
+    /// Whether [`Self::reopen`] was called since the thread was told last.
+    pub fn take_reopen(&self) -> bool {
+        std::mem::take(&mut self.lock().reopen)
     }
 
     /// The thread is about to end.
@@ -197,11 +245,10 @@ impl Queue {
         self.lock().closed
     }
 
-    /// Lines delivered, lines dropped, bytes held.
-    pub fn totals(&self) -> (u64, u64, u64) {
+    /// Bytes that wait or are being delivered.
+    pub fn held_bytes(&self) -> usize {
         let state = self.lock();
-        let held = (state.waiting.len() + state.taken_bytes) as u64;
-        (self.written.load(Relaxed), self.dropped.load(Relaxed), held)
+        state.waiting_bytes + state.taken_bytes
     }
 
     /// No code that can panic runs under the lock, so a poisoned one is still whole.

@@ -147,7 +147,11 @@ fn json(record: &Record<'_>, message: &str, date_key: Option<&str>, format: Date
     for (name, value) in [("request_id", record.request_id), ("policy", record.policy), ("api", record.api)] {
         value.and_then(|value| put(name, value));
     }
-    Value::Object(map).to_string()
+    // `serde_json` escapes what JSON asks for: control characters below DEL. What is left of them, and
+    // the line breaks, can only be inside its strings.
+    let mut line = String::new();
+    escape(&Value::Object(map).to_string(), &mut line);
+    line
 }
 
 /// `17/11/2022-09:48:27AM`, in UTC (configuration reference 9.2).

@@ -78,7 +78,8 @@ fn start(log: &Log, spec: &OutputSpec, applied: &mut Applied) -> io::Result<Arc<
         Target::File(path) => Box::new(FileSink::new(path.clone())),
         Target::Stdout => return Err(io::ErrorKind::InvalidInput.into()),
     };
-    let output = Output::start(&spec.name, spec.form.clone(), log.0.limits, sink, log.report())?;
+    let totals = applied.totals.entry(spec.name.clone()).or_default().clone();
+    let output = Output::start(&spec.name, spec.form.clone(), log.0.limits, totals, sink, log.report())?;
     applied.queues.push(output.queue().clone());
     Ok(Arc::new(output))
 }

@@ -2,13 +2,14 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, ErrorKind, Write as _},
     path::PathBuf,
     time::Duration,
 };
 
 use awc::http::Method;
 use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{
     output::{Failure, Sink},
@@ -16,16 +17,64 @@ use super::{
 };
 use crate::outbound::{self, Call, OutboundClient};
 
-pub(super) struct StdoutSink;
+pub(super) struct StdoutSink {
+    /// Not `io::stdout()`, whose buffer would not say what has left it.
+    pub out: File,
+    /// What was written last ends within a line.
+    torn: bool,
+    /// The last batch was given up: its rest will not come.
+    gave_up: bool,
+}
+
+impl StdoutSink {
+    pub fn new(out: File) -> Self {
+        Self { out, torn: false, gave_up: false }
+    }
+}
 
 impl Sink for StdoutSink {
     fn deliver(&mut self, batch: &mut Vec<u8>) -> Result<(), Failure> {
-        let mut out = io::stdout().lock();
-        // A closed pipe stays closed, and there is no other place to say so.
-        out.write_all(batch)
-            .and_then(|()| out.flush())
-            .map_err(|error| Failure::Never(error.kind().to_string()))
+        // Or the first line would be glued to half of another.
+        if std::mem::take(&mut self.gave_up) && self.torn {
+            batch.insert(0, b'\n');
+        }
+        loop {
+            let (last, result) = write(&mut self.out, batch);
+            self.torn = last.map_or(self.torn, |last| last != b'\n');
+            match result.map_err(|error| error.kind()) {
+                Ok(()) => return Ok(()),
+                // Whoever shares standard output with us has made it so; this thread may wait.
+                Err(ErrorKind::WouldBlock) => {
+                    // What is wrong with it the next attempt tells.
+                    let _ = poll(&mut [PollFd::new(&self.out, PollFlags::OUT)], None);
+                }
+                Err(kind @ (ErrorKind::StorageFull | ErrorKind::QuotaExceeded)) => {
+                    return Err(Failure::Later(kind.to_string()));
+                }
+                // A closed pipe stays closed, and there is no other place to say so.
+                Err(kind) => {
+                    self.gave_up = true;
+                    return Err(Failure::Never(kind.to_string()));
+                }
+            }
+        }
     }
+}
+
+/// Writes as much of a batch as can be written and leaves the rest: `write_all` would not say how far
+/// it came. Returns the last byte written, too.
+fn write(file: &mut File, batch: &mut Vec<u8>) -> (Option<u8>, io::Result<()>) {
+    let mut count = 0;
+    let mut result = Ok(());
+    while count < batch.len() && result.is_ok() {
+        match file.write(&batch[count..]) {
+            Ok(0) => result = Err(ErrorKind::WriteZero.into()),
+            Ok(more) => count += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => result = Err(error),
+        }
+    }
+    (batch.drain(..count).next_back(), result)
 }
 
 pub(super) struct FileSink {
@@ -42,22 +91,12 @@ impl FileSink {
 impl Sink for FileSink {
     fn deliver(&mut self, batch: &mut Vec<u8>) -> Result<(), Failure> {
         let later = |error: io::Error| Failure::Later(format!("{}: {error}", self.path.display()));
-        while !batch.is_empty() {
-            let mut file = match self.file.take() {
-                Some(file) => file,
-                None => OpenOptions::new().create(true).append(true).open(&self.path).map_err(later)?,
-            };
-            // By hand: `write_all` would not say how far it came before a disk was full.
-            match file.write(batch) {
-                Ok(0) => return Err(later(io::ErrorKind::WriteZero.into())),
-                Ok(count) => {
-                    batch.drain(..count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(later(error)),
-            }
-            self.file = Some(file);
-        }
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => OpenOptions::new().create(true).append(true).open(&self.path).map_err(later)?,
+        };
+        write(&mut file, batch).1.map_err(later)?;
+        self.file = Some(file);
         Ok(())
     }
 

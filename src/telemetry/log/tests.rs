@@ -8,17 +8,14 @@ use std::{
     path::Path,
     sync::{Arc, mpsc},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use super::{
-    output::{Failure, Output, Sink},
-    queue::Work,
-    record::DateFormat,
-    template::Template,
-    *,
-};
+use super::{record::DateFormat, template::Template, *};
 use crate::document::{Place, Spanned};
+
+mod targets;
+mod waiting;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -202,7 +199,10 @@ fn newlines_and_control_characters_are_escaped_so_that_one_record_is_one_line() 
     assert!(Form::Text.line(&record(message)).ends_with(escaped));
     let (template, _) = Template::parse("{message}");
     assert_eq!(Form::Template(template).line(&record(message)), escaped);
-    assert_eq!(Form::json().line(&record(message)).matches('\n').count(), 1);
+    let json = Form::json().line(&record(message));
+    assert!(json.contains(&format!("\"message\":\"{}\"", escaped.trim_end())), "{json}");
+    let read: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((json.matches('\n').count(), &read["message"]), (1, &message.into()));
 }
 
 #[test]
@@ -464,19 +464,21 @@ fn an_unwritable_folder_is_reported_and_lines_wait_until_it_can_be_written() {
 #[test]
 fn parameters_that_do_not_fit_are_named_without_their_values() {
     type Case<'a> = (OutputKind, &'a [(&'a str, &'a str)], &'a str);
-    let cases: [Case<'_>; 12] = [
+    let cases: [Case<'_>; 14] = [
         (OutputKind::File, &[("path", "d")], "name"),
         (OutputKind::File, &[("file", "f"), ("format", "csv")], "parameters.format"),
         (OutputKind::File, &[("file", "f"), ("format", "template")], "name"),
         (OutputKind::File, &[("file", "f"), ("json_date_format", "hunter2")], "parameters.json_date_format"),
+        (OutputKind::Http, &[("port", "80")], "name"),
+        (OutputKind::Http, &[("host", "")], "parameters.host"),
         (OutputKind::Http, &[("host", "http://hunter2")], "parameters.host"),
-        (OutputKind::Http, &[("port", "0")], "parameters.port"),
-        (OutputKind::Http, &[("uri", "/a b")], "parameters.uri"),
-        (OutputKind::Http, &[("format", "msgpack")], "parameters.format"),
-        (OutputKind::Http, &[("header", "hunter2")], "parameters.header"),
-        (OutputKind::Http, &[("header", "x-a hunter2\nx-b: c")], "parameters.header"),
-        (OutputKind::Http, &[("tls", "perhaps")], "parameters.tls"),
-        (OutputKind::Http, &[("compress", "gzip")], "parameters.compress"),
+        (OutputKind::Http, &[("host", "a"), ("port", "0")], "parameters.port"),
+        (OutputKind::Http, &[("host", "a"), ("uri", "/a b")], "parameters.uri"),
+        (OutputKind::Http, &[("host", "a"), ("format", "msgpack")], "parameters.format"),
+        (OutputKind::Http, &[("host", "a"), ("header", "hunter2")], "parameters.header"),
+        (OutputKind::Http, &[("host", "a"), ("header", "x-a hunter2\nx-b: c")], "parameters.header"),
+        (OutputKind::Http, &[("host", "a"), ("tls", "perhaps")], "parameters.tls"),
+        (OutputKind::Http, &[("host", "a"), ("compress", "gzip")], "parameters.compress"),
     ];
     for (kind, parameters, field) in cases {
         let found: Vec<_> = access_plan(vec![output("x", kind, parameters)]).check().into_iter().collect();
@@ -570,7 +572,8 @@ fn an_http_output_tries_again_after_a_failure_of_the_collector_and_not_after_a_r
     let (port, seen) = collector(&[503, 200, 400]);
     let (log, out) = Log::captured(&settings());
     let port = port.to_string();
-    applied(&log, &access_plan(vec![output("c", OutputKind::Http, &[("port", &port), ("format", "json")])]));
+    let parameters = [("host", "127.0.0.1"), ("port", &port), ("format", "json")];
+    applied(&log, &access_plan(vec![output("c", OutputKind::Http, &parameters)]));
     say(&log, Level::Info, "kept");
     assert!(log.flush(SOON));
     let (first, second) = (seen.recv_timeout(SOON).expect("one"), seen.recv_timeout(SOON).expect("again"));
@@ -591,39 +594,6 @@ fn an_http_output_tries_again_after_a_failure_of_the_collector_and_not_after_a_r
     let page = page.finish();
     assert!(page.contains("portcullis_log_lines_total{output=\"c\"} 1\n"), "{page}");
     assert!(page.contains("portcullis_log_dropped_lines_total{output=\"c\"} 1\n"), "{page}");
-}
-
-/// Takes nothing until the other end of its channel goes.
-struct Stuck(mpsc::Receiver<()>);
-
-impl Sink for Stuck {
-    fn deliver(&mut self, batch: &mut Vec<u8>) -> Result<(), Failure> {
-        let _ = self.0.recv();
-        batch.clear();
-        Ok(())
-    }
-}
-
-#[test]
-fn an_output_that_hangs_never_blocks_a_writer_and_drops_are_counted() {
-    for (limits, fits) in
-        [(QueueLimits { bytes: 1000, lines: 1_000_000 }, 10), (QueueLimits { bytes: 1 << 30, lines: 7 }, 7)]
-    {
-        let (release, gate) = mpsc::channel();
-        let form = Form::Template(Template::parse("{message}").0);
-        let output = Output::start("hung", form, limits, Box::new(Stuck(gate)), Arc::new(|_| {}));
-        let output = output.expect("a thread");
-        let message = "x".repeat(99);
-        for _ in 0..500 {
-            output.write(&record(&message));
-        }
-        let (written, dropped, held) = output.queue().totals();
-        assert_eq!((written, dropped, held), (0, 500 - fits, fits * 100), "what the thread holds counts too");
-        assert!(!output.queue().flush(Instant::now() + Duration::from_millis(20)), "the deadline is kept");
-        drop(release);
-        assert!(output.queue().flush(Instant::now() + SOON));
-        assert_eq!(output.queue().totals(), (fits, 500 - fits, 0));
-    }
 }
 
 #[test]
@@ -676,17 +646,25 @@ fn an_unchanged_output_goes_on_undisturbed() {
 }
 
 #[test]
-fn batches_end_with_whole_lines() {
-    let queue = queue::Queue::new(QueueLimits { bytes: 1000, lines: 100 });
-    for line in ["aaaa\n", "bbbb\n", "cccc\n"] {
-        queue.push(line);
+fn counters_go_on_when_an_output_changes_and_tell_what_a_removed_one_gives_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (log, _) = Log::captured(&settings());
+    let path = |file: &str| folder.path().join(file).to_str().expect("UTF-8").to_owned();
+    for file in ["a.log", "b.log", "nowhere/c.log"] {
+        applied(&log, &access_plan(vec![output("disk", OutputKind::File, &[("file", &path(file))])]));
+        say(&log, Level::Info, "m");
     }
-    let take = || queue.take(7, Duration::ZERO);
-    assert_eq!(take(), Some(Work { batch: b"aaaa\nbbbb\n".to_vec(), reopen: false }));
-    queue.done(true);
-    assert_eq!(take(), Some(Work { batch: b"cccc\n".to_vec(), reopen: false }));
-    queue.done(false);
-    queue.close();
-    assert_eq!(take(), None);
-    assert_eq!(queue.totals(), (2, 1, 0));
+    applied(&log, &LogPlan::default());
+    assert!(log.flush(SOON));
+    let mut page = Exposition::default();
+    log.expose(&mut page);
+    let page = page.finish();
+    for sample in [
+        "portcullis_log_lines_total{output=\"disk\"} 2\n",
+        "portcullis_log_dropped_lines_total{output=\"disk\"} 1\n",
+        "portcullis_log_lines_total{output=\"stdout\"} ",
+        "portcullis_log_buffer_bytes{output=\"stdout\"} 0\n",
+    ] {
+        assert_eq!(page.matches(sample).count(), 1, "{sample} in {page}");
+    }
 }
