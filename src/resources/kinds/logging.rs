@@ -6,7 +6,7 @@ use super::{Ordered, sound, typed};
 use crate::{
     base::{Secret, suggest::closest},
     document::{Node, NodeValue, OneOrMany, Problem, RawNode, Spanned},
-    telemetry::log::OutputKind,
+    telemetry::log::{OutputKind, STDOUT},
 };
 
 /// Where log lines go, standard output always included.
@@ -30,9 +30,10 @@ pub struct LogOutput {
 }
 
 impl LogOutput {
-    /// The first value of a parameter.
+    /// The value of a parameter, the last of several. An empty one is none.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().find(|(key, _)| **key == name)?.1.first().map(|value| value.expose().as_str())
+        let (_, values) = self.parameters.iter().rfind(|(key, _)| **key == name)?;
+        values.last().map(|value| value.expose().as_str()).filter(|value| !value.is_empty())
     }
 }
 
@@ -157,6 +158,19 @@ fn read_output(
     let parameters =
         parameters.map(|(key, values)| (key.map(|key| key.to_ascii_lowercase()), values.0)).collect();
     let output = LogOutput { name: name.clone(), kind, parameters };
+    if name.chars().any(char::is_control) {
+        problems.push(
+            name.error(format!("the name `{}` of an output has a control character", name.escape_debug()))
+                .help("use letters, digits and `-`"),
+        );
+    }
+    if **name == STDOUT && matches!(kind, Some(OutputKind::File | OutputKind::Http)) {
+        // Two outputs of one name could not be told apart in the metrics.
+        problems.push(
+            name.error("the name `stdout` is that of standard output, where every line goes anyway")
+                .help("give the output another name"),
+        );
+    }
     let missing = match kind {
         Some(OutputKind::File)
             if output.parameter("file").is_none() && output.parameter("path").is_none() =>
