@@ -148,11 +148,18 @@ where
 }
 
 async fn status(gateway: web::Data<Gateway>) -> HttpResponse {
-    let (reconciler, not_ready) =
-        match gateway.reconciler.send(reconciler::Describe).timeout(DESCRIBE_TIMEOUT).await {
-            Ok(described) => (json!({"last": described.last}), described.not_ready),
-            Err(error) => (json!({"error": format!("does not answer: {error}")}), BTreeMap::new()),
-        };
+    // At the same time: those that hang together are waited for together.
+    let (described, listeners, watcher, probes, cluster) = tokio::join!(
+        gateway.reconciler.send(reconciler::Describe).timeout(DESCRIBE_TIMEOUT),
+        describe(&gateway.listeners, listeners::Describe),
+        describe(&gateway.watcher, file_watcher::Describe),
+        describe(&gateway.probes, probes::Describe),
+        describe(&gateway.config_cache, config_cache::Describe),
+    );
+    let (reconciler, not_ready) = match described {
+        Ok(described) => (json!({"last": described.last}), described.not_ready),
+        Err(error) => (json!({"error": format!("does not answer: {error}")}), BTreeMap::new()),
+    };
     HttpResponse::Ok().json(json!({
         "gateway": {
             "id": gateway.settings.gateway.id,
@@ -168,10 +175,10 @@ async fn status(gateway: web::Data<Gateway>) -> HttpResponse {
         "notReady": not_ready.iter().map(|(resource, reason)| {
             json!({"resource": resource, "reason": reason})
         }).collect::<Vec<_>>(),
-        "listeners": describe(&gateway.listeners, listeners::Describe).await,
-        "fileWatcher": describe(&gateway.watcher, file_watcher::Describe).await,
-        "probes": describe(&gateway.probes, probes::Describe).await,
-        "cluster": describe(&gateway.config_cache, config_cache::Describe).await,
+        "listeners": listeners,
+        "fileWatcher": watcher,
+        "probes": probes,
+        "cluster": cluster,
         "limits": gateway.quotas.accounts(),
         "sharedStorage": gateway.storage.status(),
         "logLevel": gateway.log.level().name(),

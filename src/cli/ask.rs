@@ -13,7 +13,9 @@ use serde_json::Value;
 use super::{exit::Exit, print, print_json, refuse_settings};
 use crate::settings::Sources;
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A gateway whose actors hang answers after five seconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Far above any dump; an answer that is larger is not ours.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
@@ -195,12 +197,15 @@ impl AdminApi {
     /// One GET over a connection of its own. HTTP/1.0: the answer ends with the connection.
     pub(super) fn get(&self, path: &str) -> io::Result<(u16, String)> {
         let mut stream = self.connect()?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        // The admin API answers to no name of a host.
+        let address = stream.peer_addr()?;
+        let host = SocketAddr::new(address.ip(), address.port());
         // At once: whoever has answered its first piece may be gone before the next.
-        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.name).as_bytes())?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n").as_bytes()).map_err(late)?;
         let mut answer = Vec::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).map_err(late)?;
         let answer = String::from_utf8_lossy(&answer);
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -212,7 +217,7 @@ impl AdminApi {
     fn connect(&self) -> io::Result<TcpStream> {
         let mut refused = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in &self.addresses {
-            match TcpStream::connect_timeout(address, TIMEOUT) {
+            match TcpStream::connect_timeout(address, CONNECT_TIMEOUT) {
                 Ok(stream) => return Ok(stream),
                 Err(error) => refused = error,
             }
@@ -221,11 +226,29 @@ impl AdminApi {
     }
 }
 
+/// The system calls a timeout a resource that is temporarily unavailable.
+fn late(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            let message = format!("it has not answered within {} s", ANSWER_TIMEOUT.as_secs());
+            io::Error::new(io::ErrorKind::TimedOut, message)
+        }
+        _ => error,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{net::TcpListener, thread};
 
     use super::*;
+
+    #[test]
+    fn a_gateway_that_does_not_answer_is_told_in_these_words() {
+        let error = late(io::ErrorKind::WouldBlock.into());
+        assert_eq!(error.to_string(), "it has not answered within 10 s");
+        assert_eq!(late(io::ErrorKind::BrokenPipe.into()).kind(), io::ErrorKind::BrokenPipe);
+    }
 
     #[test]
     fn every_address_of_a_name_is_tried() {
@@ -243,7 +266,8 @@ mod tests {
         let api = AdminApi { name: "gateway:9902".to_owned(), addresses: vec![closed, open] };
         assert_eq!(api.get("/status").expect("an answer"), (200, "yes".to_owned()));
         let request = gateway.join().expect("it was asked");
-        assert_eq!(request, "GET /status HTTP/1.0\r\nHost: gateway:9902\r\n\r\n");
+        // By the name it would be refused, as a page in a browser is.
+        assert_eq!(request, format!("GET /status HTTP/1.0\r\nHost: {open}\r\n\r\n"));
         let nobody = AdminApi { name: "gateway:9902".to_owned(), addresses: vec![closed] };
         assert!(nobody.get("/status").is_err());
     }
