@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Actor, Addr};
+use actix::{Actor, Addr, Arbiter};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -161,16 +161,18 @@ impl Gateway {
             storage_runtime,
         };
         let writing = wanted.writing();
-        let reconciler = Reconciler::new(wanted, publisher, parts).start();
-        // Watching begins before the first look: what changes in between is not missed.
+        // A thread of their own: a file system that hangs (a network mount) keeps nobody else, and no signal, waiting.
+        let files = Arbiter::new().handle();
+        let reconciler =
+            Reconciler::start_in_arbiter(&files, move |_| Reconciler::new(wanted, publisher, parts));
         let watcher = FileWatcher::new(
             settings.config.paths.clone(),
             settings.sync.debounce,
             settings.sync.debounce_max,
             writing,
             reconciler.clone(),
-        )
-        .start();
+        );
+        let watcher = FileWatcher::start_in_arbiter(&files, move |_| watcher);
         let view = Arc::new(Mutex::new(ClusterView::default()));
         let seen = Arc::clone(&view);
         registry.add_collector(move |page| {
@@ -199,6 +201,8 @@ impl Gateway {
             started: Instant::now(),
             workers,
         };
+        // Watching begins before the first look: what changes in between is not missed.
+        let _ = gateway.watcher.send(file_watcher::Describe).timeout(FIRST_LOOK).await;
         gateway.reload().await?;
         actix_rt::spawn(gateway.clone().await_storage());
         tracing::info!(
@@ -251,20 +255,23 @@ impl Gateway {
                     dead = Some(part);
                     break;
                 }
-                _ = signals.reload.recv() => {
-                    if let Err(error) = self.reload().await {
-                        tracing::error!("{error}");
-                    }
-                }
+                _ = signals.reload.recv() => self.reload_meanwhile(),
                 _ = signals.reopen.recv() => self.log.reopen(),
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
             }
         }
-        // A second signal ends at once.
-        tokio::select! {
-            () = self.drain() => {}
-            () = signals.end() => {}
+        let mut drain = pin!(self.drain());
+        loop {
+            tokio::select! {
+                () = drain.as_mut() => break,
+                _ = signals.reload.recv() => tracing::info!("the configuration is not reloaded while the gateway ends"),
+                // A drain may take as long as it takes to rotate logs.
+                _ = signals.reopen.recv() => self.log.reopen(),
+                // A second signal ends at once.
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+            }
         }
         self.cut().await;
         if tokio::time::timeout(GIVE_BACK, self.quotas.give_back()).await.is_err() {
@@ -275,6 +282,16 @@ impl Gateway {
         tracing::info!("stopped");
         self.log.flush(FLUSH);
         dead.map_or(Ok(()), |part| Err(io::Error::other(format!("{part} has died"))))
+    }
+
+    /// Reloads while other signals are heeded.
+    fn reload_meanwhile(&self) {
+        let gateway = self.clone();
+        actix_rt::spawn(async move {
+            if let Err(error) = gateway.reload().await {
+                tracing::error!("{error}");
+            }
+        });
     }
 
     /// Waits until a part has died, and names it. A worker without its accept loop or its timers, and an

@@ -1,6 +1,12 @@
 //! What becomes of the gateway when a part of it fails.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
 
 use actix_web::dev::ServerHandle;
 
@@ -8,6 +14,7 @@ use super::{
     file_watcher,
     gateway::{Gateway, Signals},
     health::{Allowed, Health},
+    listeners,
     reconciler::NotApplied,
 };
 use crate::{settings::Settings, telemetry::log::Log};
@@ -23,6 +30,9 @@ fn no_probes(_: Arc<Health>, _: SocketAddr, _: Option<String>) -> io::Result<Ser
     Err(io::Error::other("not in this test"))
 }
 
+/// How long the environment takes to tell `SLOW`.
+const SLOW: Duration = Duration::from_secs(2);
+
 /// A gateway on a folder with one `Configuration`, in an environment that panics when asked for `PANIC`.
 async fn start(seconds: &str) -> (tempfile::TempDir, Result<Gateway, NotApplied>) {
     let folder = tempfile::tempdir().unwrap();
@@ -33,6 +43,11 @@ async fn start(seconds: &str) -> (tempfile::TempDir, Result<Gateway, NotApplied>
     let log = Log::start(&settings.log).unwrap();
     let environment = Arc::new(|name: &str| {
         assert_ne!(name, "PANIC", "as the test wants it");
+        if name == "SLOW" {
+            // Nobody sends: it takes all of that time.
+            let (_nobody, nothing) = mpsc::channel::<()>();
+            let _ = nothing.recv_timeout(SLOW);
+        }
         None
     });
     let gateway = Gateway::start(settings, None, log, environment, no_probes).await;
@@ -51,6 +66,19 @@ async fn an_actor_that_dies_ends_the_process_after_a_drain_with_an_error_that_na
     let error = gateway.run(Signals::receive().unwrap()).await.unwrap_err();
     assert_eq!(error.to_string(), "the file watcher has died");
     assert!(!gateway.health.is_ready(Allowed { api_errors: true, policy_errors: true, envoy_errors: true }));
+}
+
+#[actix_rt::test]
+async fn while_the_configuration_is_read_the_thread_of_signals_is_free() {
+    let (folder, gateway) = start("9").await;
+    let gateway = gateway.unwrap();
+    write(&folder, "$SLOW");
+    let begun = Instant::now();
+    let mut reload = pin!(gateway.reload());
+    let ended = tokio::time::timeout(SLOW / 10, reload.as_mut()).await.is_ok();
+    assert!(!ended && begun.elapsed() < SLOW / 2, "{:?}", begun.elapsed());
+    assert!(gateway.listeners.send(listeners::Describe).await.is_ok() && begun.elapsed() < SLOW / 2);
+    reload.await.unwrap();
 }
 
 #[actix_rt::test]

@@ -14,6 +14,7 @@ mod faults_http2;
 mod faults_http2_cases;
 mod forward_proxy;
 mod grpc;
+mod hanging_files;
 mod http2;
 mod http2_cases;
 mod http2_cases_messages;

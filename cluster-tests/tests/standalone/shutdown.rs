@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster_tests::client::{Client, get};
-use cluster_tests::config::api;
+use cluster_tests::config::{api, configuration};
 use cluster_tests::gateway::{Gateway, Plan};
 use cluster_tests::load::{Load, OnClose, Work, get_bytes};
 use cluster_tests::upstream::Upstream;
 use cluster_tests::{eventually, ports};
+use serde_json::json;
 
 fn draining_for(seconds: u64, upstream: &Upstream) -> (Gateway, SocketAddr) {
     let port = ports::free();
@@ -72,6 +73,37 @@ fn during_the_drain_readiness_is_false_liveness_true_and_new_connections_are_ser
     assert_eq!(response.json()["body"], "abcd");
     assert!(gateway.wait(Duration::from_secs(30)).success());
     assert!(Client::try_connect(address).is_err());
+}
+
+#[test]
+fn log_files_are_opened_anew_during_the_drain_too() {
+    let (upstream, port) = (Upstream::echo("up"), ports::free());
+    let logs = tempfile::tempdir().expect("a folder");
+    let output = json!({"logging": {
+        "outputs": [{"name": "disk", "type": "file", "parameters": {"path": logs.path(), "file": "gateway.log"}}],
+        "runtimeLogs": {"logLevel": "info", "outputs": ["disk"]},
+    }});
+    let api = api("api", &format!("http://127.0.0.1:{port}"), &upstream.url());
+    let plan = Plan::new().with("api.yaml", &[api, configuration("logs", output)]);
+    let mut gateway = plan.environment("FLEX_SERVICE_ENVOY_DRAIN_TIME", "30").start();
+    let (current, moved) = (logs.path().join("gateway.log"), logs.path().join("gateway.log.1"));
+    let holds = |path: &std::path::Path, text: &str| {
+        std::fs::read_to_string(path).is_ok_and(|found| found.contains(text))
+    };
+    // A connection in use keeps the drain from ending early.
+    let mut held = Client::connect(([127, 0, 0, 1], port).into());
+    held.send(b"POST /held HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab");
+    gateway.signal("TERM");
+    eventually("the drain", || holds(&current, "draining").then_some(()));
+    std::fs::rename(&current, &moved).expect("a writable folder");
+    gateway.signal("USR1");
+    eventually("a new file", || current.exists().then_some(()));
+    gateway.signal("HUP");
+    gateway.says("is not reloaded");
+    held.send(b"cd");
+    assert_eq!(held.response_to("POST").expect("an answer").status, 200);
+    assert!(gateway.wait(Duration::from_secs(30)).success());
+    assert!(holds(&current, "stopped") && !holds(&moved, "stopped"));
 }
 
 #[test]
