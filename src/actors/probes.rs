@@ -45,6 +45,11 @@ impl Probes {
         Self { start, health, wanted: None, running: None, error: None }
     }
 
+    /// Whether what is wanted is served, and there is something.
+    fn is_open(&self) -> bool {
+        self.wanted.is_some() && self.running.as_ref().map(|(port, _)| port) == self.wanted.as_ref()
+    }
+
     fn open(&mut self) {
         let before = self.error.take();
         let Some(wanted) = self.wanted.clone() else { return };
@@ -84,7 +89,8 @@ impl Handler<Serve> for Probes {
 
     fn handle(&mut self, Serve(wanted): Serve, ctx: &mut Context<Self>) {
         self.wanted = wanted;
-        if self.wanted.is_some() && self.running.as_ref().map(|(port, _)| port) == self.wanted.as_ref() {
+        if self.is_open() {
+            self.error = None;
             return;
         }
         let Some((old, server)) = self.running.take() else { return self.open() };
@@ -93,6 +99,11 @@ impl Handler<Serve> for Probes {
         // the next message waits until the old server is gone.
         if !same {
             self.open();
+            if self.error.is_some() {
+                // The old one answers until the new one does.
+                self.running = Some((old, server));
+                return;
+            }
         }
         server
             .stop(true)
@@ -128,7 +139,7 @@ impl Handler<Describe> for Probes {
         MessageResult(ProbesState {
             address: self.wanted.as_ref().map(|wanted| wanted.address().to_string()),
             path: self.wanted.as_ref().and_then(|wanted| wanted.path.clone()),
-            listening: self.running.is_some(),
+            listening: self.is_open(),
             error: self.error.clone(),
         })
     }
