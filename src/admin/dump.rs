@@ -7,7 +7,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     actors::reconciler::Described,
-    base::secret::{REDACTED, is_key, names_secret, shown_name, without_userinfo},
+    base::{
+        secret::{REDACTED, is_key, names_secret, shown_name, without_userinfo},
+        suggest::closest,
+    },
     document::{Node, NodeValue},
     policies::catalog,
     resources::{
@@ -87,6 +90,38 @@ fn resource(state: &ResourceState, not_ready: &BTreeMap<String, String>) -> Valu
     })
 }
 
+/// Parameters of log outputs that say where lines go and what they look like. Nobody knows which of all others are
+/// secrets: outputs that this gateway does not have are written as their vendors document them.
+const SHOWN_PARAMETERS: [&str; 11] = [
+    "file",
+    "format",
+    "host",
+    "json_date_format",
+    "json_date_key",
+    "match",
+    "path",
+    "port",
+    "template",
+    "tls",
+    "tls.verify",
+];
+
+fn parameters(node: &Node) -> Value {
+    let NodeValue::Mapping(entries) = &node.value else { return value(node, true) };
+    let shown = entries.iter().map(|(key, child)| {
+        let name = key.text.to_ascii_lowercase();
+        let shown = match child.as_text() {
+            // It need not begin with a slash to be a path.
+            Some(text) if name == "uri" => {
+                shown_location(&format!("/{}", text.trim_start_matches('/'))).into()
+            }
+            _ => value(child, !SHOWN_PARAMETERS.contains(&&*name)),
+        };
+        (shown_name(&key.text).into_owned(), shown)
+    });
+    Value::Object(shown.collect())
+}
+
 fn value(node: &Node, secret: bool) -> Value {
     match &node.value {
         NodeValue::Mapping(entries) => {
@@ -107,7 +142,11 @@ fn value(node: &Node, secret: bool) -> Value {
                     || (key.text.eq_ignore_ascii_case("header")
                         // A list of a name and a value, or both in one text.
                         && child.as_text().is_none_or(|text| names_secret(text)));
-                map.insert(shown_name(&key.text).into_owned(), value(child, hidden));
+                let shown = match closest(&key.text, ["parameters"]) {
+                    Some(_) if !hidden => parameters(child),
+                    _ => value(child, hidden),
+                };
+                map.insert(shown_name(&key.text).into_owned(), shown);
             }
             Value::Object(map)
         }
@@ -120,9 +159,7 @@ fn value(node: &Node, secret: bool) -> Value {
         {
             REDACTED.into()
         }
-        NodeValue::Scalar { text, .. } if is_location(text) => {
-            location(without_userinfo(text).as_deref().unwrap_or(text)).into()
-        }
+        NodeValue::Scalar { text, .. } if is_location(text) => shown_location(text).into(),
         NodeValue::Scalar { text, .. } => match without_userinfo(text) {
             Some(shown) => shown.into(),
             None => serde_json::to_value(node).unwrap_or(Value::Null),
@@ -142,6 +179,10 @@ fn looks_like_token(text: &str) -> bool {
 /// A path or an address, in which collectors take their tokens.
 fn is_location(text: &str) -> bool {
     text.starts_with('/') || text.contains("://")
+}
+
+fn shown_location(text: &str) -> String {
+    location(without_userinfo(text).as_deref().unwrap_or(text))
 }
 
 /// Without user and password, without the values of the query, and without segments that look like tokens.
@@ -178,6 +219,20 @@ mod tests {
         let file = SourceFile::new("a.yaml", yaml);
         let parsed = parse(&file, Limits::default());
         value(&parsed.documents[0].root, false).to_string()
+    }
+
+    #[test]
+    fn of_a_log_output_only_what_is_known_to_be_no_secret_is_shown() {
+        let dumped = shown(
+            "logging:\n  outputs:\n    - {name: es, type: es, parameters: {cloud_auth: 'elastic:hunter2', Shared_Key: hunter2, \
+             Host: es.test, tls.verify: off}}\n    - {name: a, type: http, parameters: {header: X-License-Key hunter2, \
+             URI: 'ingest?key=hunter2', port: '443'}}\n    - {name: b, type: http, Parametres: {license: hunter2}}\n    \
+             - {name: c, type: http, parameters: [hunter2]}\n  runtimeLogs: {outputs: [es]}\n",
+        );
+        assert!(!dumped.contains("hunter2"), "{dumped}");
+        for kept in ["es.test", "/ingest?key=", "\"443\"", "\"tls.verify\":\"off\"", "\"outputs\":[\"es\"]"] {
+            assert!(dumped.contains(kept), "{kept}: {dumped}");
+        }
     }
 
     #[test]
