@@ -10,6 +10,7 @@ pub mod lock;
 pub mod pattern;
 pub mod seal;
 pub mod secret;
+pub mod seldom;
 pub mod suggest;
 
 pub use clock::Clock;
@@ -20,3 +21,4 @@ pub use dns_name::dns_name;
 pub use ids::ResourceName;
 pub use lock::lock;
 pub use secret::Secret;
+pub use seldom::Seldom;

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -21,6 +21,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
+    base::Seldom,
     http::{Peer, Scheme},
     telemetry::metrics::ConnectionRefusal,
     tls::InboundContext,
@@ -69,6 +70,8 @@ impl Listener {
 
 /// How long to wait when there are no file descriptors left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+/// Said once a minute: every listener of every worker finds out again and again, for as long as it lasts.
+static EXHAUSTED: Seldom = Seldom::new(Duration::from_secs(60));
 
 /// Connections that are accepted after the end, which must come: as many as a queue can hold by default
 /// (`net.core.somaxconn`).
@@ -88,7 +91,9 @@ pub async fn accept(worker: Rc<Worker>, listener: Rc<Listener>, socket: TcpListe
             Err(error) if is_of_connection(&error) => {}
             // Running out of descriptors or of memory.
             Err(error) => {
-                tracing::warn!(address = %listener.address, %error, "cannot accept");
+                if EXHAUSTED.is_due(Instant::now()) {
+                    tracing::warn!(address = %listener.address, %error, "cannot accept");
+                }
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
         }

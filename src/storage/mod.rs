@@ -28,7 +28,7 @@ use channels::Channels;
 pub use fleet::Fleet;
 pub use keys::{Channel, Key, Keys};
 use memory::Memory;
-use redis::{NodeStatus, Plan, Redis};
+use redis::{Calls, NodeStatus, Plan, Redis};
 
 /// What the replicas share. Clones lead to the same place.
 #[derive(Clone)]
@@ -46,6 +46,8 @@ struct Inner {
     fleet: Fleet,
     shared: ArcSwapOption<Redis>,
     channels: Arc<Channels>,
+    /// Of all that were in force since the start: they are counters.
+    calls: Arc<Calls>,
     /// One changes it at a time; how many losses those counted that were in force before.
     attaching: Mutex<u64>,
 }
@@ -81,6 +83,7 @@ pub struct Status {
     /// With all nodes; always true of memory.
     pub connected: bool,
     pub nodes: Vec<NodeStatus>,
+    /// Since the start, whichever Redis it was.
     pub calls_answered: u64,
     pub calls_unavailable: u64,
     /// What all of them took together.
@@ -104,6 +107,7 @@ impl Storage {
             memory: Memory::default(),
             shared: ArcSwapOption::empty(),
             channels: Arc::default(),
+            calls: Arc::default(),
             attaching: Mutex::default(),
             fleet: Fleet::default(),
         }))
@@ -125,7 +129,8 @@ impl Storage {
         if before.as_ref().map(|redis| redis.digest) == plan.map(Plan::digest) {
             return Ok(());
         }
-        let next = plan.map(|plan| Redis::open(plan, runtime, &self.0.channels)).transpose()?;
+        let next =
+            plan.map(|plan| Redis::open(plan, runtime, &self.0.channels, &self.0.calls)).transpose()?;
         let place = next.as_ref().map(|redis| redis.place);
         self.0.shared.store(next.map(Arc::new));
         if let Some(before) = before {
@@ -367,5 +372,26 @@ impl Storage {
         answered: impl FnMut(usize, Outcome<quota::Answer>),
     ) {
         on_backend!(self, lease(calls, answered));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice;
+
+    use super::{redis::plan::Address, *};
+
+    #[actix_rt::test]
+    async fn calls_are_counted_on_when_another_redis_takes_over() {
+        let (storage, runtime) = (Storage::in_memory(), Handle::current());
+        // Nobody listens there.
+        let nowhere = Plan::standalone(Address::new("127.0.0.1".to_owned(), 1));
+        let nowhere = Plan { deadline: Duration::from_millis(1), ..nowhere };
+        let key = Keys::of("shop").named("key");
+        for database in 0..3 {
+            storage.attach(Some(&Plan { database, ..nowhere.clone() }), &runtime).expect("a plan");
+            assert_eq!(storage.status().calls_unavailable, u64::from(database));
+            storage.get(slice::from_ref(&key)).await.expect_err("nobody is there");
+        }
     }
 }

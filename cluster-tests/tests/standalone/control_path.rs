@@ -225,6 +225,30 @@ fn the_probe_server_moves_to_other_ports_and_paths_without_binding_twice() {
 }
 
 #[test]
+fn a_probe_port_serves_until_the_one_that_takes_its_place_is_open() {
+    let (upstream, port, mut taken) = (Upstream::echo("up"), ports::free(), ports::Port::reserve());
+    let (first, second) = (ports::free(), taken.number());
+    let files = [plain("api", port, &upstream), probe(first, "/ready")];
+    let gateway = Plan::new().with("api.yaml", &files).start();
+    let serves = |port: u16| Client::try_connect(local(port)).is_ok();
+    eventually("the probe port", || serves(first).then_some(()));
+    let _ = gateway.apply("api.yaml", &[plain("api", port, &upstream), probe(second, "/ready")]);
+    let told = eventually("the attempt", || {
+        let told = status(&gateway)["probes"].clone();
+        told["error"].is_string().then_some(told)
+    });
+    assert!(told["listening"] == false && told["address"] == format!("0.0.0.0:{second}"), "{told}");
+    gateway.reload();
+    assert_eq!(get(local(first), "/ready").status, 200);
+    taken.release();
+    gateway.reload();
+    eventually("the new port", || serves(second).then_some(()));
+    eventually("the old port closes", || (!serves(first)).then_some(()));
+    let told = &status(&gateway)["probes"];
+    assert!(told["listening"] == true && told["error"].is_null(), "{told}");
+}
+
+#[test]
 fn a_reload_counts_as_failed_while_a_part_keeps_its_last_good_version() {
     let (upstream, port) = (Upstream::echo("up"), ports::free());
     let gateway = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]).start();
@@ -304,13 +328,17 @@ fn file_descriptors_are_raised_to_the_hard_limit_and_too_few_are_said() {
 #[test]
 fn without_descriptors_left_those_who_have_a_connection_are_served_and_later_all_again() {
     let (upstream, port) = (Upstream::echo("up"), ports::free());
-    let plan = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]).workers(1).open_files(64, 64);
+    let plan = Plan::new().with("api.yaml", &[plain("api", port, &upstream)]).open_files(64, 64);
     let gateway = plan.start();
     let mut kept = Client::connect(local(port));
     assert_eq!(kept.get("/", "a", "").status, 200);
     let crowd: Vec<_> = (0..100).filter_map(|_| std::net::TcpStream::connect(local(port)).ok()).collect();
     gateway.says("cannot accept");
     assert_eq!(kept.get("/", "a", "").status, 200, "it has all that it needs");
+    // Several attempts later.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let said = gateway.lines().iter().filter(|line| line.contains("cannot accept")).count();
+    assert_eq!(said, 1, "once a minute: {}", gateway.log());
     drop(crowd);
     eventually("the next client", || {
         let mut client = Client::try_connect(local(port)).ok()?;

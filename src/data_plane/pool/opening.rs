@@ -19,6 +19,7 @@ use crate::{
         worker::Worker,
     },
     snapshot::{EngineSettings, Permit, Speaks, UpstreamPlan},
+    telemetry::metrics::ConnectFailure,
 };
 
 /// So many looks after its last request a pool asks no more where its name leads: a minute.
@@ -56,6 +57,27 @@ impl Opening {
     }
 }
 
+/// A connection that is begun for a request. The request may be over before it comes to be, and so is this then.
+struct Attempt<'a> {
+    plan: &'a UpstreamPlan,
+    failure: Option<ConnectFailure>,
+}
+
+impl<'a> Attempt<'a> {
+    fn begin(plan: &'a UpstreamPlan) -> Self {
+        plan.metrics.connect_attempt();
+        Self { plan, failure: Some(ConnectFailure::Timeout) }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if let Some(failure) = self.failure {
+            self.plan.metrics.connect_failed(failure);
+        }
+    }
+}
+
 impl Pool {
     /// A new connection, of the kind that the upstream chooses, or HTTP/1.1.
     ///
@@ -67,6 +89,7 @@ impl Pool {
         permit: Permit,
     ) -> Result<Connection, AcquireError> {
         let Wanted { plan, worker, engine, request_id, .. } = *wanted;
+        let mut attempt = Attempt::begin(plan);
         let (host, port) = self.leads_to();
         match timeout(engine.connect_timeout, worker.resolver.resolve(host)).await {
             Ok(Ok(answer)) => self.servers.learn(&answer, port),
@@ -81,7 +104,12 @@ impl Pool {
         // Where none can be made in advance, those that are new have their turn.
         let servers = self.servers.candidates(!plan.gauges.line.has_spare(plan.limits.connections_max));
         self.servers.advance();
-        self.open_to(&servers, plan, permit, request_id, &Opening::new(wanted, false)).await
+        let opened = self.open_to(&servers, plan, permit, request_id, &Opening::new(wanted, false)).await;
+        attempt.failure = match &opened {
+            Err(AcquireError::Connect(error)) => Some(error.into()),
+            Ok(_) | Err(AcquireError::Overflow) => None,
+        };
+        opened
     }
 
     /// The same, to the first of these that gives one.
@@ -98,16 +126,12 @@ impl Pool {
             if self.speaks() == Speaks::Either && !opening.http1 {
                 self.speaks.set(Speaks::Http1);
             }
-            if !opening.in_advance {
-                plan.metrics.connect_failed((&error).into());
-            }
             AcquireError::Connect(error)
         };
         let expected = self.speaks();
         let context = plan.endpoint.tls.as_ref().map(|tls| tls.context_for(opening.http1));
         let connected = connect(plan, servers, context, opening.connect_timeout, request_id).await;
         if !opening.in_advance {
-            plan.metrics.connect_attempt();
             judge_proxy(plan, connected.as_ref().err());
         }
         let Connected { transport, http2, server } = connected.map_err(failed)?;

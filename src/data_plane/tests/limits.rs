@@ -1,5 +1,12 @@
 //! Limits of the circuit breaker (configuration reference 7.2), exact.
 
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+
 use super::bench::{Bench, Peer, ROOMY, accepted, run, upstream};
 use crate::snapshot::{Gauge, upstream::UpstreamLimits};
 
@@ -136,5 +143,34 @@ fn a_request_over_the_limit_leaves_its_connection_to_others() {
         server.send(OK).await;
         assert_eq!(first.message().await.expect("a response").body, b"ok");
         assert!(bench.worker.connection_slot().is_some());
+    });
+}
+
+#[test]
+fn a_connection_that_the_response_timeout_ends_was_begun_and_has_failed() {
+    run(async {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        // Whoever comes when its queue is full gets no answer, as from a host that is away.
+        let mut queued = Vec::new();
+        while let Ok(stream) = timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+            queued.push(stream.unwrap());
+        }
+        let bench =
+            Bench::with(&listener, ROOMY, |engine| engine.response_timeout = Duration::from_millis(200))
+                .await;
+        assert_eq!(bench.ask(GET).await.status(), "504");
+        let page = bench.registry.render();
+        for (family, label, count) in [
+            ("connect_attempts", "", 1),
+            ("connect_failures", ",reason=\"timeout\"", 1),
+            ("connect_failures", ",reason=\"refused\"", 0),
+        ] {
+            let upstream = "namespace=\"default\",upstream=\"api\"";
+            let line = format!("portcullis_upstream_{family}_total{{{upstream}{label}}} {count}\n");
+            assert!(page.contains(&line), "{line}: {page}");
+        }
     });
 }

@@ -79,23 +79,28 @@ pub(super) struct Redis {
     losses: Arc<Losses>,
     listener: AbortHandle,
     lookups: Semaphore,
-    calls: Calls,
+    calls: Arc<Calls>,
 }
 
 /// What became of calls.
 #[derive(Default)]
-struct Calls {
+pub(super) struct Calls {
     answered: AtomicU64,
     unavailable: AtomicU64,
     micros: AtomicU64,
 }
 
 impl Redis {
-    /// Starts to connect, on this runtime.
+    /// Starts to connect, on this runtime. `calls` goes on where another Redis left it.
     ///
     /// # Errors
     /// What the plan describes cannot be made.
-    pub fn open(plan: &Plan, runtime: &Handle, channels: &Arc<Channels>) -> Result<Self, String> {
+    pub fn open(
+        plan: &Plan,
+        runtime: &Handle,
+        channels: &Arc<Channels>,
+        calls: &Arc<Calls>,
+    ) -> Result<Self, String> {
         let dialer = Arc::new(Dialer::new(plan, runtime.clone())?);
         let losses = Arc::new(Losses::default());
         let routes = Arc::new(Routes::start(plan, &dialer, &losses)?);
@@ -109,7 +114,7 @@ impl Redis {
             losses,
             listener: runtime.spawn(listening).abort_handle(),
             lookups: Semaphore::new(LOOKUPS_MAX),
-            calls: Calls::default(),
+            calls: Arc::clone(calls),
         })
     }
 
