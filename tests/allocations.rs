@@ -18,7 +18,7 @@ use std::{
 use portcullis::{
     data_plane::{Workers, resolver::Resolver, worker::Shared},
     settings::Settings,
-    snapshot::{Look, Reconciliation, snapshot_cell},
+    snapshot::{Reconciliation, snapshot_cell},
     telemetry::metrics::Registry,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -59,11 +59,9 @@ fn start_worker(address: SocketAddr, socket: TcpListener, file: &Path) -> Worker
         ..Settings::default()
     };
     let registry = Arc::new(Registry::new(1));
-    let mut wanted =
+    let wanted =
         Reconciliation::new(Arc::new(settings), Arc::new(|_: &str| None), Arc::clone(&registry), None);
-    let (Look::Changed(generation), _) = wanted.look(Instant::now()) else {
-        panic!("the first look finds a configuration")
-    };
+    let generation = wanted.read(Instant::now());
     let found: Vec<String> = generation.diagnostics.iter().map(ToString::to_string).collect();
     assert!(found.is_empty(), "{found:#?}");
     let (_publisher, snapshots) = snapshot_cell(generation.snapshot);

@@ -100,7 +100,6 @@ pub fn explain(args: &ExplainArgs) -> Exit {
         Ok((generation, _)) => generation,
         Err(exit) => return exit,
     };
-    let Some(generation) = generation else { return Exit::Ok };
     let explained = contexts(&generation);
     let printed = match args.format {
         Format::Text => print(&text(&explained)),

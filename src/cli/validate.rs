@@ -8,7 +8,7 @@ use super::{Format, exit::Exit, print, print_json, refuse_settings};
 use crate::{
     base::{Diagnostics, Severity, plural},
     settings::{Override, Sources},
-    snapshot::{Generation, Look, Reconciliation},
+    snapshot::{Generation, Reconciliation},
     telemetry::metrics::Registry,
 };
 
@@ -28,15 +28,11 @@ pub struct ValidateArgs {
     settings: Option<PathBuf>,
 }
 
-/// What these folders or files describe, and what is odd about the settings; `None` when they describe nothing. Without
-/// a network.
+/// What these folders or files describe, and what is odd about the settings. Without a network.
 ///
 /// # Errors
 /// The exit code; why has been printed.
-pub(super) fn read(
-    paths: &[PathBuf],
-    settings: Option<PathBuf>,
-) -> Result<(Option<Box<Generation>>, Diagnostics), Exit> {
+pub(super) fn read(paths: &[PathBuf], settings: Option<PathBuf>) -> Result<(Generation, Diagnostics), Exit> {
     let missing: Vec<_> = paths.iter().filter(|path| !path.exists()).collect();
     if !missing.is_empty() {
         for path in missing {
@@ -52,19 +48,14 @@ pub(super) fn read(
     loaded.warnings.extend(odd);
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
     let registry = Arc::new(Registry::new(1));
-    let mut wanted =
-        Reconciliation::new(Arc::new(loaded.settings), environment, registry, keys.map(Arc::new));
-    match wanted.look(Instant::now()) {
-        (Look::Changed(generation), _) => Ok((Some(generation), loaded.warnings)),
-        (Look::Unchanged, _) => Ok((None, loaded.warnings)),
-    }
+    let wanted = Reconciliation::new(Arc::new(loaded.settings), environment, registry, keys.map(Arc::new));
+    Ok((wanted.read(Instant::now()), loaded.warnings))
 }
 
 /// Exit code 0 when clean or with warnings only, 65 with errors.
 pub fn run(args: &ValidateArgs) -> Exit {
     let (generation, mut found) = match read(&args.paths, args.settings.clone()) {
-        Ok((Some(generation), found)) => (generation, found),
-        Ok((None, _)) => return Exit::Ok,
+        Ok(read) => read,
         Err(exit) => return exit,
     };
     found.extend(generation.diagnostics);

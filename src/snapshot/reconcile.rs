@@ -3,7 +3,6 @@
 use std::{
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
     sync::Arc,
     time::Instant,
 };
@@ -107,6 +106,12 @@ impl Reconciliation {
         let generation = self.generation(&scan.set);
         self.repeat = false;
         (Look::Changed(Box::new(generation)), scan.hold_until)
+    }
+
+    /// What the folders hold, for whoever looks once.
+    pub fn read(mut self, now: Instant) -> Generation {
+        let scan = self.store.rescan(&self.settings.config.paths, now);
+        self.generation(&scan.set)
     }
 
     /// Takes the configuration that replicas share, all of it or nothing: with one error in it, what was in force
@@ -241,10 +246,6 @@ impl Reconciliation {
     /// The last generation was not put in force: the next look makes it again.
     pub fn repeat(&mut self) {
         self.repeat = true;
-    }
-
-    pub fn paths(&self) -> &[PathBuf] {
-        &self.settings.config.paths
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::{fmt::Write as _, path::Path, sync::Arc, time::Instant};
 
-use super::{Look, Reconciliation};
+use super::Reconciliation;
 use crate::{
     resources::tests::fixtures::{check_all, portable},
     settings::Settings,
@@ -16,8 +16,8 @@ fn rendered(path: &Path, folder: &Path) -> String {
     let mut settings = Settings::default();
     settings.config.paths = vec![path.to_owned()];
     let nothing_set = Arc::new(|_: &str| None);
-    let mut wanted = Reconciliation::new(Arc::new(settings), nothing_set, Arc::new(Registry::new(1)), None);
-    let (Look::Changed(generation), _) = wanted.look(Instant::now()) else { panic!("the first look") };
+    let wanted = Reconciliation::new(Arc::new(settings), nothing_set, Arc::new(Registry::new(1)), None);
+    let generation = wanted.read(Instant::now());
     let mut text = String::new();
     for found in generation.diagnostics.iter() {
         writeln!(text, "{found}\n").expect("a String takes all");
