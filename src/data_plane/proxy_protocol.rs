@@ -104,7 +104,12 @@ fn client_v1<Address: FromStr + Into<IpAddr>>(text: &[u8]) -> Result<SocketAddr,
     let address = |word: &str| word.parse::<Address>().map_err(|_| Malformed("address"));
     let (source, _) = (address(source)?, address(destination)?);
     let (port, _) = (port_v1(port)?, port_v1(destination_port)?);
-    Ok(SocketAddr::new(source.into(), port))
+    Ok(address_of(source.into(), port))
+}
+
+/// One client has one address, however the proxy listens: an IPv4 address in the clothes of IPv6 is one of IPv4.
+fn address_of(address: IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(address.to_canonical(), port)
 }
 
 /// Decimal, no sign, no leading zero.
@@ -161,7 +166,7 @@ fn source_v2(family: u8, block: &[u8]) -> Result<Source, NoHeader> {
     let &[high, low, _, _, ..] = ports else { return Err(short()) };
     // Only a stream can be what comes on this connection (spec 2.2: others fall back to UNSPEC).
     Ok(match transport {
-        1 => Source::Client(SocketAddr::new(address, u16::from_be_bytes([high, low]))),
+        1 => Source::Client(address_of(address, u16::from_be_bytes([high, low]))),
         _ => Source::Connection,
     })
 }

@@ -49,6 +49,8 @@ pub struct Resolver {
 #[derive(Default)]
 struct Name {
     answer: Option<Answer>,
+    /// When somebody wanted to know it last.
+    used: Option<Instant>,
     failure: Option<Failure>,
     /// A question that is not answered yet; closed when it is.
     question: Option<watch::Receiver<()>>,
@@ -171,9 +173,12 @@ impl Resolver {
     /// What is known now; asks where that is called for.
     fn look(&self, host: &str) -> Known {
         let mut names = lock(&self.names);
-        if let Some(answer) = names.get(host).and_then(|name| name.answer.as_ref())
-            && answer.asked.elapsed() < self.refresh
+        let now = Instant::now();
+        let is_young = |since: Instant, age: Duration| now.saturating_duration_since(since) < age;
+        if let Some(name) = names.get_mut(host)
+            && let Some(answer) = name.answer.as_ref().filter(|answer| is_young(answer.asked, self.refresh))
         {
+            name.used = Some(now);
             return Known::Answer(Arc::clone(&answer.addresses));
         }
         if names.len() >= NAMES_MAX && !names.contains_key(host) {
@@ -183,10 +188,9 @@ impl Resolver {
         if name.may_be_asked_for() {
             name.question = Some(self.begin(host));
         }
-        let stale = name.answer.as_ref();
-        let usable =
-            |answer: &&Answer| !name.is_asked_for() || answer.asked.elapsed() < self.refresh + UNUSED_MAX;
-        match (stale.filter(usable), &name.question, &name.failure) {
+        let in_use = name.used.replace(now).is_some_and(|used| is_young(used, self.refresh + UNUSED_MAX));
+        let usable = in_use || !name.is_asked_for();
+        match (name.answer.as_ref().filter(|_| usable), &name.question, &name.failure) {
             (Some(answer), ..) => Known::Answer(Arc::clone(&answer.addresses)),
             (None, Some(question), _) => Known::Asked(question.clone()),
             (None, None, Some(failure)) => {

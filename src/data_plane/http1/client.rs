@@ -260,6 +260,9 @@ impl ClientConnection {
                     awaited.undecided = false;
                     break;
                 };
+                if length > awaited.head_bytes_max {
+                    return malformed("response head over the limit");
+                }
                 wire.input.consume(length);
                 match head.status {
                     101 if !(awaited.agrees(&head) && self.is_request_sent()) => {

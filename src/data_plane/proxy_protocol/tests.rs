@@ -34,6 +34,7 @@ fn good() -> Vec<(Vec<u8>, Source)> {
         (v1("TCP4 0.0.0.0 0.0.0.0 0 0"), client("0.0.0.0:0")),
         (v1("TCP6 2001:db8::7 ::1 50000 443"), client("[2001:db8::7]:50000")),
         (v1("TCP6 2001:DB8:0:0:0:0:0:7 ::1 50000 443"), client("[2001:db8::7]:50000")),
+        (v1("TCP6 ::ffff:192.0.2.7 ::ffff:198.51.100.1 50000 443"), client("192.0.2.7:50000")),
         (v1("UNKNOWN"), Source::Connection),
         (v1("UNKNOWN whatever \u{1}\u{7f} 7"), Source::Connection),
         (longest.as_bytes().to_vec(), Source::Connection),

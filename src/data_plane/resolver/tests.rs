@@ -172,6 +172,15 @@ async fn a_resolver_that_hangs_is_given_up_and_blocks_nobody_who_knows_an_answer
         assert_eq!(found.expect("at once").as_deref(), Some("192.0.2.1"));
     }
     assert_eq!(dns.asked(), 2);
+    // However long it hangs.
+    for _ in 0..10 {
+        grow_old(&resolver);
+        let found = timeout(LOOKUP_MAX / 2, first(&resolver)).await;
+        assert_eq!(found.expect("at once").as_deref(), Some("192.0.2.1"));
+    }
+    // What nobody has used for so long is waited for.
+    lock(&resolver.names).get_mut("up.test").unwrap().used = Some(Instant::now() - UNUSED_MAX - 2 * LONG);
+    assert!(timeout(LOOKUP_MAX / 50, first(&resolver)).await.is_err());
     let (resolver, dns, _registry) = with_dns(LONG);
     dns.hold(true);
     let both = futures_util::future::join(first(&resolver), first(&resolver));

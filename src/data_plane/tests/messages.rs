@@ -188,6 +188,38 @@ fn what_has_no_single_meaning_is_refused_and_the_connection_closes() {
 }
 
 #[test]
+fn empty_lines_keep_no_connection() {
+    run(async {
+        let listener = upstream().await;
+        let bench = Bench::new(&listener, ROOMY).await;
+        answer_all(listener, OK);
+        let mut client = bench.connect().await;
+        client.send("\r\n").await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        client.send("\r\n").await;
+        assert_eq!(client.message().await.expect("a refusal").status(), "400", "in pieces as in one");
+        let mut client = bench.connect().await;
+        client.send("\r\n").await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        bench.worker.timers.skip(settings::Settings::default().timeouts.head + Duration::from_secs(1));
+        assert_eq!(client.rest().await, (Vec::new(), true), "nothing was asked");
+    });
+}
+
+#[test]
+fn the_limit_of_a_response_head_is_the_same_however_it_comes() {
+    run(async {
+        let large = format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx: {}\r\n\r\n", "y".repeat(2000));
+        for (limit, status) in [(1024, "502"), (4096, "200")] {
+            let listener = upstream().await;
+            let bench = Bench::with(&listener, ROOMY, |engine| engine.head_bytes_max = limit).await;
+            answer_all(listener, large.clone().leak());
+            assert_eq!(bench.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.status(), status);
+        }
+    });
+}
+
+#[test]
 fn a_response_that_cannot_be_trusted_is_502() {
     run(async {
         for answer in [

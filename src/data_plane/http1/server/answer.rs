@@ -176,11 +176,12 @@ impl ServerConnection {
         .await
     }
 
-    /// Whether the client closed its side. Bytes of a next request are kept, up to one buffer.
+    /// Whether the client closed its side. Bytes of the body and of a next request are kept, up to one buffer.
     pub(super) fn client_is_gone(&self, cx: &mut Context<'_>) -> bool {
         let mut wire = self.wire.borrow_mut();
-        if !wire.decoder.is_done() {
-            // Whoever reads the body will notice.
+        let has_body = !wire.decoder.is_done();
+        if has_body && self.tally.received.get() > 0 {
+            // Whoever reads it will notice.
             return false;
         }
         loop {
@@ -194,6 +195,8 @@ impl ServerConnection {
             match arrived {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(0) | Err(_)) => return true,
+                // Somebody may be waiting for just that.
+                Poll::Ready(Ok(_)) if has_body => cx.waker().wake_by_ref(),
                 Poll::Ready(Ok(_)) => {}
             }
         }

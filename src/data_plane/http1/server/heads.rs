@@ -97,9 +97,17 @@ impl ServerConnection {
                 match wire.poll_fill(cx, engine.head_bytes_max + 1) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(Arrival::End)),
                     Poll::Ready(Ok(_)) => {}
-                    Poll::Pending if wire.input.is_empty() => return Poll::Ready(Ok(Arrival::Nothing)),
+                    Poll::Pending if wire.input.is_empty() && blank_line => {
+                        return Poll::Ready(Ok(Arrival::Nothing));
+                    }
                     Poll::Pending if self.watch.is_due(Timer::Connection) => {
-                        return Poll::Ready(Err(Refusal::HeadTimeout));
+                        // An empty line alone is no request that would want an answer.
+                        let is_silent = wire.input.is_empty();
+                        return Poll::Ready(if is_silent {
+                            Ok(Arrival::End)
+                        } else {
+                            Err(Refusal::HeadTimeout)
+                        });
                     }
                     Poll::Pending => return Poll::Pending,
                 }
