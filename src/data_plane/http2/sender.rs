@@ -59,14 +59,8 @@ impl Sender {
         self.bytes
     }
 
-    /// Ends the stream before its end.
-    pub fn reset(&mut self, reason: Reason) {
-        self.ended = true;
-        self.stream.send_reset(reason);
-    }
-
     /// Whether the peer has reset the stream.
-    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.stream.poll_reset(cx).map(|_| ())
     }
 
@@ -205,7 +199,8 @@ impl Sender {
     }
 
     fn broken(&mut self, error: BodyError) -> SendError {
-        self.reset(Reason::CANCEL);
+        self.ended = true;
+        self.stream.send_reset(Reason::CANCEL);
         SendError::Body(error)
     }
 }

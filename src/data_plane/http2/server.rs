@@ -28,7 +28,7 @@ use std::{
 };
 
 use self::{
-    input::{Event, Input},
+    input::{Arrival, Event, Input},
     link::Link,
 };
 use super::{
@@ -37,7 +37,7 @@ use super::{
     head::Rules,
     io::Linger,
     slots::{Inbox, Slots},
-    stream::{self, Work},
+    stream,
 };
 use crate::{
     data_plane::{
@@ -193,7 +193,7 @@ struct Run<'c, F, M> {
     connection: &'c Connection<'c>,
     wire: Wire,
     input: Input,
-    streams: Slots<Work, F, M>,
+    streams: Slots<Arrival, F, M>,
     waiting: Waiting,
     ending: Ending,
     linger: Linger,
@@ -201,7 +201,7 @@ struct Run<'c, F, M> {
     has_looked: bool,
 }
 
-impl<F: Future<Output = ()>, M: Fn(Rc<Inbox<Work>>) -> F> Run<'_, F, M> {
+impl<F: Future<Output = ()>, M: Fn(Rc<Inbox<Arrival>>) -> F> Run<'_, F, M> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let connection = self.connection;
         connection.watch.register(cx);

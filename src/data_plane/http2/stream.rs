@@ -44,11 +44,8 @@ pub struct Stream {
     answered: Cell<bool>,
 }
 
-/// A request, and where it is answered.
-pub type Work = Arrival;
-
 /// Serves one request after the other, for ever. Dropping this resets the stream and ends its exchange with the upstream.
-pub async fn serve_each(connection: &Connection<'_>, inbox: Rc<Inbox<Work>>) {
+pub async fn serve_each(connection: &Connection<'_>, inbox: Rc<Inbox<Arrival>>) {
     let mut watch = connection.worker.timers.watch();
     loop {
         let arrival = inbox.next().await;
@@ -186,8 +183,7 @@ impl Stream {
                 Poll::Ready(Err(_)) if !self.channel.is_closed() => {
                     self.link.reset(self.channel.id, Reason::Internal);
                 }
-                Poll::Ready(Err(_)) => {}
-                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(_) => {}
                 Poll::Pending if self.watch.is_due(Timer::StreamIdle) => {
                     self.link.reset(self.channel.id, Reason::Cancel);
                 }

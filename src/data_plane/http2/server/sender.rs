@@ -14,13 +14,9 @@ const SMALL_BYTES_MAX: usize = 4 * 1024;
 /// Pieces that are gathered into one frame at the most.
 const PIECES_MAX: usize = 1024;
 
+/// The stream has been reset, by the client or because its body broke off at its source: it never looks whole.
 #[derive(Debug)]
-pub enum SendError {
-    /// The client has reset the stream, or the connection is gone.
-    Client,
-    /// The body broke off at its source; the stream has been reset, so that it never looks whole.
-    Body(BodyError),
-}
+pub struct Broken;
 
 /// A body on its way; its head has been sent.
 pub struct Sender<'s> {
@@ -50,15 +46,15 @@ impl<'s> Sender<'s> {
     /// Sends until the body has ended, a frame at a turn. `progress` is called whenever bytes have moved.
     ///
     /// # Errors
-    /// [`SendError`]: which side has failed.
+    /// [`Broken`].
     pub fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
         body: &mut Body,
         progress: &dyn Fn(),
-    ) -> Poll<Result<(), SendError>> {
+    ) -> Poll<Result<(), Broken>> {
         if self.channel.is_closed() {
-            return Poll::Ready(Err(SendError::Client));
+            return Poll::Ready(Err(Broken));
         }
         if self.trailers.is_some() {
             return self.poll_trailers().map(Ok);
@@ -93,7 +89,7 @@ impl<'s> Sender<'s> {
         body: &mut Body,
         room: usize,
         data: &mut Data,
-    ) -> Result<bool, SendError> {
+    ) -> Result<bool, Broken> {
         let mut filled = self.take(body, room, data)?;
         for _ in 1..PIECES_MAX {
             let Poll::Ready(step) = body.poll_ready(cx) else { return Ok(false) };
@@ -110,11 +106,11 @@ impl<'s> Sender<'s> {
     }
 
     /// Moves what the body lends into the frame; how much that was.
-    fn take(&mut self, body: &mut Body, room: usize, data: &mut Data) -> Result<usize, SendError> {
+    fn take(&mut self, body: &mut Body, room: usize, data: &mut Data) -> Result<usize, Broken> {
         let left = self.left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
         if left == 0 {
             // More than was announced: the source is not to be trusted.
-            return Err(self.broken(BodyError::Malformed));
+            return Err(self.broken());
         }
         let mut size = 0;
         body.lend(&mut |bytes| {
@@ -129,9 +125,9 @@ impl<'s> Sender<'s> {
         Ok(size)
     }
 
-    fn poll_end(&mut self, body: &Body, last: Option<Data>) -> Poll<Result<(), SendError>> {
+    fn poll_end(&mut self, body: &Body, last: Option<Data>) -> Poll<Result<(), Broken>> {
         if self.left.is_some_and(|left| left > 0) {
-            return Poll::Ready(Err(self.broken(BodyError::Disconnected)));
+            return Poll::Ready(Err(self.broken()));
         }
         self.trailers = body.trailers();
         if self.trailers.is_some() {
@@ -150,12 +146,12 @@ impl<'s> Sender<'s> {
         Poll::Ready(())
     }
 
-    fn checked(&mut self, step: Result<Step, BodyError>) -> Result<Step, SendError> {
-        step.map_err(|error| self.broken(error))
+    fn checked(&mut self, step: Result<Step, BodyError>) -> Result<Step, Broken> {
+        step.map_err(|_| self.broken())
     }
 
-    fn broken(&mut self, error: BodyError) -> SendError {
+    fn broken(&mut self) -> Broken {
         self.link.reset(self.channel.id, Reason::Internal);
-        SendError::Body(error)
+        Broken
     }
 }
