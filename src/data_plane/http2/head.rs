@@ -75,6 +75,9 @@ const ABSURD: usize = 4;
 /// What a reader keeps of a path's memory while a connection idles.
 const LARGE_BYTES_MIN: usize = 1024;
 
+/// Likewise of its list of the pieces of a cookie.
+const CRUMBS_KEPT_MAX: usize = 64;
+
 /// Counts a list of fields.
 #[derive(Default)]
 struct Size {
@@ -219,6 +222,9 @@ impl HeadReader {
     pub fn rest(&mut self) {
         if self.path.capacity() > LARGE_BYTES_MIN {
             self.path = Vec::new();
+        }
+        if self.crumbs.capacity() > CRUMBS_KEPT_MAX {
+            self.crumbs = Vec::new();
         }
     }
 

@@ -113,6 +113,22 @@ fn cookie_crumbs_become_one_field() {
 }
 
 #[test]
+fn a_reader_that_rests_holds_no_memory_for_a_cookie_of_many_crumbs() {
+    let mut reader = HeadReader::default();
+    let rules = Rules { bytes_max: 65_536, ..RULES };
+    let mut kept_after = |crumbs: usize| {
+        for _ in 0..crumbs {
+            assert!(reader.field(b"cookie", b"", rules));
+        }
+        let _ = reader.finish(rules);
+        reader.rest();
+        reader.crumbs.capacity()
+    };
+    assert!(kept_after(40) >= 40);
+    assert_eq!(kept_after(1600), 0);
+}
+
+#[test]
 fn more_fields_than_the_limit_are_431() {
     let fields: Vec<(String, String)> = (0..9).map(|i| (format!("x-{i}"), "v".to_owned())).collect();
     let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
