@@ -40,18 +40,24 @@ struct Recent {
 }
 
 impl Recent {
-    fn add(&self, now: Duration) {
+    /// Forgets what is long past; where the present counts.
+    fn turn_to(&self, now: Duration) -> &Cell<u32> {
         let slice = now.as_secs() / SLICE.as_secs();
         let passed = (slice - self.slice.get()).min(WINDOW_SLICES as u64);
         for gone in 0..passed {
             self.slices[((slice - gone) % WINDOW_SLICES as u64) as usize].set(0);
         }
         self.slice.set(slice);
-        let current = &self.slices[(slice % WINDOW_SLICES as u64) as usize];
+        &self.slices[(slice % WINDOW_SLICES as u64) as usize]
+    }
+
+    fn add(&self, now: Duration) {
+        let current = self.turn_to(now);
         current.set(current.get().saturating_add(1));
     }
 
-    fn sum(&self) -> u32 {
+    fn sum(&self, now: Duration) -> u32 {
+        self.turn_to(now);
         self.slices.iter().fold(0, |sum, slice| sum.saturating_add(slice.get()))
     }
 }
@@ -180,6 +186,7 @@ impl Meter {
 
     /// Counts a frame that was received.
     pub fn count(&self, kind: u8, flags: u8, length: usize) {
+        // END_STREAM of DATA, ACK of SETTINGS: an acknowledgement moves nothing, and one is due.
         let marked = flags & (flag::END_STREAM | flag::ACK) != 0;
         match kind {
             kind::HEADERS => self.substance.add(self.now.get()),
@@ -188,14 +195,13 @@ impl Meter {
             // A server may reset as many as it is sent; whether a client's ends something is known to who looks further.
             kind::RST_STREAM => {}
             kind::SETTINGS if !marked => self.add(&self.settings, SETTINGS_MAX),
-            kind::SETTINGS => {}
             _ => self.count_control(),
         }
     }
 
     /// Counts a frame that moves nothing.
     pub fn count_control(&self) {
-        let with_substance = self.substance.sum().saturating_mul(CONTROL_PER_SUBSTANCE);
+        let with_substance = self.substance.sum(self.now.get()).saturating_mul(CONTROL_PER_SUBSTANCE);
         self.add(&self.control, CONTROL_MAX.saturating_add(with_substance));
     }
 
@@ -206,7 +212,7 @@ impl Meter {
 
     fn add(&self, recent: &Recent, max: u32) {
         recent.add(self.now.get());
-        if recent.sum() > max {
+        if recent.sum(self.now.get()) > max {
             self.flooded.set(true);
         }
     }
@@ -259,10 +265,25 @@ mod tests {
     }
 
     #[test]
-    fn acknowledged_settings_are_not_counted() {
+    fn acknowledgements_count_as_frames_that_move_nothing() {
         let meter = Meter::default();
-        meter.received(&frame(4, 1, 0).repeat(10_000));
+        meter.received(&frame(4, 1, 0).repeat(CONTROL_MAX as usize));
         assert!(!meter.is_flooded());
+        meter.received(&frame(4, 1, 0));
+        assert!(meter.is_flooded());
+    }
+
+    #[test]
+    fn substance_that_is_long_past_earns_nothing() {
+        let meter = Meter::default();
+        (0..10_000).for_each(|_| meter.sent());
+        meter.received(&frame(6, 0, 8).repeat(2 * CONTROL_MAX as usize));
+        assert!(!meter.is_flooded());
+        meter.tell_time(Duration::from_secs(60));
+        meter.received(&frame(6, 0, 8).repeat(CONTROL_MAX as usize));
+        assert!(!meter.is_flooded());
+        meter.received(&frame(6, 0, 8));
+        assert!(meter.is_flooded());
     }
 
     #[test]

@@ -134,8 +134,8 @@ impl Input {
         }
         let Some(payload) = unread[HEAD_BYTES..].get(..head.length) else { return Ok(0) };
         self.stage = Stage::Frames;
-        // What of DATA is padding is known further on.
-        if head.kind != kind::DATA {
+        // What of DATA is padding, and whether anybody wants it or a header block, is known further on.
+        if !matches!(head.kind, kind::DATA | kind::HEADERS) {
             link.meter.count(head.kind, head.flags, head.length);
         }
         *event = self.frame(head, payload, link, rules)?;
@@ -203,7 +203,6 @@ impl Input {
 
     fn data(&self, head: Head, payload: &[u8], link: &Link) -> Result<(), Reason> {
         let data = frame::unpadded(head, payload).ok_or(Reason::Protocol)?;
-        link.meter.count(head.kind, head.flags, data.len());
         // Padding counts (section 6.9.1).
         if !link.charge(payload.len()) {
             return Err(Reason::FlowControl);
@@ -211,13 +210,15 @@ impl Input {
         let ends = head.has(flag::END_STREAM);
         let Some(channel) = link.channel(head.stream) else {
             link.release(None, payload.len());
+            // It may have been on its way; it moves nothing all the same.
+            link.meter.count_control();
             if !self.is_unserved(head.stream) && link.closed.how(head.stream) != Some(Closed::Here) {
                 // Or it was refused, with so many others that this one is forgotten.
-                link.meter.count_control();
                 link.reset(head.stream, Reason::StreamClosed);
             }
             return Ok(());
         };
+        link.meter.count(head.kind, head.flags, data.len());
         let window = channel.receive_window.get() - payload.len() as i64;
         channel.receive_window.set(window);
         let fault = match () {
@@ -307,7 +308,12 @@ impl Input {
     ) -> Result<Option<Event>, Reason> {
         let ends = head.has(flag::END_STREAM);
         self.blocks += 1;
-        match self.purpose(head, link)? {
+        let purpose = self.purpose(head, link)?;
+        match purpose {
+            Purpose::Nothing => link.meter.count_control(),
+            _ => link.meter.count(head.kind, head.flags, head.length),
+        }
+        match purpose {
             Purpose::Request { is_refused } => {
                 let heads = &mut self.heads;
                 decoded(self.decoder.decode(block, |name, value| heads.field(name, value, rules)))?;
@@ -358,10 +364,7 @@ impl Input {
                 }
                 Some(Closed::There) => Err(Reason::StreamClosed),
                 // One of so many that were refused that it is forgotten.
-                None if head.stream <= self.refused => {
-                    link.meter.count_control();
-                    Ok(Purpose::Nothing)
-                }
+                None if head.stream <= self.refused => Ok(Purpose::Nothing),
                 None => Err(Reason::Protocol),
             };
         }
