@@ -35,6 +35,48 @@ pub fn trailers(fields: &HeaderMap) -> Option<Headers> {
     (!headers.is_empty()).then_some(headers)
 }
 
+/// Fields whose values are the same in many requests and no secrets: the header table of a connection to an upstream may keep
+/// them. All others are written as never to be kept, here and by whoever passes them on: a client may have wanted that (RFC 7541
+/// section 6.2.3), and who shares the connection could guess them otherwise (section 7.1).
+fn is_harmless(name: &str) -> bool {
+    matches!(
+        name,
+        "accept"
+            | "accept-charset"
+            | "accept-encoding"
+            | "accept-language"
+            | "cache-control"
+            | "content-encoding"
+            | "content-language"
+            | "content-type"
+            | "dnt"
+            | "expect"
+            | "grpc-accept-encoding"
+            | "grpc-encoding"
+            | "grpc-timeout"
+            | "origin"
+            | "pragma"
+            | "priority"
+            | "sec-ch-ua"
+            | "sec-ch-ua-mobile"
+            | "sec-ch-ua-platform"
+            | "sec-fetch-dest"
+            | "sec-fetch-mode"
+            | "sec-fetch-site"
+            | "sec-fetch-user"
+            | "te"
+            | "upgrade-insecure-requests"
+            | "user-agent"
+            | "via"
+            | "x-envoy-expected-rq-timeout-ms"
+            | "x-forwarded-for"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-forwarded-proto"
+            | "x-requested-with"
+    )
+}
+
 /// Fields for `h2`: names in lower case, and nothing that concerns a connection of HTTP/1.1, whoever added
 /// it.
 pub fn fields(headers: &Headers) -> HeaderMap {
@@ -44,9 +86,10 @@ pub fn fields(headers: &Headers) -> HeaderMap {
             continue;
         }
         // Both were checked when they became fields; what `http` refuses all the same is left out.
-        if let (Ok(name), Ok(value)) =
+        if let (Ok(name), Ok(mut value)) =
             (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value))
         {
+            value.set_sensitive(!is_harmless(name.as_str()));
             fields.append(name, value);
         }
     }

@@ -32,6 +32,27 @@ fn a_request_to_an_upstream_names_it_in_pseudo_fields_only() {
 }
 
 #[test]
+fn only_what_is_harmless_is_kept_in_the_header_table_of_an_upstream() {
+    let mut headers = Headers::new();
+    for (name, value) in [
+        ("Accept", "*/*"),
+        ("User-Agent", "curl/8"),
+        ("X-Forwarded-Proto", "https"),
+        ("Content-Type", "application/grpc"),
+        ("X-Api-Key", "secret"),
+        ("Authorization", "Basic YTpi"),
+        ("Cookie", "session=1"),
+        ("X-Customer", "7"),
+    ] {
+        headers.append(name, value).unwrap();
+    }
+    let fields = fields(&headers);
+    let kept: Vec<_> =
+        fields.iter().filter(|(_, value)| !value.is_sensitive()).map(|(name, _)| name).collect();
+    assert_eq!(kept, ["accept", "user-agent", "x-forwarded-proto", "content-type"]);
+}
+
+#[test]
 fn every_path_that_http_1_1_forwards_can_be_forwarded() {
     let forwarded = |path: &str| {
         let head = outgoing(&Request::for_test("GET", path, &[]), "h", Scheme::HTTP, None).unwrap();
