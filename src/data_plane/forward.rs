@@ -14,7 +14,7 @@ use super::{
         sender,
         tunnel::Upgraded,
     },
-    http2,
+    http2::{self, shared::SharedConnection},
     pool::{AcquireError, Connection, Pool, Wanted},
     replay::Replay,
     timers::Timer,
@@ -54,9 +54,12 @@ impl Forward<'_> {
             }
             self.client.watch().arm(Timer::StreamIdle, exchange.stream_idle_timeout());
             let mut retries = Retries::default();
+            let mut failed = Vec::new();
             loop {
                 let upgrades = request.upgrade.is_some() && request.body.is_empty();
-                let connection = self.connection(upstream, exchange, retries.made > 0, upgrades).await?;
+                let fresh_only = retries.made > 0;
+                let connection = self.connection(upstream, exchange, fresh_only, &failed, upgrades).await?;
+                let shared = connection.shared();
                 let reused = matches!(&connection, Connection::Http1(connection) if connection.is_reused());
                 let replay = Replay::of(&mut request, &connection);
                 let outcome = self.exchange(connection, &mut request, upstream, exchange).await;
@@ -73,6 +76,7 @@ impl Forward<'_> {
                     }
                     Err(error) => {
                         let fault = error.fault;
+                        failed.extend(shared);
                         // An upstream that closes what it is not busy with is not in trouble: such retries are as many
                         // as there are requests.
                         let limit = if reused || !error.begun {
@@ -98,12 +102,14 @@ impl Forward<'_> {
         upstream: &Arc<UpstreamPlan>,
         exchange: &Exchange,
         fresh_only: bool,
+        failed: &[Rc<SharedConnection>],
         upgrades: bool,
     ) -> Result<Connection, Rejection> {
         let pool = self.worker.pools.pool(upstream);
         let wanted = Wanted {
             plan: upstream,
             fresh_only,
+            failed,
             http1: upgrades && pool.upgrades_apart(),
             worker: self.worker,
             engine: self.engine,

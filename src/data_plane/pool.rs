@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::{
     connect::ConnectError,
     http1::client::ClientConnection,
-    http2::shared::{SharedConnections, Slot},
+    http2::shared::{SharedConnection, SharedConnections, Slot},
     resolver::Resolver,
     servers::{Idle, Server, Servers},
     worker::Worker,
@@ -72,6 +72,16 @@ pub enum Connection {
     Http1(Rc<ClientConnection>),
     /// A place on a connection that is shared.
     Http2(Slot),
+}
+
+impl Connection {
+    /// The one that other requests use, too.
+    pub fn shared(&self) -> Option<Rc<SharedConnection>> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2(slot) => Some(Rc::clone(&slot.connection)),
+        }
+    }
 }
 
 /// Why a request gets no connection.
@@ -153,7 +163,7 @@ impl Pool {
         let plan = wanted.plan;
         let server = self.servers.next();
         let (connection, is_its) = if self.speaks() != Speaks::Http1 {
-            let slot = self.shared.at_hand(plan, server.as_ref())?;
+            let slot = self.shared.at_hand(plan, server.as_ref(), wanted.failed)?;
             let is_its = server.as_ref().is_none_or(|server| slot.connection.leads_to(server));
             (Connection::Http2(slot), is_its)
         } else if wanted.fresh_only || plan.gauges.line.waiting() > 0 {

@@ -66,15 +66,18 @@ fn goaway(last: u32, code: u32) -> Vec<u8> {
     frame(kind::GOAWAY, NONE, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat())
 }
 
-/// On the first connection these bytes and then the end; whoever comes again is answered.
-fn first_only(c: &mut Served, bytes: impl FnOnce(u32) -> Vec<u8>) -> Option<()> {
+/// On the first connection these bytes; whoever comes again, on another, is answered.
+fn first(c: &mut Served, bytes: impl FnOnce(u32) -> Vec<u8>) -> Option<()> {
     let stream = c.asked()?;
-    if c.number > 0 {
-        c.send(&whole(stream));
-        return Some(());
-    }
-    c.send(&bytes(stream));
-    None
+    let answer = if c.number > 0 { whole(stream) } else { bytes(stream) };
+    c.send(&answer);
+    Some(())
+}
+
+/// The same, and then the end of the first.
+fn first_only(c: &mut Served, bytes: impl FnOnce(u32) -> Vec<u8>) -> Option<()> {
+    first(c, bytes)?;
+    (c.number > 0).then_some(())
 }
 
 /// A body begins; the gateway has it when the rest comes.
@@ -176,15 +179,15 @@ pub const ENDS: &[Case] = &[
     ("RST_STREAM CANCEL within a body", GET, |c| begins_then(c, |s| reset(s, CANCEL)), IS_CUT, ONCE),
     ("RST_STREAM ENHANCE_YOUR_CALM within a body", GET, |c| begins_then(c, |s| reset(s, ENHANCE_YOUR_CALM)), IS_CUT, ONCE),
     ("RST_STREAM NO_ERROR within a body", GET, |c| begins_then(c, |s| reset(s, NO_ERROR)), IS_CUT, ONCE),
-    ("RST_STREAM REFUSED_STREAM before a head, to a POST", POST, |c| c.answer(|s| reset(s, REFUSED_STREAM)), SERVED, TWICE),
-    ("RST_STREAM REFUSED_STREAM before a head, to a body that has passed", UPLOAD, |c| c.answer(|s| reset(s, REFUSED_STREAM)), SERVED, TWICE),
+    ("RST_STREAM REFUSED_STREAM before a head, to a POST", POST, |c| first(c, |s| reset(s, REFUSED_STREAM)), SERVED, TWICE),
+    ("RST_STREAM REFUSED_STREAM before a head, to a body that has passed", UPLOAD, |c| first(c, |s| reset(s, REFUSED_STREAM)), SERVED, TWICE),
     ("RST_STREAM CANCEL before a head, to a body that has passed", UPLOAD, |c| c.answer(|s| reset(s, CANCEL)), UNAVAILABLE, ONCE),
     ("RST_STREAM CANCEL before a head, to a POST", POST, |c| c.answer(|s| reset(s, CANCEL)), UNAVAILABLE, ONCE),
     ("RST_STREAM ENHANCE_YOUR_CALM before a head, to a POST", POST, |c| c.answer(|s| reset(s, ENHANCE_YOUR_CALM)), UNAVAILABLE, ONCE),
     ("RST_STREAM INTERNAL_ERROR before a head, to a POST", POST, |c| c.answer(|s| reset(s, INTERNAL_ERROR)), UNAVAILABLE, ONCE),
     ("RST_STREAM NO_ERROR before a head, to a POST", POST, |c| c.answer(|s| reset(s, NO_ERROR)), UNAVAILABLE, ONCE),
-    ("RST_STREAM REFUSED_STREAM before a head", GET, |c| c.answer(|s| reset(s, REFUSED_STREAM)), SERVED, TWICE),
-    ("RST_STREAM CANCEL before a head", GET, |c| c.answer(|s| reset(s, CANCEL)), SERVED, TWICE),
+    ("RST_STREAM REFUSED_STREAM before a head", GET, |c| first(c, |s| reset(s, REFUSED_STREAM)), SERVED, TWICE),
+    ("RST_STREAM CANCEL before a head", GET, |c| first(c, |s| reset(s, CANCEL)), SERVED, TWICE),
     ("every stream is refused", GET, |c| { c.send(&settings(&[])); while let Some(stream) = c.request() { c.send(&reset(stream, REFUSED_STREAM)); if c.requests() == 4 { return Some(()); } } None }, UNAVAILABLE, FOUR_TIMES),
     ("RST_STREAM after an interim answer", GET, |c| c.answer(|s| [head(s, END_HEADERS, &[(":status", "103")]), reset(s, CANCEL)].concat()), UNAVAILABLE, ONCE),
     ("the connection closes before a head, to a POST", POST, |c| { c.asked()?; None }, UNAVAILABLE, ONCE),

@@ -141,8 +141,15 @@ impl SharedConnections {
     ) -> Result<Option<Connection>, AcquireError> {
         let plan = wanted.plan;
         let open = async |permit: Permit| {
-            let _connecting = Connecting::begin(self);
-            pool.open(wanted, permit).await.map(Some)
+            let opened = {
+                let _connecting = Connecting::begin(self);
+                pool.open(wanted, permit).await
+            };
+            match opened {
+                // Who takes no more connections may still serve those that it has.
+                Err(_) if let Some(slot) = self.any(plan) => Ok(Some(Connection::Http2(slot))),
+                opened => opened.map(Some),
+            }
         };
         let mut waiting: Option<Waiting> = None;
         let _here = Here::begin(self);
@@ -150,17 +157,24 @@ impl SharedConnections {
             // Listening begins before looking: what changes in between is not missed.
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            if let Some(slot) = self.at_hand(plan, None) {
+            if let Some(slot) = self.at_hand(plan, None, wanted.failed) {
                 return Ok(Some(Connection::Http2(slot)));
             }
             if pool.speaks() == Speaks::Http1 {
                 return Ok(None);
             }
             let opens = self.may_open(pool);
+            if waiting.is_none()
+                && opens
+                && let Some(permit) = plan.gauges.line.permit(plan.limits.connections_max)
+            {
+                return open(permit).await;
+            }
+            // Rather one that is not the best than a wait.
+            if let Some(slot) = self.any(plan) {
+                return Ok(Some(Connection::Http2(slot)));
+            }
             let Some(in_line) = &mut waiting else {
-                if opens && let Some(permit) = plan.gauges.line.permit(plan.limits.connections_max) {
-                    return open(permit).await;
-                }
                 waiting = Some(Waiting::begin(plan, wanted.worker, self.id(), opens)?);
                 continue;
             };
@@ -188,15 +202,34 @@ impl SharedConnections {
     }
 
     /// A place on the connection that is busiest and still has room, so those that are not needed any more become idle;
-    /// of those to this address, if there is one.
-    pub fn at_hand(self: &Rc<Self>, plan: &UpstreamPlan, server: Option<&Rc<Server>>) -> Option<Slot> {
+    /// of those to this address, if there is one. Never on one that has failed this request.
+    pub fn at_hand(
+        self: &Rc<Self>,
+        plan: &UpstreamPlan,
+        server: Option<&Rc<Server>>,
+        failed: &[Rc<SharedConnection>],
+    ) -> Option<Slot> {
+        self.busiest(plan, server, |connection| failed.iter().all(|failed| !Rc::ptr_eq(failed, connection)))
+    }
+
+    /// A place on whichever has room, where no better one can be had.
+    fn any(self: &Rc<Self>, plan: &UpstreamPlan) -> Option<Slot> {
+        self.busiest(plan, None, |_| true)
+    }
+
+    fn busiest(
+        self: &Rc<Self>,
+        plan: &UpstreamPlan,
+        server: Option<&Rc<Server>>,
+        is_good: impl Fn(&Rc<SharedConnection>) -> bool,
+    ) -> Option<Slot> {
         let mut open = self.open.borrow_mut();
         open.retain(|connection| connection.is_open());
         let is_wanted =
             |connection: &SharedConnection| server.is_some_and(|server| connection.leads_to(server));
         let connection = open
             .iter()
-            .filter(|connection| connection.has_room())
+            .filter(|connection| connection.has_room() && is_good(connection))
             .max_by_key(|connection| (is_wanted(connection), connection.streams.get()))?;
         plan.metrics.reused();
         Some(self.slot(connection))
@@ -239,7 +272,9 @@ impl SharedConnections {
             idle_since: Cell::new(Instant::now()),
         });
         let slot = self.slot(&shared);
-        self.open.borrow_mut().push(Rc::clone(&shared));
+        let mut open = self.open.borrow_mut();
+        open.push(Rc::clone(&shared));
+        drop(open);
         let (weak, meter) = (Rc::downgrade(&shared), Rc::clone(&shared.meter));
         let (home, timers, plan) = (Rc::downgrade(self), Rc::clone(&opening.timers), Arc::clone(plan));
         drop(shared);

@@ -13,6 +13,7 @@ use crate::{
     data_plane::{
         connect::{ConnectError, Connected, connect, judge_proxy},
         http1::client::ClientConnection,
+        http2::shared::SharedConnection,
         resolver::Resolver,
         servers::Server,
         timers::Timers,
@@ -31,6 +32,8 @@ pub struct Wanted<'a> {
     pub plan: &'a Arc<UpstreamPlan>,
     /// A new connection: one of those that were open has failed it.
     pub fresh_only: bool,
+    /// Those of HTTP/2 that have failed it, which are open still: any other is better.
+    pub failed: &'a [Rc<SharedConnection>],
     /// Whatever the upstream speaks, HTTP/1.1.
     pub http1: bool,
     pub worker: &'a Worker,
@@ -149,7 +152,7 @@ impl Pool {
         }
         // Many connected at once, each for one request; those that came first share theirs.
         if expected == Speaks::Http1
-            && let Some(slot) = self.shared.at_hand(plan, Some(&server))
+            && let Some(slot) = self.shared.at_hand(plan, Some(&server), &[])
         {
             return Ok(Connection::Http2(slot));
         }

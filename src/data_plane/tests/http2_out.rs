@@ -17,7 +17,7 @@ use super::{
     bench::{Bench, ROOMY, run, upstream},
     http2_in,
 };
-use crate::snapshot::Gauge;
+use crate::snapshot::{Gauge, upstream::UpstreamLimits};
 
 pub(super) type Incoming = (Request<RecvStream>, SendResponse<Bytes>);
 
@@ -145,10 +145,26 @@ fn requests_share_one_connection_up_to_the_limit_of_the_upstream() {
 }
 
 #[test]
-fn a_refused_stream_is_tried_once_more_whatever_its_method() {
+fn a_refused_stream_is_tried_once_more_on_another_connection_whatever_its_method() {
     run(async {
         let socket = upstream().await;
         let bench = Bench::h2(&socket, ROOMY).await;
+        let mut client = bench.connect().await;
+        client.send("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n").await;
+        let mut refusing = one(&socket).await;
+        let (_, mut respond) = refusing.recv().await.unwrap();
+        respond.send_reset(Reason::REFUSED_STREAM);
+        let (_, mut respond) = one(&socket).await.recv().await.unwrap();
+        respond.send_response(head(204), true).unwrap();
+        assert_eq!(client.message().await.unwrap().status(), "204");
+    });
+}
+
+#[test]
+fn a_refused_stream_is_tried_on_the_same_connection_where_there_may_be_no_other() {
+    run(async {
+        let socket = upstream().await;
+        let bench = Bench::h2(&socket, UpstreamLimits { connections_max: 1, ..ROOMY }).await;
         let mut client = bench.connect().await;
         client.send("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n").await;
         let mut requests = one(&socket).await;
@@ -314,7 +330,7 @@ fn interim_responses_that_are_together_longer_than_a_head_are_a_502() {
 }
 
 /// Sends so many bytes as fast as the gateway takes them.
-fn flood(mut respond: SendResponse<Bytes>, bytes: usize) {
+pub(super) fn flood(mut respond: SendResponse<Bytes>, bytes: usize) {
     let mut stream = respond.send_response(head(200), false).unwrap();
     actix_rt::spawn(async move {
         let mut left = bytes;

@@ -141,8 +141,8 @@ async fn refused(length: usize, chunked: bool) -> (String, Option<Vec<u8>>) {
     };
     client.send(format!("POST / HTTP/1.1\r\nhost: h\r\n{framing}")).await;
     client.send(&body).await;
-    let mut requests = http2_out::one(&socket).await;
-    let (request, mut respond) = requests.recv().await.unwrap();
+    let mut refusing = http2_out::one(&socket).await;
+    let (request, mut respond) = refusing.recv().await.unwrap();
     let mut stream = request.into_body();
     let mut received = 0;
     while received < length {
@@ -154,7 +154,7 @@ async fn refused(length: usize, chunked: bool) -> (String, Option<Vec<u8>>) {
     // The rest comes when the stream is gone already.
     client.send(rest).await;
     let (request, mut respond) = tokio::select! {
-        again = requests.recv() => again.unwrap(),
+        mut other = http2_out::one(&socket) => other.recv().await.unwrap(),
         answer = client.message() => return (answer.unwrap().status().to_owned(), None),
     };
     let mut stream = request.into_body();
@@ -219,14 +219,16 @@ fn what_the_upstream_has_not_begun_is_tried_three_times_more_and_what_it_has_onc
             let bench = Bench::h2(&socket, ROOMY).await;
             let mut client = bench.connect().await;
             client.send("PUT / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhello").await;
-            let mut requests = http2_out::one(&socket).await;
             for reason in answers {
+                let mut requests = http2_out::one(&socket).await;
                 let (request, mut respond) = requests.recv().await.unwrap();
                 assert_eq!(request.into_body().data().await.unwrap().unwrap(), "hello");
                 respond.send_reset(*reason);
             }
             tokio::select! {
-                again = requests.recv() => again.unwrap().1.send_response(http2_out::head(204), true).unwrap(),
+                mut last = http2_out::one(&socket) => {
+                    last.recv().await.unwrap().1.send_response(http2_out::head(204), true).unwrap();
+                }
                 answer = client.message() => return answer.unwrap().status().to_owned(),
             };
             client.message().await.unwrap().status().to_owned()
