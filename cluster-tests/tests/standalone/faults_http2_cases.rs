@@ -211,8 +211,8 @@ pub const FLOODS: &[Case] = &[
     ("acknowledgements that nothing asked for", GET, |c| { c.asked()?; c.flood(|_| frame(kind::SETTINGS, ACK, 0, &[])) }, BAD_GATEWAY, ONCE),
     ("WINDOW_UPDATE", GET, |c| { c.asked()?; c.flood(|_| window_update(0, 1)) }, UNAVAILABLE, TWICE),
     ("unknown frames", GET, |c| { c.asked()?; c.flood(|_| frame(0x77, NONE, 0, b"")) }, UNAVAILABLE, TWICE),
-    ("empty CONTINUATION", GET, |c| { let s = c.asked()?; c.send(&head(s, NONE, &[OK])); c.flood(|_| frame(kind::CONTINUATION, NONE, s, &[])) }, BAD_GATEWAY, ONCE),
-    ("CONTINUATION without end", GET, |c| { let s = c.asked()?; c.send(&head(s, NONE, &[OK])); c.flood(|_| frame(kind::CONTINUATION, NONE, s, &[0, 1, b'a', 1, b'b'].repeat(1000))) }, BAD_GATEWAY, ONCE),
+    ("empty CONTINUATION", GET, |c| { let s = c.asked()?; c.send(&head(s, NONE, &[OK])); c.flood(|_| frame(kind::CONTINUATION, NONE, s, &[])) }, UNAVAILABLE, TWICE),
+    ("CONTINUATION without end", GET, |c| { let s = c.asked()?; c.send(&head(s, NONE, &[OK])); c.flood(|_| frame(kind::CONTINUATION, NONE, s, &[0, 1, b'a', 1, b'b'].repeat(1000))) }, UNAVAILABLE, TWICE),
     ("10,000 interim answers", GET, |c| c.answer(|s| [head(s, END_HEADERS, &[(":status", "103")]).repeat(10_000), whole(s)].concat()), BAD_GATEWAY, ONCE),
     ("empty DATA", GET, |c| { let s = c.asked()?; c.send(&begun(s)); c.flood(|_| data(s, NONE, b"")) }, IS_CUT, ONCE),
 ];

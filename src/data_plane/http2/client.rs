@@ -253,6 +253,10 @@ impl Failure {
             Self::Peer(error) if error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM) => {
                 (Fault::Closed, false)
             }
+            // An end that `h2` has decided on for reasons of its own is no fault of this exchange.
+            Self::Peer(error) if error.is_go_away() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) => {
+                (Fault::Closed, true)
+            }
             Self::Peer(error) if error.is_library() => (Fault::Malformed("HTTP/2"), true),
             Self::Peer(_) => (Fault::Closed, true),
         }

@@ -40,6 +40,10 @@ const UPSTREAM_CONNECTION_WINDOW_BYTES: u32 = UPSTREAM_STREAM_WINDOW_BYTES * UPS
 /// bytes for a small frame, so these are 64,000: a stream of small messages whose reader is slow is no attack.
 const UPSTREAM_FRAME_OVERHEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Frames of streams that `h2` has forgotten, each answered with a reset, in the life of a connection; then it ends. They are memory
+/// while an upstream does not read. Clients must not come near it by giving up: the frames that were on their way are such.
+const UPSTREAM_LATE_FRAMES_MAX: usize = 128 * 1024;
+
 /// The smallest frame size that RFC 9113 allows, and the fairest to the streams that share a connection.
 const FRAME_BYTES_MAX: u32 = 16 * 1024;
 

@@ -18,8 +18,8 @@ use tokio::sync::Notify;
 
 use super::{
     FRAME_BYTES_MAX, SEND_BUFFER_BYTES_MAX, UPSTREAM_CONNECTION_WINDOW_BYTES,
-    UPSTREAM_FRAME_OVERHEAD_BYTES_MAX, UPSTREAM_STREAM_WINDOW_BYTES, UPSTREAM_STREAMS_MAX, chunk::Chunk,
-    io::Io, meter::Meter,
+    UPSTREAM_FRAME_OVERHEAD_BYTES_MAX, UPSTREAM_LATE_FRAMES_MAX, UPSTREAM_STREAM_WINDOW_BYTES,
+    UPSTREAM_STREAMS_MAX, chunk::Chunk, io::Io, meter::Meter,
 };
 use crate::{
     data_plane::{
@@ -383,6 +383,7 @@ fn builder(head_bytes_max: usize) -> client::Builder {
         .initial_connection_window_size(UPSTREAM_CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
         .data_frame_budget(UPSTREAM_FRAME_OVERHEAD_BYTES_MAX)
+        .max_local_error_reset_streams(Some(UPSTREAM_LATE_FRAMES_MAX))
         .max_header_list_size(head_bytes_max as u32)
         .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
         .enable_push(false);

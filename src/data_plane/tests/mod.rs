@@ -6,6 +6,7 @@ mod bodies;
 mod bodies_http2;
 mod http2_in;
 mod http2_out;
+mod http2_shared;
 mod limits;
 mod messages;
 mod panics;

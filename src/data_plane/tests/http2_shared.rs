@@ -1,0 +1,141 @@
+//! What clients may do to each other over the connection to an upstream that they share.
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::{
+    bench::{Bench, ROOMY, run, upstream},
+    http2_in::{self, get},
+};
+use crate::{
+    data_plane::http2::{
+        PREFACE,
+        frame::{self, HEAD_BYTES, Head, flag, kind},
+    },
+    snapshot::upstream::UpstreamLimits,
+};
+
+const MANY: UpstreamLimits = UpstreamLimits { requests_max: 1000, ..ROOMY };
+
+/// `:status: 200`.
+const OK: &[u8] = b"\x88";
+
+/// One end of a connection that keeps no rule but those of its test.
+struct ByHand {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+impl ByHand {
+    /// The next connection that the gateway makes.
+    async fn accepted(socket: &TcpListener) -> Self {
+        let mut peer = Self { stream: socket.accept().await.unwrap().0, unread: Vec::new() };
+        while peer.unread.len() < PREFACE.len() {
+            assert!(peer.stream.read_buf(&mut peer.unread).await.unwrap() > 0);
+        }
+        peer.unread.drain(..PREFACE.len());
+        peer.send(&[framed(kind::SETTINGS, 0, 0, b""), framed(kind::SETTINGS, flag::ACK, 0, b"")].concat())
+            .await;
+        peer
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.expect("a gateway that reads");
+    }
+
+    async fn frame(&mut self) -> (Head, Vec<u8>) {
+        loop {
+            if let Some(head) = self.unread.first_chunk().map(Head::read)
+                && self.unread.len() >= HEAD_BYTES + head.length
+            {
+                assert_ne!(head.kind, kind::GOAWAY, "the connection ends");
+                let rest = self.unread.split_off(HEAD_BYTES + head.length);
+                return (head, std::mem::replace(&mut self.unread, rest).split_off(HEAD_BYTES));
+            }
+            assert!(self.stream.read_buf(&mut self.unread).await.unwrap() > 0, "the connection has ended");
+        }
+    }
+
+    /// The next stream about which there is a frame of this kind.
+    async fn next(&mut self, wanted: u8) -> u32 {
+        loop {
+            let (head, _) = self.frame().await;
+            if head.kind == wanted {
+                return head.stream;
+            }
+        }
+    }
+
+    /// Answers the next request with a head; its stream.
+    async fn answer(&mut self) -> u32 {
+        let stream = self.next(kind::HEADERS).await;
+        self.send(&framed(kind::HEADERS, flag::END_HEADERS, stream, OK)).await;
+        stream
+    }
+}
+
+fn framed(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame::write(&mut bytes, kind, flags, stream, payload);
+    bytes
+}
+
+#[test]
+fn clients_that_give_up_many_streams_at_once_end_no_others() {
+    run(async {
+        let socket = upstream().await;
+        let bench = Bench::h2(&socket, MANY).await;
+        let mut other = bench.connect().await;
+        other.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+        let mut peer = ByHand::accepted(&socket).await;
+        let survivor = peer.answer().await;
+        for _ in 0..10 {
+            let mut clients = Vec::new();
+            let mut streams = Vec::new();
+            for _ in 0..2 {
+                let mut client = http2_in::connect(&bench).await;
+                let responses: Vec<_> = (0..100).map(|_| get(&mut client, "/")).collect();
+                let mut begun = Vec::new();
+                for response in responses {
+                    streams.push(peer.answer().await);
+                    begun.push(response);
+                }
+                for response in begun {
+                    clients.push((response.await.unwrap(), client.clone()));
+                }
+            }
+            drop(clients);
+            for _ in &streams {
+                peer.next(kind::RST_STREAM).await;
+            }
+            // It had not heard.
+            let late: Vec<u8> =
+                streams.iter().flat_map(|stream| framed(kind::DATA, 0, *stream, &[b'x'; 1000])).collect();
+            peer.send(&late).await;
+        }
+        peer.send(&framed(kind::DATA, flag::END_STREAM, survivor, b"whole")).await;
+        assert_eq!(other.message().await.expect("a whole response").body, b"whole");
+    });
+}
+
+#[test]
+fn requests_on_a_connection_that_the_gateway_ends_for_its_frames_are_sent_again() {
+    run(async {
+        let socket = upstream().await;
+        let bench = Bench::h2(&socket, MANY).await;
+        let mut cut = bench.connect().await;
+        cut.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+        let mut peer = ByHand::accepted(&socket).await;
+        let noisy = peer.answer().await;
+        let mut waiting = bench.connect().await;
+        waiting.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+        peer.next(kind::HEADERS).await;
+        peer.send(&framed(kind::DATA, 0, noisy, b"").repeat(200)).await;
+        let mut fresh = ByHand::accepted(&socket).await;
+        let stream = fresh.answer().await;
+        fresh.send(&framed(kind::DATA, flag::END_STREAM, stream, b"whole")).await;
+        assert_eq!(waiting.message().await.unwrap().body, b"whole");
+    });
+}
