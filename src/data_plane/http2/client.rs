@@ -13,6 +13,7 @@ use http::uri::Scheme;
 
 use super::{
     body::Incoming,
+    meter::Meter,
     sender::{SendError, Sender},
     shared::Slot,
     translate,
@@ -37,6 +38,7 @@ pub struct ClientStream {
     state: RefCell<Option<Open>>,
     incoming: RefCell<Option<Incoming>>,
     watch: Rc<Watch>,
+    meter: Rc<Meter>,
     failed: Cell<bool>,
     /// The client waits for `100 (Continue)`, and so does its body, until the upstream asks for it.
     held: Cell<bool>,
@@ -95,10 +97,12 @@ pub async fn exchange(
     if held {
         watch.arm(Timer::Continue, CONTINUE_WAIT);
     }
+    let meter = Rc::clone(&slot.connection.meter);
     let stream = Rc::new(ClientStream {
         state: RefCell::new(Some(Open { sender, body, slot, written_before, _request: ticket })),
         incoming: RefCell::default(),
         watch,
+        meter,
         failed: Cell::new(false),
         held: Cell::new(held),
     });
@@ -136,6 +140,7 @@ impl ClientStream {
                 watch.await_response(limits.response_timeout);
             }
             while let Poll::Ready(Some(Ok(head))) = response.poll_informational(cx) {
+                self.meter.took();
                 answered = true;
                 interims += 1;
                 let fields = head.headers().iter();
@@ -170,10 +175,11 @@ impl ClientStream {
         // Answered without asking for the body: it is not sent.
         self.failed.set(self.failed.get() || self.held.get());
         let head = outcome.map_err(|failure| self.fail(failure, answered))?;
+        self.meter.took();
         let (parts, body) = head.into_parts();
         let (headers, length) = translate::incoming(&parts)
             .map_err(|what| self.fail(Failure::Local(Fault::Malformed(what)), true))?;
-        let incoming = Incoming::new(body, length);
+        let incoming = Incoming::new(body, length, Rc::clone(&self.meter));
         let body = if incoming.is_ended() {
             self.release();
             Body::Empty
@@ -197,12 +203,12 @@ impl ClientStream {
 
     fn poll_upload(&self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         let mut state = self.state.borrow_mut();
-        let Some(Open { sender, body, slot, .. }) = state.as_mut() else { return Poll::Ready(Ok(())) };
+        let Some(Open { sender, body, .. }) = state.as_mut() else { return Poll::Ready(Ok(())) };
         if sender.is_sent() || self.failed.get() || self.held.get() {
             return Poll::Ready(Ok(()));
         }
         let progress = || self.watch.restart(Timer::StreamIdle);
-        sender.poll_send(cx, body, &slot.connection.meter, &progress).map(|outcome| match outcome {
+        sender.poll_send(cx, body, &self.meter, &progress).map(|outcome| match outcome {
             Ok(()) => Ok(()),
             Err(SendError::Body(error)) => Err(error),
             Err(SendError::Peer) => {
@@ -221,8 +227,8 @@ impl ClientStream {
         let mut is_unwritten = false;
         let (body, untouched) = match state {
             Some(Open { sender, body, slot, written_before, .. }) => {
-                is_unwritten = slot.connection.meter.written() == written_before;
-                refused = slot.connection.meter.refused().map(|failure| Fault::Tls(failure.reason));
+                is_unwritten = self.meter.written() == written_before;
+                refused = self.meter.refused().map(|failure| Fault::Tls(failure.reason));
                 if matches!(&failure, Failure::Peer(error) if error.is_go_away() || error.is_io()) {
                     slot.connection.retire();
                 }

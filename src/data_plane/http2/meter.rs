@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    EMPTY_FRAME_WORTH, UPSTREAM_FRAMES_UNTAKEN_MAX,
     frame::{HEAD_BYTES, Head, flag, kind},
     io::{FAREWELL, LINGER},
 };
@@ -78,6 +79,8 @@ pub struct Meter {
     written: Cell<u64>,
     /// The peer is a server: it may reset as many streams as it is sent.
     is_server: bool,
+    /// Frames of messages that have come, but for those that somebody has taken.
+    untaken: Cell<usize>,
     resets: Recent,
     settings: Recent,
     control: Recent,
@@ -150,6 +153,17 @@ impl Meter {
         self.ended.get()
     }
 
+    /// Somebody has taken what a frame carries of a message.
+    pub fn took(&self) {
+        self.untaken.set(self.untaken.get().saturating_sub(1));
+    }
+
+    /// So much has come that nobody took, because its streams were reset, that `h2` will end the connection some day. There is better
+    /// use for a new one.
+    pub fn is_worn(&self) -> bool {
+        self.untaken.get() > UPSTREAM_FRAMES_UNTAKEN_MAX
+    }
+
     /// A frame of substance was sent: the peer will answer it with control frames.
     pub fn sent(&self) {
         self.substance.add(self.now.get());
@@ -189,14 +203,24 @@ impl Meter {
         // END_STREAM of DATA, ACK of SETTINGS: an acknowledgement moves nothing, and one is due.
         let marked = flags & (flag::END_STREAM | flag::ACK) != 0;
         match kind {
-            kind::HEADERS => self.substance.add(self.now.get()),
+            kind::HEADERS => self.came(),
             kind::CONTINUATION => {}
-            kind::DATA if length > 0 || marked => self.substance.add(self.now.get()),
+            kind::DATA if length > 0 || marked => self.came(),
+            kind::DATA => {
+                self.untaken.set(self.untaken.get() + EMPTY_FRAME_WORTH);
+                self.count_control();
+            }
             // A server may reset as many as it is sent; whether a client's ends something is known to who looks further.
             kind::RST_STREAM => {}
             kind::SETTINGS if !marked => self.add(&self.settings, SETTINGS_MAX),
             _ => self.count_control(),
         }
+    }
+
+    /// Counts a frame of substance.
+    fn came(&self) {
+        self.substance.add(self.now.get());
+        self.untaken.set(self.untaken.get() + 1);
     }
 
     /// Counts a frame that moves nothing.
@@ -284,6 +308,26 @@ mod tests {
         assert!(!meter.is_flooded());
         meter.received(&frame(6, 0, 8));
         assert!(meter.is_flooded());
+    }
+
+    #[test]
+    fn what_comes_and_is_not_taken_wears_a_connection_out() {
+        let meter = Meter::of_server();
+        for _ in 0..2 * UPSTREAM_FRAMES_UNTAKEN_MAX {
+            meter.received(&[frame(1, 4, 1), frame(0, 0, 20), frame(0, 1, 0)].concat());
+            (0..3).for_each(|_| meter.took());
+        }
+        assert!(!meter.is_worn());
+        meter.received(&frame(0, 0, 20).repeat(UPSTREAM_FRAMES_UNTAKEN_MAX));
+        assert!(!meter.is_worn());
+        meter.received(&frame(0, 0, 20));
+        assert!(meter.is_worn());
+        // A hundred in all its life, and `h2` ends it.
+        let meter = Meter::of_server();
+        meter.received(&frame(0, 0, 0).repeat(50));
+        assert!(!meter.is_worn());
+        meter.received(&frame(0, 0, 0).repeat(2));
+        assert!(meter.is_worn());
     }
 
     #[test]

@@ -36,13 +36,22 @@ const UPSTREAM_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 const UPSTREAM_STREAMS_MAX: u32 = 256;
 const UPSTREAM_CONNECTION_WINDOW_BYTES: u32 = UPSTREAM_STREAM_WINDOW_BYTES * UPSTREAM_STREAMS_MAX;
 
-/// What unread DATA frames of an upstream may cost beyond their payload before `h2` ends the connection; it reckons 256
-/// bytes for a small frame, so these are 64,000: a stream of small messages whose reader is slow is no attack.
+/// What DATA frames of an upstream that lie in `h2` may cost beyond their payload before it ends the connection; it reckons 256
+/// bytes for a small frame, so these are 64,000. Bodies are taken out of it as they arrive (`body`), but what comes for a stream that
+/// was reset stays reckoned for ever: see [`UPSTREAM_FRAMES_UNTAKEN_MAX`].
 const UPSTREAM_FRAME_OVERHEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Frames of streams that `h2` has forgotten, each answered with a reset, in the life of a connection; then it ends. They are memory
 /// while an upstream does not read. Clients must not come near it by giving up: the frames that were on their way are such.
 const UPSTREAM_LATE_FRAMES_MAX: usize = 128 * 1024;
+
+/// With so many frames of messages that came and nobody took, a new connection takes the place of one: that is a quarter of the limit on
+/// small frames at the most, and the streams that are left do not use up the rest.
+const UPSTREAM_FRAMES_UNTAKEN_MAX: usize = 16 * 1024;
+
+/// Empty DATA frames for which `h2` ends a connection, in all its life, are a hundred; each counts so much that half of them wear a
+/// connection out.
+const EMPTY_FRAME_WORTH: usize = UPSTREAM_FRAMES_UNTAKEN_MAX / 50;
 
 /// The smallest frame size that RFC 9113 allows, and the fairest to the streams that share a connection.
 const FRAME_BYTES_MAX: u32 = 16 * 1024;

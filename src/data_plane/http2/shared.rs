@@ -192,7 +192,9 @@ impl SharedConnections {
     }
 
     fn may_open(&self, pool: &Pool) -> bool {
-        !self.connecting.get() && self.open.borrow().len() < CONNECTIONS_MAX * pool.addresses().max(1)
+        let open = self.open.borrow();
+        let lasting = open.iter().filter(|connection| !connection.meter.is_worn()).count();
+        !self.connecting.get() && lasting < CONNECTIONS_MAX * pool.addresses().max(1)
     }
 
     /// Whether there are as many connections to an address as there may be.
@@ -202,14 +204,16 @@ impl SharedConnections {
     }
 
     /// A place on the connection that is busiest and still has room, so those that are not needed any more become idle;
-    /// of those to this address, if there is one. Never on one that has failed this request.
+    /// of those to this address, if there is one. Never on one that is worn out, or has failed this request.
     pub fn at_hand(
         self: &Rc<Self>,
         plan: &UpstreamPlan,
         server: Option<&Rc<Server>>,
         failed: &[Rc<SharedConnection>],
     ) -> Option<Slot> {
-        self.busiest(plan, server, |connection| failed.iter().all(|failed| !Rc::ptr_eq(failed, connection)))
+        self.busiest(plan, server, |connection| {
+            !connection.meter.is_worn() && failed.iter().all(|failed| !Rc::ptr_eq(failed, connection))
+        })
     }
 
     /// A place on whichever has room, where no better one can be had.
@@ -273,6 +277,8 @@ impl SharedConnections {
         });
         let slot = self.slot(&shared);
         let mut open = self.open.borrow_mut();
+        // It takes the place of those that are worn out: they end with their streams.
+        open.retain(|connection| !connection.meter.is_worn());
         open.push(Rc::clone(&shared));
         drop(open);
         let (weak, meter) = (Rc::downgrade(&shared), Rc::clone(&shared.meter));

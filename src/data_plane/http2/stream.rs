@@ -162,9 +162,25 @@ impl Stream {
     }
 
     /// Sends a response.
-    async fn send(&self, worker: &Worker, response: Response, to_head: bool, exchange: &Exchange) {
+    async fn send(&self, worker: &Worker, mut response: Response, to_head: bool, exchange: &Exchange) {
         self.watch.arm(Timer::StreamIdle, exchange.stream_idle_timeout());
-        if !self.until(|| self.link.poll_output(&self.channel)).await {
+        let has_room = poll_fn(|cx| {
+            if self.channel.is_closed() || self.watch.is_due(Timer::StreamIdle) {
+                return Poll::Ready(false);
+            }
+            if self.link.poll_output(&self.channel).is_ready() {
+                return Poll::Ready(true);
+            }
+            // What arrives of the body does not wait where it is in the way of others.
+            match guard(worker, exchange, || response.body.poll_ready(cx)) {
+                Poll::Ready(Err(_)) => {
+                    self.link.reset(self.channel.id, Reason::Internal);
+                    Poll::Ready(false)
+                }
+                _ => Poll::Pending,
+            }
+        });
+        if !has_room.await {
             return;
         }
         // The body has its time from here on.
@@ -192,17 +208,6 @@ impl Stream {
             Poll::Ready(())
         })
         .await;
-    }
-
-    /// Waits for something; `false` where the stream is over before, or it takes too long.
-    async fn until(&self, ready: impl Fn() -> Poll<()>) -> bool {
-        poll_fn(|_| {
-            if self.channel.is_closed() || self.watch.is_due(Timer::StreamIdle) {
-                return Poll::Ready(false);
-            }
-            ready().map(|()| true)
-        })
-        .await
     }
 }
 

@@ -1,5 +1,6 @@
 //! What clients may do to each other over the connection to an upstream that they share.
 
+use h2::client;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     data_plane::http2::{
         PREFACE,
-        frame::{self, HEAD_BYTES, Head, flag, kind},
+        frame::{self, HEAD_BYTES, Head, flag, kind, setting},
     },
     snapshot::upstream::UpstreamLimits,
 };
@@ -68,6 +69,16 @@ impl ByHand {
         }
     }
 
+    /// By how much a stream's window is opened next.
+    async fn increment(&mut self, stream: u32) -> usize {
+        loop {
+            let (head, payload) = self.frame().await;
+            if (head.kind, head.stream) == (kind::WINDOW_UPDATE, stream) {
+                return u32::from_be_bytes(payload.try_into().unwrap()) as usize;
+            }
+        }
+    }
+
     /// Answers the next request with a head; its stream.
     async fn answer(&mut self) -> u32 {
         let stream = self.next(kind::HEADERS).await;
@@ -117,6 +128,112 @@ fn clients_that_give_up_many_streams_at_once_end_no_others() {
         }
         peer.send(&framed(kind::DATA, flag::END_STREAM, survivor, b"whole")).await;
         assert_eq!(other.message().await.expect("a whole response").body, b"whole");
+    });
+}
+
+/// Messages for a stream, as many as its window holds.
+fn messages(stream: u32) -> Vec<u8> {
+    framed(kind::DATA, 0, stream, &[b'm'; 20]).repeat(128 * 1024 / 20)
+}
+
+#[test]
+fn clients_that_do_not_read_small_messages_end_no_others() {
+    run(async {
+        let socket = upstream().await;
+        let bench = Bench::h2(&socket, MANY).await;
+        let mut other = bench.connect().await;
+        other.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+        let mut peer = ByHand::accepted(&socket).await;
+        let survivor = peer.answer().await;
+        let mut builder = client::Builder::new();
+        builder.initial_window_size(0);
+        let mut lazy = http2_in::connect_with(&bench, builder).await;
+        let unread: Vec<_> = (0..12).map(|_| get(&mut lazy, "/")).collect();
+        for _ in &unread {
+            let stream = peer.answer().await;
+            peer.send(&messages(stream)).await;
+        }
+        peer.send(&framed(kind::DATA, flag::END_STREAM, survivor, b"whole")).await;
+        assert_eq!(other.message().await.expect("a whole response").body, b"whole");
+    });
+}
+
+#[test]
+fn clients_that_take_no_heads_end_no_others() {
+    run(async {
+        let socket = upstream().await;
+        let bench = Bench::h2(&socket, MANY).await;
+        let mut other = bench.connect().await;
+        other.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+        let mut peer = ByHand::accepted(&socket).await;
+        let survivor = peer.answer().await;
+        // Its windows are open, and it never reads.
+        let mut lazy = TcpStream::connect(bench.address).await.unwrap();
+        let window = [&setting::INITIAL_WINDOW_SIZE.to_be_bytes()[..], &[0x7f, 0xff, 0xff, 0xff]].concat();
+        let more = 0x7fff_0000_u32.to_be_bytes();
+        lazy.write_all(PREFACE).await.unwrap();
+        lazy.write_all(&framed(kind::SETTINGS, 0, 0, &window)).await.unwrap();
+        lazy.write_all(&framed(kind::WINDOW_UPDATE, 0, 0, &more)).await.unwrap();
+        let request = |stream| {
+            framed(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, stream, b"\x82\x86\x84\x01\x06a.test")
+        };
+        lazy.write_all(&request(1)).await.unwrap();
+        let filler = peer.answer().await;
+        // As much as it is given room for, until there is none: it waits in sockets and in the gateway.
+        let (mut room, mut sent) = (128 * 1024, 0);
+        loop {
+            while room >= 16 * 1024 {
+                peer.send(&framed(kind::DATA, 0, filler, &[b'x'; 16 * 1024])).await;
+                (room, sent) = (room - 16 * 1024, sent + 16 * 1024);
+            }
+            let update = tokio::time::timeout(std::time::Duration::from_millis(500), peer.increment(filler));
+            match update.await {
+                Ok(increment) => room += increment,
+                Err(_) => break,
+            }
+        }
+        assert!(sent > 128 * 1024, "the window was opened again");
+        for at in 1..=12 {
+            lazy.write_all(&request(2 * at + 1)).await.unwrap();
+            let stream = peer.answer().await;
+            peer.send(&messages(stream)).await;
+        }
+        peer.send(&framed(kind::DATA, flag::END_STREAM, survivor, b"whole")).await;
+        assert_eq!(other.message().await.expect("a whole response").body, b"whole");
+    });
+}
+
+#[test]
+fn what_comes_too_late_for_streams_that_were_reset_brings_a_new_connection_in_time() {
+    run(async {
+        let socket = upstream().await;
+        let bench = Bench::h2(&socket, MANY).await;
+        let mut other = bench.connect().await;
+        other.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+        let mut worn = ByHand::accepted(&socket).await;
+        let survivor = worn.answer().await;
+        for _ in 0..3 {
+            let mut client = bench.connect().await;
+            client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+            let stream = worn.answer().await;
+            client.head().await.unwrap();
+            drop(client);
+            worn.next(kind::RST_STREAM).await;
+            worn.send(&messages(stream)).await;
+        }
+        // Once they have all arrived.
+        worn.send(&framed(kind::PING, 0, 0, &[0; 8])).await;
+        worn.next(kind::PING).await;
+        let mut client = bench.connect().await;
+        client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+        let mut fresh = ByHand::accepted(&socket).await;
+        let stream = fresh.answer().await;
+        fresh.send(&framed(kind::DATA, flag::END_STREAM, stream, b"new")).await;
+        assert_eq!(client.message().await.unwrap().body, b"new");
+        worn.send(&framed(kind::DATA, flag::END_STREAM, survivor, b"whole")).await;
+        assert_eq!(other.message().await.expect("a whole response").body, b"whole");
+        // Nobody uses it any more.
+        while worn.stream.read_buf(&mut worn.unread).await.unwrap() > 0 {}
     });
 }
 
