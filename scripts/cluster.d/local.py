@@ -99,6 +99,8 @@ class Local:
         variables |= {"REDIS_ADDRESS": f"127.0.0.1:{base + 50 + number}"}
         variables |= {"PORTCULLIS_GATEWAY__ID": "cluster", "PORTCULLIS_GATEWAY__REPLICA": name}
         folders = [word for folder in ("apis", "more") for word in ("--config", RUN / name / folder)]
+        variables |= {"PORTCULLIS_DYNAMIC_PORT__ENABLED": "true", "PORTCULLIS_DYNAMIC_PORT__VALUE": "8080"}
+        variables |= {"PORTCULLIS_DYNAMIC_PORT__VARIABLE": "PORT", "PORT": str(port_of(base, number))}
         admin = ("127.0.0.1", admin_port(base, number))
         launch(name, plan()["binary"], "run", *folders, "--admin", f"127.0.0.1:{admin[1]}", environment=variables)
         eventually(f"{name} is ready ({RUN / name}.log)", lambda: ask(admin, "/probes/readiness")[0] == 200)
@@ -173,7 +175,7 @@ class Local:
     def write_api(self, replica, text):
         """Gives one replica one more file of resources."""
         beside = RUN / replica / "next"
-        beside.write_text(localized(text, plan()["base"], number_of(replica)))
+        beside.write_text(localized(text, plan()["base"]))
         beside.rename(RUN / replica / "more" / GIVEN)
 
     def remove_api(self, replica):
@@ -231,16 +233,17 @@ def backend(base):
     return "\n".join(lines) + "\n"
 
 
-def localized(text, base, number):
-    """A resource for a replica on this host: other addresses to listen at and to call."""
-    return text.replace("0.0.0.0:8080", f"127.0.0.1:{port_of(base, number)}").replace("echo:8081", f"127.0.0.1:{base + 1}")
+def localized(text, base):
+    """A resource for the replicas on this host: other addresses to listen at and to call. It is the same for all, each
+    listens at its own PORT (`dynamic_port`)."""
+    return text.replace("0.0.0.0:8080", "127.0.0.1:8080").replace("echo:8081", f"127.0.0.1:{base + 1}")
 
 
 def copy_resources(name, base):
     for folder in ("apis", "more"):
         (RUN / name / folder).mkdir(parents=True, exist_ok=True)
     for file in (CONFIG / "apis").glob("*.yaml"):
-        (RUN / name / "apis" / file.name).write_text(localized(file.read_text(), base, number_of(name)))
+        (RUN / name / "apis" / file.name).write_text(localized(file.read_text(), base))
 
 
 def credentials():

@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::{Format, exit::Exit, print, print_json, refuse_settings};
 use crate::{
-    base::{Diagnostics, Severity, plural},
+    base::{Diagnostic, Diagnostics, Severity, plural},
+    document::is_unset,
     settings::{Override, Sources},
     snapshot::{Generation, Reconciliation},
     telemetry::metrics::Registry,
@@ -58,7 +59,11 @@ pub fn run(args: &ValidateArgs) -> Exit {
         Ok(read) => read,
         Err(exit) => return exit,
     };
-    found.extend(generation.diagnostics);
+    // What is set where this runs says nothing about the gateway.
+    found.extend(generation.diagnostics.into_iter().map(|found| match is_unset(&found.message) {
+        true => Diagnostic { severity: Severity::Warning, ..found },
+        false => found,
+    }));
     let printed = match args.format {
         Format::Text => print(&text(&found)),
         Format::Json => print_json(&found.iter().collect::<Vec<_>>()),

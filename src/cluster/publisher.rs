@@ -112,12 +112,15 @@ impl Publisher {
                 Some(Oddity::Older { version: stored.version })
             }
             Some((stored, Ok(record))) => {
+                let publisher = record.content.publisher;
+                // What it has written itself, perhaps before a restart, it may change.
+                let is_own = accepted.pending && *publisher == *self.replica;
                 let oddity =
-                    Oddity::OtherPublisher { version: stored.version, publisher: record.content.publisher };
+                    (!is_own).then_some(Oddity::OtherPublisher { version: stored.version, publisher });
                 if !accepted.pending {
-                    return Ok((Step::Nothing, Some(oddity)));
+                    return Ok((Step::Nothing, oddity));
                 }
-                Some(oddity)
+                oddity
             }
         };
         let unreadable = matches!(oddity, Some(Oddity::Unreadable { .. }));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Node, NodeValue, Problem};
+use crate::base::secret::names_secret;
 
 /// Replaces every scalar that is, as a whole, `$NAME` or `${NAME}` (decision 13) by what `lookup`
 /// returns for `NAME`. The result remembers the variable, so that it is never shown, and counts as
@@ -17,6 +18,39 @@ pub fn substitute_environment(
     let mut problems = Vec::new();
     let node = substitute(node, path_prefix, lookup, &mut problems);
     (node, problems)
+}
+
+/// Secrets that are the name of a variable, because it is not set: whoever has read the configuration would know them.
+pub fn unset_secrets(node: &Node, path: &str) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    find_unset_secrets(node, path, &mut problems);
+    problems
+}
+
+fn find_unset_secrets(node: &Node, path: &str, problems: &mut Vec<Problem>) {
+    match &node.value {
+        NodeValue::Mapping(entries) => {
+            for (key, child) in entries.iter() {
+                let path = super::deserialize::join(path, &key.text);
+                match &child.value {
+                    NodeValue::Scalar { text, variable: None, .. } if names_secret(&key.text) => {
+                        problems.extend(variable_name(text).map(|name| {
+                            Problem::error(&child.place, &path, format!("{}{name}{}", UNSET.0, UNSET.1)).help(
+                                format!("`{text}` would be a secret that everybody knows; set `{name}` for the gateway"),
+                            )
+                        }));
+                    }
+                    _ => find_unset_secrets(child, &path, problems),
+                }
+            }
+        }
+        NodeValue::Sequence(items) => {
+            for (index, item) in items.iter().enumerate() {
+                find_unset_secrets(item, &format!("{path}[{index}]"), problems);
+            }
+        }
+        NodeValue::Scalar { .. } | NodeValue::Null => {}
+    }
 }
 
 /// Whether a finding says that a variable is not set.

@@ -13,7 +13,7 @@ pub mod problem;
 pub mod source;
 
 pub use deserialize::{Deserialized, OneOrMany, RawNode, Spanned, deserialize, deserialize_config};
-pub use environment::{is_unset, substitute_environment, variable_name};
+pub use environment::{is_unset, substitute_environment, unset_secrets, variable_name};
 pub use files::{read_text, read_up_to};
 pub use node::{Key, Node, NodeValue, shortened};
 pub use parse::{Document, Limits, Parsed, parse};

@@ -192,6 +192,13 @@ impl AddressFilter {
                     .help("behind proxies, name them in the setting `trusted_proxies`"),
             );
         }
+        if source.to_ascii_lowercase().contains("x-forwarded-for") && source.replace(' ', "").contains("[-1]")
+        {
+            services.warn(
+                ConfigProblem::new(field, "the last element is the peer of the connection, which the gateway has appended")
+                    .help("behind one proxy, write `[-2]`, or name it in the setting `trusted_proxies` and use the default"),
+            );
+        }
         let (set, mut problems) = match AddressSet::parse(ips) {
             Ok(set) => (set, Vec::new()),
             Err(problems) => (AddressSet::default(), problems),

@@ -12,7 +12,7 @@ use super::{
 pub use crate::base::ConfigProblem;
 use crate::{
     base::{ResourceName, Severity, seal::KeyRing},
-    document::{Node, Problem, deserialize_config},
+    document::{Node, Problem, deserialize_config, unset_secrets},
     quota::Quotas,
     storage::{Keys, Storage},
     tls,
@@ -231,8 +231,9 @@ impl PolicyEntry {
 }
 
 fn build<D: PolicyDefinition>(config: &Node, field: &str, services: &PolicyServices) -> PolicyBuild {
+    let mut problems = unset_secrets(config, field);
     let typed = deserialize_config::<D::Config>(config, field);
-    let mut problems = typed.problems;
+    problems.extend(typed.problems);
     let Some(value) = typed.value else {
         return PolicyBuild { built: None, problems };
     };

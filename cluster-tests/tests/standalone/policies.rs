@@ -162,6 +162,22 @@ fn a_blocklist_reads_the_first_address_of_the_forwarded_list() {
     }
 }
 
+/// As in the policy's example: the gateway appends the proxy before any policy reads the list.
+#[test]
+fn behind_one_proxy_a_blocklist_reads_the_last_address_but_one() {
+    let example = include_str!("../../../src/policies/ip_blocklist/example.yaml");
+    let expression =
+        example.lines().find_map(|line| line.trim().strip_prefix("ipExpression: ")).expect("one");
+    let block = json!({"ips": ["198.51.100"], "ipExpression": expression.trim_matches('"')});
+    let (_upstream, _gateway, address) = with_policies(json!([policy("ip-blocklist-flex", block)]));
+    for (list, status) in
+        [("198.51.100.7", 403), ("10.0.0.1, 198.51.100.7", 403), ("198.51.100.7, 10.0.0.1", 200)]
+    {
+        let fields = format!("X-Forwarded-For: {list}\r\n");
+        assert_eq!(Client::connect(address).get("/", "a", &fields).status, status, "{list}");
+    }
+}
+
 #[test]
 fn header_removal_matches_whole_names_and_never_touches_the_framing() {
     let remove = policy(

@@ -178,6 +178,18 @@ fn of_two_publishers_the_one_that_changed_last_has_the_word_and_neither_flaps() 
 }
 
 #[test]
+fn a_publisher_that_changes_what_it_has_written_says_nothing_of_another() {
+    let ring = one_ring();
+    let mut one = publisher(&ring, "one");
+    let first = written(&mut one, None);
+    one.accepted(files("one, changed"));
+    assert!(matches!(one.judge(Some(&first), None, NOW_MS), Ok((Step::Write(_), None))));
+    let mut restarted = publisher(&ring, "one");
+    restarted.accepted(files("one, changed"));
+    assert!(matches!(restarted.judge(Some(&first), None, NOW_MS), Ok((Step::Write(_), None))));
+}
+
+#[test]
 fn a_record_under_an_old_key_is_sealed_anew_at_the_publishers_start() {
     let (old, new) = (KeyRing::new_line("old"), KeyRing::new_line("new"));
     let before = ring(&[&old, &new]);

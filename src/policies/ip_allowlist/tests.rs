@@ -72,13 +72,19 @@ fn the_remote_address_has_a_port_which_is_stripped() {
     }
 }
 
+/// The proxy itself is the last, which the gateway has appended.
 #[test]
-fn behind_one_proxy_the_last_element_can_be_used() {
-    let bench = bench(
-        "{ips: [10.0.0.2], ipExpression: \"#[trim(splitBy(attributes.headers.'x-forwarded-for', ',')[-1])]\"}",
-    );
-    assert_eq!(from(&bench, "10.0.0.1, 10.0.0.2").status, 200);
-    assert_refused(from(&bench, "10.0.0.2, 10.0.0.1"));
+fn behind_one_proxy_the_last_element_but_one_can_be_used() {
+    let by = |at: &str| {
+        format!(
+            "{{ips: [10.0.0.2], ipExpression: \"#[trim(splitBy(attributes.headers.'x-forwarded-for', ',')[{at}])]\"}}"
+        )
+    };
+    let bench = bench(&by("-2"));
+    assert_eq!(from(&bench, "10.0.0.1, 10.0.0.2, 127.0.0.1").status, 200);
+    assert_refused(from(&bench, "10.0.0.2, 10.0.0.1, 127.0.0.1"));
+    let warnings = |at: &str| problems::<IpAllowlist>(&by(at)).len();
+    assert_eq!((warnings("-2"), warnings("-1"), warnings(" -1 ")), (1, 2, 2));
 }
 
 #[test]

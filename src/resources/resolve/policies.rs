@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{Inputs, Resolver, digests, files::substitute_files, targets::Targets};
 use crate::{
     base::{ResourceName, suggest::closest},
-    document::{Node, Problem, substitute_environment},
+    document::{Node, Problem, substitute_environment, unset_secrets},
     resources::{
         kinds::policy_binding::{DEFAULT_ORDER, LIST_POLICIES},
         model::{BoundPolicy, TlsBinding},
@@ -97,8 +97,11 @@ impl Resolver<'_> {
             self.report.add(&binding.subject, problem);
         }
         self.advise_on_paths(&binding, &targets);
-        let (config, problems) =
+        let (config, mut problems) =
             substitute_environment(&binding.config, &binding.config_field, self.inputs.environment);
+        // Those that cost secrets are errors when the policy is built.
+        let secrets = unset_secrets(&config, &binding.config_field);
+        problems.retain(|problem| secrets.iter().all(|secret| secret.field != problem.field));
         self.report.add_all(&binding.subject, problems);
         let config = if of_tls { self.with_files(&binding, &config) } else { config };
         binding.config.0 = if config.is_null() {

@@ -210,9 +210,12 @@ impl Input {
         let ends = head.has(flag::END_STREAM);
         let Some(channel) = link.channel(head.stream) else {
             link.release(None, payload.len());
-            // It may have been on its way; it moves nothing all the same.
-            link.meter.count_control();
-            if !self.is_unserved(head.stream) && link.closed.how(head.stream) != Some(Closed::Here) {
+            // What was on its way when the stream was reset may be as many small pieces as its window holds.
+            let is_late = self.is_unserved(head.stream) || link.closed.how(head.stream) == Some(Closed::Here);
+            if !is_late || data.is_empty() {
+                link.meter.count_control();
+            }
+            if !is_late {
                 // Or it was refused, with so many others that this one is forgotten.
                 link.reset(head.stream, Reason::StreamClosed);
             }

@@ -69,10 +69,10 @@ fn data_of_a_stream_that_was_reset_here_earns_no_other_frames() {
     let mut client = Client::begun(&link);
     client.posts(&link, 1);
     link.reset(1, Reason::Internal);
-    for _ in 0..CONTROL_MAX {
-        client.sends(&link, kind::DATA, flag::END_STREAM, 1, b"").unwrap();
-        client.sends(&link, kind::DATA, 0, 1, b"x").unwrap();
-    }
+    // Pieces of an upload that was refused.
+    (0..2 * CONTROL_MAX).for_each(|_| client.sends(&link, kind::DATA, 0, 1, b"x").unwrap());
+    assert!(!link.meter.is_flooded());
+    (0..CONTROL_MAX + 8).for_each(|_| client.sends(&link, kind::DATA, flag::END_STREAM, 1, b"").unwrap());
     assert!(link.meter.is_flooded());
 }
 
