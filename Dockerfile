@@ -16,7 +16,8 @@ RUN cargo build --release --locked --package portcullis --bin portcullis && stri
 FROM $BASE
 COPY --from=builder /portcullis /usr/bin/portcullis
 USER 65532:65532
-# The admin address: probes and metrics. Publish it to trusted networks only, it asks for no password.
+# The admin address: probes and metrics. It listens on loopback unless PORTCULLIS_ADMIN__ADDRESS says otherwise; publish it to
+# trusted networks only, it asks for no password.
 EXPOSE 8080 9902
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s CMD ["portcullis", "probe", "--check", "readiness"]
 ENTRYPOINT ["portcullis"]

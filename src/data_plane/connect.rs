@@ -97,9 +97,12 @@ fn next_after(upstream: &UpstreamPlan) -> Duration {
     if endpoint.tls.is_some() || tunnel { NEXT_AFTER_HANDSHAKES } else { NEXT_AFTER }
 }
 
-/// Notes what a connection, or none, says of the forward proxy on the way.
-pub fn judge_proxy(upstream: &UpstreamPlan, error: Option<&ConnectError>) {
-    let Some(via) = &upstream.endpoint.proxy else { return };
+/// Notes what a connection, or none, says of the upstream, or of the forward proxy on the way.
+pub fn judge(upstream: &UpstreamPlan, error: Option<&ConnectError>) {
+    let Some(via) = &upstream.endpoint.proxy else {
+        let before_tls = error.filter(|error| !matches!(error, ConnectError::Tls(_)));
+        return upstream.reached(before_tls.map(|error| error as &dyn fmt::Display));
+    };
     match error {
         // Whatever is wrong there, the proxy let us through to it.
         Some(ConnectError::Tls(_)) => via.works(&upstream.name),

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::upstream::{UpstreamProxy, UpstreamTls};
+use super::upstream::{Trouble, UpstreamProxy, UpstreamTls};
 use crate::{
     resources::{ServiceAddress, ServiceScheme},
     tls::Protocol,
@@ -25,6 +25,8 @@ pub struct Endpoint {
     pub tls: Option<UpstreamTls>,
     /// The way to it, if it is not direct.
     pub proxy: Option<UpstreamProxy>,
+    /// Connections that take no forward proxy.
+    pub trouble: Trouble,
 }
 
 /// What an upstream speaks.
@@ -104,7 +106,7 @@ impl Endpoints {
                 self.next += 1;
             }
             let (id, (scheme, host, port)) = (self.next, key.clone());
-            Arc::new(Endpoint { id, scheme, host, port, tls, proxy })
+            Arc::new(Endpoint { id, scheme, host, port, tls, proxy, trouble: Trouble::default() })
         });
         self.keep(&endpoint);
         endpoint

@@ -41,7 +41,40 @@ pub struct UpstreamPlan {
     pub blocked: Option<String>,
 }
 
+/// Whether something fails at present: only the first failure in a row is a warning.
+#[derive(Debug, Default)]
+pub struct Trouble(AtomicBool);
+
+impl Trouble {
+    /// It has failed.
+    pub fn note(&self, what: &dyn Display) {
+        if self.0.swap(true, Relaxed) {
+            tracing::debug!("{what}");
+        } else {
+            tracing::warn!("{what}");
+        }
+    }
+
+    /// It has not; whether it did before.
+    pub fn ends(&self) -> bool {
+        self.0.load(Relaxed) && self.0.swap(false, Relaxed)
+    }
+}
+
 impl UpstreamPlan {
+    /// A connection to it, by a direct way, failed before TLS, or did not.
+    pub fn reached(&self, error: Option<&dyn Display>) {
+        let (name, endpoint) = (&self.name, &self.endpoint);
+        match error {
+            Some(error) => endpoint.trouble.note(&format_args!(
+                "no connection to upstream {name} ({}:{}): {error}",
+                endpoint.host, endpoint.port
+            )),
+            None if endpoint.trouble.ends() => tracing::info!("upstream {name} can be reached again"),
+            None => {}
+        }
+    }
+
     /// A handshake with it failed.
     pub fn tls_failed(&self, failure: &Failure) {
         self.metrics.tls_failed(failure.reason.label_of_upstream());
@@ -72,7 +105,7 @@ pub struct UpstreamTls {
     pub http1: Option<Arc<OutboundContext>>,
     /// The name that is sent (SNI, not for addresses) and checked.
     pub name: ServerName<'static>,
-    failing: AtomicBool,
+    trouble: Trouble,
 }
 
 impl UpstreamTls {
@@ -81,7 +114,7 @@ impl UpstreamTls {
         http1: Option<Arc<OutboundContext>>,
         name: ServerName<'static>,
     ) -> Self {
-        Self { context, http1, name, failing: AtomicBool::new(false) }
+        Self { context, http1, name, trouble: Trouble::default() }
     }
 
     /// What makes a connection that speaks HTTP/1.1, or whatever both choose.
@@ -89,18 +122,13 @@ impl UpstreamTls {
         self.http1.as_ref().filter(|_| http1).unwrap_or(&self.context)
     }
 
-    /// A handshake failed. Only the first time in a row is a warning.
     fn failed(&self, upstream: &ResourceName, failure: &Failure) {
         let code = failure.reason.of_upstream();
-        if self.failing.swap(true, Relaxed) {
-            tracing::debug!("no TLS with upstream {upstream}: {code}: {failure}");
-        } else {
-            tracing::warn!("no TLS with upstream {upstream}: {code}: {failure}");
-        }
+        self.trouble.note(&format_args!("no TLS with upstream {upstream}: {code}: {failure}"));
     }
 
     fn works(&self, upstream: &ResourceName) {
-        if self.failing.load(Relaxed) && self.failing.swap(false, Relaxed) {
+        if self.trouble.ends() {
             tracing::info!("TLS with upstream {upstream} works again");
         }
     }
@@ -119,7 +147,7 @@ pub struct UpstreamProxy {
     pub authority: Box<str>,
     /// By CONNECT; otherwise requests have absolute targets (RFC 9112 section 3.2.2).
     pub tunnel: bool,
-    failing: AtomicBool,
+    trouble: Trouble,
 }
 
 impl UpstreamProxy {
@@ -130,7 +158,7 @@ impl UpstreamProxy {
             Some(host) if !tunnel => host.into(),
             _ => authority.into(),
         };
-        Self { proxy: Arc::clone(proxy), authority, tunnel, failing: AtomicBool::new(false) }
+        Self { proxy: Arc::clone(proxy), authority, tunnel, trouble: Trouble::default() }
     }
 
     /// Whether connections by the one way may be used for the other.
@@ -138,18 +166,14 @@ impl UpstreamProxy {
         self.proxy == other.proxy && self.authority == other.authority && self.tunnel == other.tunnel
     }
 
-    /// The proxy gave no connection. Only the first time in a row is a warning.
+    /// The proxy gave no connection.
     pub fn failed(&self, upstream: &ResourceName, why: &dyn Display) {
         let proxy = &self.proxy;
-        if self.failing.swap(true, Relaxed) {
-            tracing::debug!("forward proxy {proxy} gives no connection to {upstream}: {why}");
-        } else {
-            tracing::warn!("forward proxy {proxy} gives no connection to {upstream}: {why}");
-        }
+        self.trouble.note(&format_args!("forward proxy {proxy} gives no connection to {upstream}: {why}"));
     }
 
     pub fn works(&self, upstream: &ResourceName) {
-        if self.failing.load(Relaxed) && self.failing.swap(false, Relaxed) {
+        if self.trouble.ends() {
             tracing::info!("forward proxy {} gives connections to {upstream} again", self.proxy);
         }
     }

@@ -279,6 +279,23 @@ fn every_line_of_a_request_carries_its_id_and_no_line_a_secret() {
     assert!(!gateway.log().contains("YWRhOnNlY3JldA=="), "{}", gateway.log());
 }
 
+#[test]
+fn an_upstream_that_cannot_be_reached_is_warned_of_once_and_its_return_is_said() {
+    let (there, port) = (local(ports::free()), ports::free());
+    let gateway = Plan::new()
+        .with("api.yaml", &[api("api", &format!("http://127.0.0.1:{port}"), &format!("http://{there}"))])
+        .start();
+    for _ in 0..3 {
+        assert_eq!(get(local(port), "/").status, 503);
+    }
+    gateway.says(&format!("no connection to upstream default/api-up ({there}): it cannot be reached"));
+    let _upstream = Upstream::start_at(there, |exchange| exchange.reply(200, "", b""));
+    assert_eq!(get(local(port), "/").status, 200);
+    gateway.says("can be reached again");
+    let warned = gateway.lines().iter().filter(|line| line.contains("no connection to upstream")).count();
+    assert_eq!(warned, 1, "{}", gateway.log());
+}
+
 /// Heads and framing are no body, whichever version carries it.
 #[test]
 fn the_metrics_count_bodies_and_what_no_api_serves() {

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::{AcquireError, Connection, Pool};
 use crate::{
     data_plane::{
-        connect::{ConnectError, Connected, connect, judge_proxy},
+        connect::{ConnectError, Connected, connect, judge},
         http1::client::ClientConnection,
         http2::shared::SharedConnection,
         resolver::Resolver,
@@ -135,7 +135,7 @@ impl Pool {
         let context = plan.endpoint.tls.as_ref().map(|tls| tls.context_for(opening.http1));
         let connected = connect(plan, servers, context, opening.connect_timeout, request_id).await;
         if !opening.in_advance {
-            judge_proxy(plan, connected.as_ref().err());
+            judge(plan, connected.as_ref().err());
         }
         let Connected { transport, http2, server } = connected.map_err(failed)?;
         if opening.in_advance && http2 != (self.speaks() == Speaks::Http2) {

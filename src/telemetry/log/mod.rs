@@ -57,6 +57,9 @@ pub(crate) use sinks::Captured;
 /// Name of the output that is always there.
 pub const STDOUT: &str = "stdout";
 
+/// Of the path in the line of a request.
+const PATH_BYTES_MAX: usize = 8 * 1024;
+
 /// Lines that wait for one output; with [`settings::Log::buffer`] whichever is reached first.
 const LINES_MAX: usize = 100_000;
 const NOTHING: u8 = u8::MAX;
@@ -239,8 +242,11 @@ impl Log {
             return;
         }
         let path = line.target.map_or(UNKNOWN, |target| target.split(['?', '#']).next().unwrap_or_default());
+        // Cut here, so that no path costs the line what follows it.
+        let shown = &path[..path.floor_char_boundary(PATH_BYTES_MAX)];
+        let cut = if shown.len() < path.len() { record::MARK } else { "" };
         let message = format!(
-            "{} {} {path} {} {:.3}ms in={} out={}",
+            "{} {} {shown}{cut} {} {:.3}ms in={} out={}",
             line.peer,
             line.method.unwrap_or(UNKNOWN),
             line.status,

@@ -9,7 +9,7 @@ use super::{Level, template::Template};
 
 /// Records are cut to this many bytes and marked (configuration reference 9.2).
 pub const RECORD_BYTES_MAX: usize = 32 * 1024;
-const MARK: &str = " [truncated]";
+pub(super) const MARK: &str = " [truncated]";
 
 /// The two kinds of lines (configuration reference 9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -206,6 +206,27 @@ fn newlines_and_control_characters_are_escaped_so_that_one_record_is_one_line() 
 }
 
 #[test]
+fn a_long_path_costs_the_line_of_a_request_nothing_that_follows_it() {
+    let (log, out) = Log::captured(&settings());
+    let target = format!("/{}", "x".repeat(60_000));
+    log.request(&RequestLine {
+        api: None,
+        request_id: "r-1",
+        peer: "10.0.0.7".parse().expect("an address"),
+        method: Some("GET"),
+        target: Some(&target),
+        status: 403,
+        elapsed: Duration::from_micros(1_250),
+        request_bytes: 0,
+        response_bytes: 17,
+    });
+    assert!(log.flush(SOON));
+    let line = out.text();
+    assert!(line.contains("xxx [truncated] 403 1.250ms in=0 out=17"), "{}", line.len());
+    assert!(line.len() < 10_000);
+}
+
+#[test]
 fn records_over_32_kib_are_truncated_and_marked() {
     let forms = [Form::Text, Form::json(), Form::Template(Template::parse("{message} {message}").0)];
     for text in ["x", "\n", "é", "\"", "\u{9b}"] {
