@@ -183,8 +183,8 @@ impl Pool {
 
     /// Whether an upgrade, which HTTP/2 has none of, takes a connection of another kind than other requests.
     pub fn upgrades_apart(&self) -> bool {
-        let tls = self.endpoint.tls.as_ref();
-        self.speaks() != Speaks::Http1 && tls.is_some_and(|tls| tls.http1.is_some())
+        // Not by what it has told: it may choose HTTP/2 for the next connection.
+        self.endpoint.tls.as_ref().is_some_and(|tls| tls.http1.is_some())
     }
 
     /// A connection for one request that none is at hand for: a new one, else the next that is free.

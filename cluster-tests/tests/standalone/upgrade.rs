@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use cluster_tests::client::{Client, Response};
 use cluster_tests::config::{LOGIN, api, api_with, login};
 use cluster_tests::daemon::Daemon;
+use cluster_tests::fault_proxy::FaultProxy;
 use cluster_tests::gateway::{Gateway, Plan};
 use cluster_tests::tls::{Authority, Front, Shop, backends, with};
 use cluster_tests::upstream::Upstream;
@@ -387,13 +388,38 @@ fn an_upgrade_reaches_an_upstream_that_speaks_http_2_too() {
     }
     let _gateway = shop.plan().start();
     for (backend, _) in backends() {
-        let mut client = Client::connect(shop.address());
-        client.send(&String::from_utf8_lossy(&ask("")).replace("/chat", &format!("/{backend}")).into_bytes());
-        assert_eq!(client.any_head().expect("an answer").0, 101, "{backend}");
-        assert_eq!(client.wire.exactly(5).expect("what the upstream said first"), b"hello");
-        client.send(b"there and back");
-        assert_eq!(client.wire.exactly(14).expect("its echo"), b"there and back");
+        assert_switches(&shop, backend);
         assert_eq!(front.last()["alpn"], "http/1.1", "{backend}");
+    }
+}
+
+fn assert_switches(shop: &Shop, backend: &str) {
+    let mut client = Client::connect(shop.address());
+    client.send(&String::from_utf8_lossy(&ask("")).replace("/chat", &format!("/{backend}")).into_bytes());
+    assert_eq!(client.any_head().expect("an answer").0, 101, "{backend}");
+    assert_eq!(client.wire.exactly(5).expect("what the upstream said first"), b"hello");
+    client.send(b"there and back");
+    assert_eq!(client.wire.exactly(14).expect("its echo"), b"there and back");
+}
+
+#[test]
+fn an_upgrade_reaches_an_upstream_that_speaks_http_2_too_after_it_has_refused_a_connection() {
+    let (authority, upstream, mut shop) = (Authority::new(), switching("hello", echo), Shop::new());
+    let pair = authority.issue("chat.internal");
+    let front = Front::start(&pair, upstream.address(), json!({"alpn": ["h2", "http/1.1"]}));
+    let between = FaultProxy::start(([127, 0, 0, 1], front.port()).into());
+    for (backend, base) in backends() {
+        let context = with(&base, json!({"trustedCA": authority.pem()}));
+        shop.serve(backend, &format!("https://chat.internal:{}", between.address().port()), &context);
+    }
+    let _gateway = shop.plan().workers(1).start();
+    between.refuse();
+    for (backend, _) in backends() {
+        assert_eq!(shop.status(backend), 503, "{backend}");
+    }
+    between.heal();
+    for (backend, _) in backends() {
+        assert_switches(&shop, backend);
     }
 }
 
