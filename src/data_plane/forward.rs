@@ -79,14 +79,10 @@ impl Forward<'_> {
                         failed.extend(shared);
                         // An upstream that closes what it is not busy with is not in trouble: such retries are as many
                         // as there are requests.
-                        let limit = if reused || !error.begun {
-                            usize::MAX
-                        } else {
-                            upstream.limits.of(Gauge::Retries)
-                        };
+                        let limited = error.begun && !reused;
                         // No retry is counted that would not be made.
                         let body = retries.body(error, &request.method, replay);
-                        match body.filter(|_| retries.enter(upstream, limit)) {
+                        match body.filter(|_| retries.enter(upstream, limited)) {
                             Some(body) => request.body = body,
                             None => return Err(self.explain(fault, upstream)),
                         }
@@ -292,7 +288,7 @@ struct Retries {
     made: u32,
     /// One of the attempts was begun: there is one further chance for all that may have had an effect.
     begun: bool,
-    /// Counts the one that is under way.
+    /// Counts the one that is under way, if it is limited.
     ticket: Option<Ticket>,
 }
 
@@ -309,16 +305,20 @@ impl Retries {
         replay.body(error)
     }
 
-    /// Whether there is room for one more beside those of other requests, which is taken.
-    fn enter(&mut self, upstream: &UpstreamPlan, limit: usize) -> bool {
+    /// Whether there may be one more: if it is limited, because there is room beside those of other requests, which is taken.
+    fn enter(&mut self, upstream: &UpstreamPlan, limited: bool) -> bool {
         // The one before is over.
         self.ticket = None;
-        self.ticket = upstream.gauges.enter(Gauge::Retries, limit);
-        match self.ticket {
-            Some(_) => upstream.metrics.retry(),
-            None => upstream.metrics.overflow(),
+        if limited {
+            self.ticket = upstream.gauges.enter(Gauge::Retries, upstream.limits.retries_max);
         }
-        self.ticket.is_some()
+        let admitted = !limited || self.ticket.is_some();
+        if admitted {
+            upstream.metrics.retry();
+        } else {
+            upstream.metrics.overflow();
+        }
+        admitted
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use rustls::pki_types::ServerName;
 
-use super::{Endpoint, Gauge, UpstreamGauges};
+use super::{Endpoint, UpstreamGauges};
 use crate::{
     base::ResourceName,
     outbound::{ForwardProxy, proxy::host_and_port},
@@ -207,13 +207,6 @@ impl UpstreamLimits {
             ),
             requests_max: pick(policy.requests_max, gateway.requests_max, DEFAULT_MAX),
             retries_max: pick(policy.retries_max, gateway.retries_max, DEFAULT_RETRIES_MAX),
-        }
-    }
-
-    pub fn of(&self, gauge: Gauge) -> usize {
-        match gauge {
-            Gauge::Requests => self.requests_max,
-            Gauge::Retries => self.retries_max,
         }
     }
 }

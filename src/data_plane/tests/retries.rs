@@ -241,3 +241,38 @@ fn what_the_upstream_has_not_begun_is_tried_three_times_more_and_what_it_has_onc
         assert_eq!(status(&[begun, begun]).await, "503");
     });
 }
+
+#[test]
+fn retries_that_do_not_count_leave_room_for_those_that_do() {
+    run(async {
+        let get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        let listener = upstream().await;
+        let bench = Bench::new(&listener, UpstreamLimits { retries_max: 1, ..ROOMY }).await;
+        let mut first = bench.connect().await;
+        first.send(get).await;
+        let mut reused = accepted(&listener).await;
+        reused.message().await.expect("a request");
+        reused.send(OK).await;
+        assert_eq!(first.message().await.expect("a response").status(), "200");
+        first.send(get).await;
+        reused.message().await.expect("a request");
+        drop(reused);
+        // It does not count, and is under way until its answer comes.
+        let mut again = accepted(&listener).await;
+        again.message().await.expect("a request");
+        assert_eq!(bench.upstream.gauges.count(Gauge::Retries), 0);
+        let mut second = bench.connect().await;
+        second.send(get).await;
+        accepted(&listener).await.message().await.expect("a request");
+        let mut other = accepted(&listener).await;
+        other.message().await.expect("a request");
+        assert_eq!(bench.upstream.gauges.count(Gauge::Retries), 1);
+        for (server, client) in [(&mut again, &mut first), (&mut other, &mut second)] {
+            server.send(OK).await;
+            assert_eq!(client.message().await.expect("a response").status(), "200");
+        }
+        let page = bench.registry.render();
+        let line = "portcullis_upstream_retries_total{namespace=\"default\",upstream=\"api\"} 2\n";
+        assert!(page.contains(line), "{page}");
+    });
+}
