@@ -126,24 +126,21 @@ impl Forward<'_> {
     ) -> Result<Connection, Rejection> {
         let upstream = wanted.plan;
         let mut acquire = pin!(pool.acquire(&wanted));
-        // A request that waits for a connection waits no longer than one that waits for its answer.
+        // A request that waits for a connection waits no longer than one that waits for its answer, and nothing moves.
         let watch = self.client.watch();
         watch.arm(Timer::Response, exchange.response_timeout());
         let outcome = poll_fn(|cx| match acquire.as_mut().poll(cx) {
-            Poll::Pending if watch.is_due(Timer::Response) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending if watch.is_due(Timer::Response) => Poll::Ready(Err(Fault::ResponseTimeout)),
+            Poll::Pending if watch.is_due(Timer::StreamIdle) => Poll::Ready(Err(Fault::StreamIdle)),
+            outcome => outcome.map(Ok),
         })
         .await;
         watch.disarm(Timer::Response);
         match outcome {
-            Some(Ok(connection)) => Ok(connection),
-            None => {
-                upstream.metrics.timeout();
-                Err(Rejection::text(504, "response_timeout", "upstream request timeout"))
-            }
-            Some(Err(AcquireError::Overflow)) => Err(self.overflow()),
-            Some(Err(AcquireError::Connect(error))) => Err(refuse_connect(&error, upstream)),
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(AcquireError::Overflow)) => Err(self.overflow()),
+            Ok(Err(AcquireError::Connect(error))) => Err(refuse_connect(&error, upstream)),
+            Err(fault) => Err(self.explain(fault, upstream)),
         }
     }
 

@@ -174,3 +174,23 @@ fn a_connection_that_the_response_timeout_ends_was_begun_and_has_failed() {
         }
     });
 }
+
+#[test]
+fn who_waits_in_line_waits_no_longer_than_the_stream_idle_timeout() {
+    run(async {
+        let patient = |engine: &mut crate::snapshot::EngineSettings| {
+            engine.response_timeout = Duration::ZERO;
+            engine.stream_idle = Duration::from_millis(50);
+        };
+        let listener = upstream().await;
+        let limits = UpstreamLimits { connections_max: 1, ..ROOMY };
+        for bench in
+            [Bench::with(&listener, limits, patient).await, Bench::h2_with(&listener, limits, patient).await]
+        {
+            let _held = bench.upstream.gauges.line.permit(1);
+            let answer = bench.ask(GET).await;
+            assert_eq!((answer.status(), &*answer.body), ("504", &b"stream timeout"[..]));
+            assert_eq!(bench.upstream.gauges.line.waiting(), 0);
+        }
+    });
+}
