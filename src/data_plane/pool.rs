@@ -157,12 +157,15 @@ impl Pool {
         self.speaks.get()
     }
 
-    /// What costs no wait, to the address whose turn it is rather than to another: a place, or an idle connection unless
+    /// What costs no wait, to the address whose turn it is rather than to another: a place, or an idle connection, unless
     /// others wait for one; who comes later does not overtake them.
     pub fn at_hand(self: &Rc<Self>, wanted: &Wanted<'_>) -> Option<Connection> {
         let plan = wanted.plan;
         let server = self.servers.next();
         let (connection, is_its) = if self.speaks() != Speaks::Http1 {
+            if self.shared.is_waited_for() {
+                return None;
+            }
             let slot = self.shared.at_hand(plan, server.as_ref(), wanted.failed)?;
             let is_its = server.as_ref().is_none_or(|server| slot.connection.leads_to(server));
             (Connection::Http2(slot), is_its)

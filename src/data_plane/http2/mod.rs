@@ -4,6 +4,7 @@
 pub mod body;
 pub mod chunk;
 pub mod client;
+mod drive;
 pub mod frame;
 pub mod grpc;
 pub mod head;

@@ -2,24 +2,22 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::{Future, poll_fn},
-    pin::pin,
+    collections::VecDeque,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use h2::{
-    Ping, PingPong,
-    client::{self, SendRequest},
-};
+use h2::client::SendRequest;
 use tokio::sync::Notify;
 
 use super::{
-    FRAME_BYTES_MAX, SEND_BUFFER_BYTES_MAX, UPSTREAM_CONNECTION_WINDOW_BYTES,
-    UPSTREAM_FRAME_OVERHEAD_BYTES_MAX, UPSTREAM_LATE_FRAMES_MAX, UPSTREAM_STREAM_WINDOW_BYTES,
-    UPSTREAM_STREAMS_MAX, chunk::Chunk, io::Io, meter::Meter,
+    UPSTREAM_STREAMS_MAX,
+    chunk::Chunk,
+    drive::{builder, drive},
+    io::Io,
+    meter::Meter,
 };
 use crate::{
     data_plane::{
@@ -27,7 +25,6 @@ use crate::{
         http1::wire::Transport,
         pool::{AcquireError, Connection, Opening, Pool, Waiting, Wanted},
         servers::Server,
-        timers::{Timer, Timers, Watch},
     },
     snapshot::{Permit, Speaks, UpstreamPlan, line::Grant},
 };
@@ -36,21 +33,14 @@ use crate::{
 /// another stream; each costs the upstream memory, and more than a few add nothing.
 const CONNECTIONS_MAX: usize = 8;
 
-/// An upstream that has been silent for so long while requests wait for it is asked for a sign of life,
-/// and has so long to give one.
-const SILENCE_MAX: Duration = Duration::from_secs(20);
-const PONG_WAIT: Duration = Duration::from_secs(10);
-
 /// The connections of one worker to one upstream.
 #[derive(Default)]
 pub struct SharedConnections {
     open: RefCell<Vec<Rc<SharedConnection>>>,
     /// One is being opened: requests that come meanwhile wait for it.
     connecting: Cell<bool>,
-    /// Requests of this worker that wait for a place.
-    waiting: Cell<usize>,
-    /// There is room for a stream, or for a connection.
-    changed: Notify,
+    /// Requests of this worker that wait for a place, who came first in front, and what tells them to look.
+    waiting: RefCell<VecDeque<Rc<Notify>>>,
 }
 
 /// One connection.
@@ -79,11 +69,11 @@ impl Drop for Slot {
         connection.idle_since.set(Instant::now());
         if connection.is_idle() {
             connection.opened_for.metrics.idle_added();
-            if self.home.waiting.get() == 0 {
+            if !self.home.is_waited_for() {
                 self.home.recall();
             }
         }
-        self.home.changed.notify_one();
+        self.home.wake_first();
     }
 }
 
@@ -152,26 +142,26 @@ impl SharedConnections {
             }
         };
         let mut waiting: Option<Waiting> = None;
-        let _here = Here::begin(self);
+        let here = Here::begin(self);
         loop {
-            // Listening begins before looking: what changes in between is not missed.
-            let mut changed = pin!(self.changed.notified());
-            changed.as_mut().enable();
-            if let Some(slot) = self.at_hand(plan, None, wanted.failed) {
+            // Who comes later leaves the places that there are to those in front, and opens no connection instead.
+            let is_first = here.is_first();
+            if is_first && let Some(slot) = self.at_hand(plan, None, wanted.failed) {
                 return Ok(Some(Connection::Http2(slot)));
             }
             if pool.speaks() == Speaks::Http1 {
                 return Ok(None);
             }
-            let opens = self.may_open(pool);
+            let opens = self.may_open(pool) && (is_first || !self.has_room());
             if waiting.is_none()
                 && opens
                 && let Some(permit) = plan.gauges.line.permit(plan.limits.connections_max)
             {
+                drop(here);
                 return open(permit).await;
             }
             // Rather one that is not the best than a wait.
-            if let Some(slot) = self.any(plan) {
+            if is_first && let Some(slot) = self.any(plan) {
                 return Ok(Some(Connection::Http2(slot)));
             }
             let Some(in_line) = &mut waiting else {
@@ -180,15 +170,38 @@ impl SharedConnections {
             };
             in_line.place.set_opens(opens);
             tokio::select! {
-                () = changed => {}
+                () = here.told.notified() => {}
                 grant = in_line.place.granted() => {
                     waiting = None;
                     if let Grant::Permit(permit) = grant && self.may_open(pool) {
+                        drop(here);
                         return open(permit).await;
                     }
                 }
             }
         }
+    }
+
+    /// Whether requests wait for a place.
+    pub fn is_waited_for(&self) -> bool {
+        !self.waiting.borrow().is_empty()
+    }
+
+    /// There is room for a stream: the first takes it, and wakes the next.
+    fn wake_first(&self) {
+        if let Some(first) = self.waiting.borrow().front() {
+            first.notify_one();
+        }
+    }
+
+    /// Whether one more may be opened has changed.
+    fn wake_all(&self) {
+        self.waiting.borrow().iter().for_each(|one| one.notify_one());
+    }
+
+    /// Whether there is room on one that lasts.
+    fn has_room(&self) -> bool {
+        self.open.borrow().iter().any(|connection| connection.has_room() && !connection.meter.is_worn())
     }
 
     fn may_open(&self, pool: &Pool) -> bool {
@@ -296,7 +309,7 @@ impl SharedConnections {
             drop(permit);
             if let Some(home) = home.upgrade() {
                 home.open.borrow_mut().retain(|connection| !connection.ended.get());
-                home.changed.notify_waiters();
+                home.wake_all();
             }
         });
         Ok(slot)
@@ -318,7 +331,7 @@ impl SharedConnections {
             connection.is_open() && !expired
         });
         if self.open.borrow().len() < before {
-            self.changed.notify_waiters();
+            self.wake_all();
         }
         self.recall();
         // One that is never idle serves its worker for ever, while others wait: its streams end, and no more come.
@@ -327,9 +340,7 @@ impl SharedConnections {
             line.openers() > 0 && line.is_overdue(self.id())
         });
         // The peer may allow more streams than before.
-        if self.open.borrow().iter().any(|connection| connection.has_room()) {
-            self.changed.notify_waiters();
-        }
+        self.wake_first();
     }
 
     /// Closes one that is idle while requests of its upstream wait to open one: on another worker, because here
@@ -347,19 +358,29 @@ impl SharedConnections {
     }
 }
 
-/// Counts a request of this worker that waits for a place.
-struct Here(Rc<SharedConnections>);
+/// A request of this worker that waits for a place.
+struct Here {
+    home: Rc<SharedConnections>,
+    told: Rc<Notify>,
+}
 
 impl Here {
     fn begin(home: &Rc<SharedConnections>) -> Self {
-        home.waiting.set(home.waiting.get() + 1);
-        Self(Rc::clone(home))
+        let told = Rc::default();
+        home.waiting.borrow_mut().push_back(Rc::clone(&told));
+        Self { home: Rc::clone(home), told }
+    }
+
+    fn is_first(&self) -> bool {
+        self.home.waiting.borrow().front().is_some_and(|first| Rc::ptr_eq(first, &self.told))
     }
 }
 
 impl Drop for Here {
     fn drop(&mut self) {
-        self.0.waiting.set(self.0.waiting.get() - 1);
+        self.home.waiting.borrow_mut().retain(|one| !Rc::ptr_eq(one, &self.told));
+        // There may be more room than this one needed.
+        self.home.wake_first();
     }
 }
 
@@ -370,7 +391,7 @@ impl Connecting {
     fn begin(home: &Rc<SharedConnections>) -> Self {
         home.connecting.set(true);
         // Those who stand in line to open one can wait for this.
-        home.changed.notify_waiters();
+        home.wake_all();
         Self(Rc::clone(home))
     }
 }
@@ -378,73 +399,6 @@ impl Connecting {
 impl Drop for Connecting {
     fn drop(&mut self) {
         self.0.connecting.set(false);
-        self.0.changed.notify_waiters();
+        self.0.wake_all();
     }
-}
-
-fn builder(head_bytes_max: usize) -> client::Builder {
-    let mut builder = client::Builder::new();
-    builder
-        .initial_window_size(UPSTREAM_STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(UPSTREAM_CONNECTION_WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES_MAX)
-        .data_frame_budget(UPSTREAM_FRAME_OVERHEAD_BYTES_MAX)
-        .max_local_error_reset_streams(Some(UPSTREAM_LATE_FRAMES_MAX))
-        .max_header_list_size(head_bytes_max as u32)
-        .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
-        .enable_push(false);
-    builder
-}
-
-/// Moves the frames of a connection until it ends, or its peer gives no sign of life while streams wait.
-async fn drive(
-    connection: client::Connection<Io, Chunk>,
-    meter: &Meter,
-    watch: &Rc<Watch>,
-    timers: &Timers,
-    busy: impl Fn() -> bool,
-) {
-    let mut connection = connection;
-    let mut pings = connection.ping_pong();
-    let mut asked = false;
-    let mut heard = meter.bytes();
-    watch.arm(Timer::Connection, SILENCE_MAX);
-    poll_fn(|cx| {
-        watch.register(cx);
-        meter.tell_time(timers.now());
-        if pin!(&mut connection).poll(cx).is_ready() || meter.is_flooded() {
-            return Poll::Ready(());
-        }
-        // Always: an answer that nobody has looked at would be in the way of the next question.
-        if pings.as_mut().is_some_and(|pings| pings.poll_pong(cx).is_ready()) {
-            asked = false;
-        }
-        if meter.is_ended() {
-            return if watch.is_due(Timer::Connection) { Poll::Ready(()) } else { Poll::Pending };
-        }
-        if std::mem::replace(&mut heard, meter.bytes()) != meter.bytes() {
-            asked = false;
-            watch.arm(Timer::Connection, SILENCE_MAX);
-        } else if !watch.is_due(Timer::Connection) {
-            return Poll::Pending;
-        } else if !busy() {
-            asked = false;
-            watch.arm(Timer::Connection, SILENCE_MAX);
-        } else if asked {
-            return Poll::Ready(());
-        } else {
-            asked = ask(&mut pings);
-            watch.arm(Timer::Connection, PONG_WAIT);
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
-    })
-    .await;
-}
-
-/// Whether an answer is due: a question of before may still be open.
-fn ask(pings: &mut Option<PingPong>) -> bool {
-    let Some(pings) = pings else { return false };
-    let _ = pings.send_ping(Ping::opaque());
-    true
 }

@@ -7,7 +7,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::bench::{Bench, Peer, ROOMY, accepted, run, upstream};
+use super::{
+    bench::{Bench, Peer, ROOMY, accepted, run, upstream},
+    http2_out,
+};
 use crate::snapshot::{Gauge, upstream::UpstreamLimits};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -171,6 +174,39 @@ fn a_connection_that_the_response_timeout_ends_was_begun_and_has_failed() {
             let upstream = "namespace=\"default\",upstream=\"api\"";
             let line = format!("portcullis_upstream_{family}_total{{{upstream}{label}}} {count}\n");
             assert!(page.contains(&line), "{line}: {page}");
+        }
+    });
+}
+
+#[test]
+fn who_comes_later_does_not_overtake_those_who_wait_for_a_place() {
+    run(async {
+        let socket = upstream().await;
+        let bench = Bench::h2(&socket, UpstreamLimits { connections_max: 1, ..ROOMY }).await;
+        let mut builder = h2::server::Builder::new();
+        builder.max_concurrent_streams(1);
+        let mut first = bench.connect().await;
+        // The next request of this client begins as soon as its first has its answer.
+        first.send("GET /1 HTTP/1.1\r\nhost: a\r\n\r\nGET /4 HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let mut incoming = http2_out::requests(http2_out::accepted(&socket, &builder).await);
+        let mut next = incoming.recv().await;
+        let mut clients = vec![first];
+        for (waiting, path) in ["/2", "/3"].iter().enumerate() {
+            let mut client = bench.connect().await;
+            client.send(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+            clients.push(client);
+            until_waiting(&bench, waiting + 1).await;
+        }
+        for path in ["/1", "/2", "/3", "/4"] {
+            let (request, mut respond) = next.take().unwrap();
+            assert_eq!(request.uri().path(), path);
+            respond.send_response(http2_out::head(204), true).unwrap();
+            if path != "/4" {
+                next = incoming.recv().await;
+            }
+        }
+        for client in &mut clients {
+            assert_eq!(client.message().await.expect("a response").status(), "204");
         }
     });
 }
