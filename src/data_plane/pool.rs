@@ -3,11 +3,9 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Instant,
 };
-
-use tokio::sync::Notify;
 
 use super::{
     connect::ConnectError,
@@ -17,36 +15,19 @@ use super::{
     servers::{Idle, Server, Servers},
     worker::Worker,
 };
-use crate::base::lock;
 use crate::snapshot::{
-    Endpoint, Permit, Speaks, UpstreamPlan,
+    Endpoint, EndpointId, Permit, Speaks, UpstreamPlan,
     line::{Grant, Next, Place},
 };
 
 mod opening;
+mod recalls;
 
 pub use opening::{Opening, Wanted};
+pub use recalls::{Recall, Recalls};
 
 /// Idle connections that one worker keeps to one address at the most.
 const IDLE_MAX: usize = 1024;
-
-/// How a request that waits tells all workers that it could use one of their idle connections.
-#[derive(Default)]
-pub struct Recalls(Mutex<Vec<Arc<Notify>>>);
-
-impl Recalls {
-    /// What tells one more worker.
-    pub fn join(&self) -> Arc<Notify> {
-        let told = Arc::new(Notify::new());
-        lock(&self.0).push(Arc::clone(&told));
-        told
-    }
-
-    fn tell_all(&self) {
-        let workers = lock(&self.0);
-        workers.iter().for_each(|told| told.notify_one());
-    }
-}
 
 /// The pools of one worker, by [`crate::snapshot::EndpointId`].
 #[derive(Default)]
@@ -116,12 +97,15 @@ impl Pools {
         for pool in self.all() {
             pool.follow(resolver, now);
             pool.reap(now);
+            // Also those that a change of its endpoint has left at another pool than who waits for them.
+            pool.recall();
         }
     }
 
-    /// Gives idle connections to requests that wait, on whatever worker.
-    pub fn recall(&self) {
-        for pool in self.all() {
+    /// Gives idle connections of an endpoint to requests that wait, on whatever worker.
+    pub fn recall(&self, endpoint: EndpointId) {
+        let pool = self.by_endpoint.borrow().get(endpoint as usize).cloned().flatten();
+        if let Some(pool) = pool {
             pool.recall();
         }
     }
@@ -313,7 +297,7 @@ impl Pool {
     fn recall(&self) {
         self.shared.recall();
         loop {
-            let wanted = |idle: &Idle| idle.connection.user().gauges.line.waiting() > 0;
+            let wanted = |idle: &Idle| idle.connection.user().gauges.line.openers() > 0;
             let found = self.servers.find_map(|server| {
                 let at = server.idle.borrow().iter().position(wanted)?;
                 Some(server.remove_idle(at))
@@ -371,7 +355,7 @@ impl Waiting {
         };
         plan.metrics.pending_added();
         if opens {
-            worker.recalls.tell_all();
+            worker.recalls.tell_all(plan.endpoint.id);
         }
         Ok(Self { plan: Arc::clone(plan), place })
     }

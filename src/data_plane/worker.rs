@@ -16,17 +16,14 @@ use std::{
 use actix_rt::Arbiter;
 use tokio::{
     net::TcpListener,
-    sync::{
-        Notify,
-        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    },
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::JoinSet,
 };
 
 use super::{
     acceptor::{Listener, accept},
     handshake::Handshakes,
-    pool::{Pools, Recalls},
+    pool::{Pools, Recall, Recalls},
     resolver::Resolver,
     timers::Timers,
 };
@@ -70,7 +67,7 @@ pub struct Worker {
     /// Tells all workers that a request waits for a connection.
     pub recalls: Arc<Recalls>,
     /// Tells this one.
-    recalled: Arc<Notify>,
+    recalled: Arc<Recall>,
     pub pins: Pins,
     pub pools: Pools,
     pub timers: Rc<Timers>,
@@ -199,8 +196,8 @@ impl Worker {
         loop {
             tokio::select! {
                 _ = interval.tick() => {}
-                () = self.recalled.notified() => {
-                    self.pools.recall();
+                wanted = self.recalled.wanted() => {
+                    wanted.into_iter().for_each(|endpoint| self.pools.recall(endpoint));
                     continue;
                 }
             }

@@ -333,7 +333,6 @@ impl SharedConnections {
         if self.open.borrow().len() < before {
             self.wake_all();
         }
-        self.recall();
         // One that is never idle serves its worker for ever, while others wait: its streams end, and no more come.
         self.close_one(|connection| {
             let line = &connection.opened_for.gauges.line;
