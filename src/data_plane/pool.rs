@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::{HashMap, HashSet},
     rc::Rc,
     sync::Arc,
     time::Instant,
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::snapshot::{
     Endpoint, EndpointId, Permit, Speaks, UpstreamPlan,
-    line::{Grant, Next, Place},
+    line::{ConnectionLine, Grant, Next, Place},
 };
 
 mod opening;
@@ -47,6 +48,9 @@ pub struct Pool {
     /// Its connections, if it speaks HTTP/2.
     pub shared: Rc<SharedConnections>,
 }
+
+/// The upstreams of a snapshot, by their lines: these stay over reloads.
+pub type ByLine<'a> = HashMap<*const ConnectionLine, &'a Arc<UpstreamPlan>>;
 
 /// What a request is sent on.
 pub enum Connection {
@@ -114,12 +118,28 @@ impl Pools {
         self.by_endpoint.borrow().iter().flatten().cloned().collect()
     }
 
-    /// Forgets endpoints that are gone; their idle connections close.
-    pub fn retain(&self, keep: impl Fn(&Arc<Endpoint>) -> bool) {
+    /// Serves these from now on. Limits and timeouts are in force for connections that idle, too; endpoints that are
+    /// gone are forgotten, and their idle connections close.
+    pub fn reload(&self, upstreams: &[Arc<UpstreamPlan>]) {
+        // Not by their ids: two changes between two looks, and an id means another endpoint.
+        let here: HashSet<_> = upstreams.iter().map(|plan| Arc::as_ptr(&plan.endpoint)).collect();
         for pool in self.by_endpoint.borrow_mut().iter_mut() {
-            if pool.as_ref().is_some_and(|pool| !keep(&pool.endpoint)) {
+            if pool.as_ref().is_some_and(|pool| !here.contains(&Arc::as_ptr(&pool.endpoint))) {
                 *pool = None;
             }
+        }
+        let by_line: ByLine<'_> =
+            upstreams.iter().map(|plan| (Arc::as_ptr(&plan.gauges.line), plan)).collect();
+        for plan in upstreams {
+            plan.gauges.line.set_limit(plan.limits.connections_max);
+        }
+        for pool in self.all() {
+            pool.shared.reload(&by_line);
+            pool.servers.for_each(|server| {
+                for idle in server.idle.borrow().iter() {
+                    idle.connection.reload(&by_line);
+                }
+            });
         }
     }
 }
@@ -253,17 +273,21 @@ impl Pool {
 
     /// The connection to an address that was used last, is still good, and may be used for an upstream.
     fn take_idle(server: &Server, plan: &Arc<UpstreamPlan>) -> Option<Rc<ClientConnection>> {
+        let line = &plan.gauges.line;
+        line.set_limit(plan.limits.connections_max);
         loop {
             // One that counts for another upstream counts for this one from now on, if it may have one more.
             let counted = server.idle.borrow().last()?.connection.counts_for(plan);
-            let permit = if counted { None } else { plan.gauges.line.permit(plan.limits.connections_max) };
+            let permit = if counted { None } else { line.permit(plan.limits.connections_max) };
             let connection = if counted || permit.is_some() {
                 let last = server.idle.borrow().len() - 1;
                 server.remove_idle(last)
             } else {
                 server.remove_idle_of(plan)?
             };
-            if connection.is_fresh() {
+            // A lowered limit closes those that are too many.
+            let is_admitted = permit.is_some() || !line.is_exceeded();
+            if is_admitted && connection.is_fresh() {
                 connection.serve(plan, permit);
                 plan.metrics.reused();
                 return Some(connection);
@@ -314,9 +338,11 @@ impl Pool {
             server.idle.borrow_mut().retain(|idle| {
                 let user = idle.connection.user();
                 let expired = !user.idle_timeout.is_zero() && now - idle.since >= user.idle_timeout;
-                let keep = !expired && idle.connection.is_fresh();
+                let keep = !expired && !user.gauges.line.is_exceeded() && idle.connection.is_fresh();
                 if !keep {
                     user.metrics.idle_removed();
+                    // At once, so that no more close than there are too many.
+                    drop(Rc::clone(&idle.connection).into_permit());
                     closed.push(Rc::clone(&idle.connection));
                 }
                 keep

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     io,
     net::SocketAddr,
     rc::{Rc, Weak},
@@ -204,10 +204,7 @@ impl Worker {
             let snapshot = self.pins.pin();
             if snapshot.generation != generation {
                 generation = snapshot.generation;
-                // Not by their ids: two changes between two looks, and an id means another endpoint.
-                let here: HashSet<_> =
-                    snapshot.upstreams.iter().map(|plan| Arc::as_ptr(&plan.endpoint)).collect();
-                self.pools.retain(|endpoint| here.contains(&Arc::as_ptr(endpoint)));
+                self.pools.reload(&snapshot.upstreams);
             }
             self.pools.reap(&self.resolver, Instant::now());
             // The allocator looks for memory to give back when a large piece is freed: without this, a

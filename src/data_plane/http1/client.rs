@@ -26,7 +26,7 @@ use crate::{
     data_plane::{
         client_side::ClientSide,
         envoy,
-        pool::Pool,
+        pool::{ByLine, Pool},
         servers::Server,
         timers::{Timer, Watch},
     },
@@ -129,6 +129,14 @@ impl ClientConnection {
         }
         if let Some(permit) = permit {
             drop(self.permit.replace(permit));
+        }
+    }
+
+    /// What it serves is as these have it from now on, if one of them is what it counts for.
+    pub fn reload(&self, upstreams: &ByLine<'_>) {
+        let line = Arc::as_ptr(&self.user().gauges.line);
+        if let Some(upstream) = upstreams.get(&line) {
+            self.user.replace(Arc::clone(upstream));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The connections to an upstream that speaks HTTP/2: few, shared by the requests of one worker.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, Ref, RefCell},
     collections::VecDeque,
     rc::Rc,
     sync::Arc,
@@ -23,7 +23,7 @@ use crate::{
     data_plane::{
         connect::ConnectError,
         http1::wire::Transport,
-        pool::{AcquireError, Connection, Opening, Pool, Waiting, Wanted},
+        pool::{AcquireError, ByLine, Connection, Opening, Pool, Waiting, Wanted},
         servers::Server,
     },
     snapshot::{Permit, Speaks, UpstreamPlan, line::Grant},
@@ -47,7 +47,7 @@ pub struct SharedConnections {
 pub struct SharedConnection {
     server: Rc<Server>,
     /// The upstream whose request opened it, among whose connections it counts.
-    opened_for: Arc<UpstreamPlan>,
+    opened_for: RefCell<Arc<UpstreamPlan>>,
     requests: SendRequest<Chunk>,
     pub meter: Rc<Meter>,
     streams: Cell<usize>,
@@ -68,7 +68,7 @@ impl Drop for Slot {
         connection.streams.set(connection.streams.get() - 1);
         connection.idle_since.set(Instant::now());
         if connection.is_idle() {
-            connection.opened_for.metrics.idle_added();
+            connection.opened_for().metrics.idle_added();
             if !self.home.is_waited_for() {
                 self.home.recall();
             }
@@ -79,8 +79,8 @@ impl Drop for Slot {
 
 impl Drop for SharedConnection {
     fn drop(&mut self) {
-        self.opened_for.metrics.idle_removed();
-        self.opened_for.metrics.closed();
+        self.opened_for().metrics.idle_removed();
+        self.opened_for().metrics.closed();
     }
 }
 
@@ -88,6 +88,10 @@ impl SharedConnection {
     /// A handle to send one request with.
     pub fn requests(&self) -> SendRequest<Chunk> {
         self.requests.clone()
+    }
+
+    fn opened_for(&self) -> Ref<'_, Arc<UpstreamPlan>> {
+        self.opened_for.borrow()
     }
 
     /// Takes no new streams from now on.
@@ -254,7 +258,7 @@ impl SharedConnections {
 
     fn slot(self: &Rc<Self>, connection: &Rc<SharedConnection>) -> Slot {
         if connection.is_idle() {
-            connection.opened_for.metrics.idle_removed();
+            connection.opened_for().metrics.idle_removed();
         }
         connection.streams.set(connection.streams.get() + 1);
         Slot { connection: Rc::clone(connection), home: Rc::clone(self) }
@@ -281,7 +285,7 @@ impl SharedConnections {
         plan.metrics.idle_added();
         let shared = Rc::new(SharedConnection {
             server: Rc::clone(server),
-            opened_for: Arc::clone(plan),
+            opened_for: RefCell::new(Arc::clone(plan)),
             requests,
             meter,
             streams: Cell::new(0),
@@ -320,23 +324,35 @@ impl SharedConnections {
         std::ptr::from_ref(self).addr()
     }
 
+    /// The upstreams that they were opened for are as these have them from now on.
+    pub fn reload(&self, upstreams: &ByLine<'_>) {
+        for connection in self.open.borrow().iter() {
+            let line = Arc::as_ptr(&connection.opened_for().gauges.line);
+            if let Some(upstream) = upstreams.get(&line) {
+                connection.opened_for.replace(Arc::clone(upstream));
+            }
+        }
+    }
+
     /// Closes what has idled for its upstream's idle timeout, and makes room for others in line.
     pub fn reap(&self, now: Instant) {
         let before = self.open.borrow().len();
         // Without a handle to send requests with, a connection says GOAWAY and closes.
         self.open.borrow_mut().retain(|connection| {
-            let idle_timeout = connection.opened_for.idle_timeout;
+            let idle_timeout = connection.opened_for().idle_timeout;
             let idle = now.saturating_duration_since(connection.idle_since.get());
             let expired = connection.is_idle() && !idle_timeout.is_zero() && idle >= idle_timeout;
             connection.is_open() && !expired
         });
-        if self.open.borrow().len() < before {
+        let open = self.open.borrow().len();
+        if open < before {
             self.wake_all();
         }
-        // One that is never idle serves its worker for ever, while others wait: its streams end, and no more come.
+        // One that is never idle serves its worker for ever, while others wait, or while there are too many since the limit
+        // was lowered: its streams end, and no more come.
         self.close_one(|connection| {
-            let line = &connection.opened_for.gauges.line;
-            line.openers() > 0 && line.is_overdue(self.id())
+            let line = &connection.opened_for().gauges.line;
+            (line.openers() > 0 && line.is_overdue(self.id())) || (open > 1 && line.is_exceeded())
         });
         // The peer may allow more streams than before.
         self.wake_first();
@@ -345,7 +361,9 @@ impl SharedConnections {
     /// Closes one that is idle while requests of its upstream wait to open one: on another worker, because here
     /// they would use it.
     pub fn recall(&self) {
-        self.close_one(|connection| connection.is_idle() && connection.opened_for.gauges.line.openers() > 0);
+        self.close_one(|connection| {
+            connection.is_idle() && connection.opened_for().gauges.line.openers() > 0
+        });
     }
 
     fn close_one(&self, which: impl Fn(&SharedConnection) -> bool) {

@@ -28,8 +28,8 @@ use crate::{
     resources::{ServiceAddress, ServiceScheme},
     settings::Settings,
     snapshot::{
-        DestinationPlan, EngineSettings, InstancePlan, RoutePlan, Router, Snapshot, UpstreamGauges,
-        UpstreamPlan, endpoint::Endpoints, snapshot_cell, upstream::UpstreamLimits,
+        DestinationPlan, EngineSettings, InstancePlan, RoutePlan, Router, Snapshot, SnapshotPublisher,
+        UpstreamGauges, UpstreamPlan, endpoint::Endpoints, snapshot_cell, upstream::UpstreamLimits,
     },
     telemetry::metrics::Registry,
 };
@@ -50,6 +50,37 @@ pub struct Bench {
     pub worker: Rc<Worker>,
     pub listener: Rc<Listener>,
     pub registry: Arc<Registry>,
+    publisher: SnapshotPublisher,
+}
+
+/// A snapshot with one API on this address.
+fn snapshot(
+    address: SocketAddr,
+    chain: Chain,
+    upstream: &Arc<UpstreamPlan>,
+    registry: &Registry,
+    engine: EngineSettings,
+) -> Snapshot {
+    let destination = DestinationPlan { weight: 1, prefix: "".into(), upstream: Some(Arc::clone(upstream)) };
+    let instance = InstancePlan {
+        host: address.ip(),
+        port: address.port(),
+        base_path: "".into(),
+        slash_required: false,
+        chain,
+        routes: vec![RoutePlan {
+            rules: RuleSet::default(),
+            destinations: vec![destination],
+            weight_total: 1,
+        }],
+        blocked: None,
+        metrics: registry.api(&upstream.name),
+        name: upstream.name.clone(),
+    };
+    let mut snapshot = Snapshot::empty(engine);
+    snapshot.ports = BTreeMap::from([(address.port(), Router::new([Arc::new(instance)]))]);
+    snapshot.upstreams = vec![Arc::clone(upstream)];
+    snapshot
 }
 
 /// Where a gateway of a test leads to.
@@ -148,39 +179,19 @@ impl Bench {
         let upstream = Arc::new(UpstreamPlan {
             tls_binding: None,
             endpoint,
-            name: name.clone(),
+            metrics: registry.upstream(&name),
+            name,
             address: address_of_upstream,
             authority: "upstream.test".into(),
             chain: Chain::default(),
             idle_timeout: Duration::from_secs(60),
             limits,
             gauges: Arc::new(UpstreamGauges::default()),
-            metrics: registry.upstream(&name),
             blocked: None,
         });
-        let destination =
-            DestinationPlan { weight: 1, prefix: "".into(), upstream: Some(Arc::clone(&upstream)) };
-        let instance = InstancePlan {
-            host: address.ip(),
-            port: address.port(),
-            base_path: "".into(),
-            slash_required: false,
-            chain,
-            routes: vec![RoutePlan {
-                rules: RuleSet::default(),
-                destinations: vec![destination],
-                weight_total: 1,
-            }],
-            blocked: None,
-            metrics: registry.api(&name),
-            name,
-        };
         let mut engine = EngineSettings::of(&Settings::default(), &Default::default());
         adjust(&mut engine);
-        let mut snapshot = Snapshot::empty(engine);
-        snapshot.ports = BTreeMap::from([(address.port(), Router::new([Arc::new(instance)]))]);
-        snapshot.upstreams = vec![Arc::clone(&upstream)];
-        let (_, snapshots) = snapshot_cell(snapshot);
+        let (publisher, snapshots) = snapshot_cell(snapshot(address, chain, &upstream, &registry, engine));
         let worker = Worker::new(Shared {
             snapshots,
             resolver: Arc::new(resolver),
@@ -191,7 +202,30 @@ impl Bench {
         actix_rt::spawn(Rc::clone(&worker.timers).run());
         let listener = Listener::new(address);
         actix_rt::spawn(accept(Rc::clone(&worker), Rc::clone(&listener), socket));
-        Self { address, upstream, worker, listener, registry }
+        Self { address, upstream, worker, listener, registry, publisher }
+    }
+
+    /// Changes the upstream so, and looks.
+    pub fn reload(&self, change: impl FnOnce(&mut UpstreamPlan)) {
+        let before = &self.upstream;
+        let mut plan = UpstreamPlan {
+            name: before.name.clone(),
+            address: before.address.clone(),
+            endpoint: Arc::clone(&before.endpoint),
+            tls_binding: None,
+            authority: before.authority.clone(),
+            chain: Chain::default(),
+            idle_timeout: before.idle_timeout,
+            limits: before.limits,
+            gauges: Arc::clone(&before.gauges),
+            metrics: Arc::clone(&before.metrics),
+            blocked: None,
+        };
+        change(&mut plan);
+        let plan = Arc::new(plan);
+        let engine = self.worker.pins.pin().engine.clone();
+        self.publisher.publish(snapshot(self.address, Chain::default(), &plan, &self.registry, engine));
+        self.worker.pools.reload(&[plan]);
     }
 
     /// The value of a metric without labels.

@@ -179,6 +179,128 @@ fn a_connection_that_the_response_timeout_ends_was_begun_and_has_failed() {
 }
 
 #[test]
+fn a_lowered_limit_closes_connections_that_come_back_while_others_wait() {
+    run(async {
+        let listener = upstream().await;
+        let bench = Bench::new(&listener, UpstreamLimits { connections_max: 4, ..ROOMY }).await;
+        let (mut clients, mut servers) = (Vec::new(), Vec::new());
+        for _ in 0..4 {
+            clients.push(asking(&bench).await);
+            let mut server = accepted(&listener).await;
+            server.message().await.expect("a request");
+            servers.push(server);
+        }
+        bench.reload(|plan| plan.limits.connections_max = 2);
+        let mut late = asking(&bench).await;
+        until_waiting(&bench, 1).await;
+        for left in [3, 2] {
+            let mut server = servers.pop().unwrap();
+            server.send(OK).await;
+            assert_eq!(clients.pop().unwrap().message().await.expect("a response").body, b"ok");
+            assert_eq!(server.rest().await, (Vec::new(), true), "it is one too many");
+            assert_eq!(
+                (bench.upstream.gauges.line.connections(), bench.upstream.gauges.line.waiting()),
+                (left, 1)
+            );
+        }
+        let mut server = servers.pop().unwrap();
+        server.send(OK).await;
+        server.message().await.expect("the request that waits");
+        server.send(OK).await;
+        assert_eq!(late.message().await.expect("a response").body, b"ok");
+        assert_eq!(bench.upstream.gauges.line.connections(), 2);
+    });
+}
+
+/// A gateway with this many connections that idle.
+async fn idling(count: usize) -> Bench {
+    let listener = upstream().await;
+    let bench = Bench::new(&listener, UpstreamLimits { connections_max: count, ..ROOMY }).await;
+    let (mut clients, mut servers) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        clients.push(asking(&bench).await);
+        servers.push(accepted(&listener).await);
+    }
+    for mut server in servers {
+        actix_rt::spawn(async move {
+            while server.message().await.is_some() {
+                server.send(OK).await;
+            }
+        });
+    }
+    for client in &mut clients {
+        client.message().await.expect("a response");
+    }
+    until_served(&bench).await;
+    assert_eq!(bench.upstream.gauges.line.connections(), count);
+    bench
+}
+
+#[test]
+fn a_lowered_limit_closes_connections_that_idle() {
+    run(async {
+        for by_a_request in [false, true] {
+            let bench = idling(5).await;
+            bench.reload(|plan| plan.limits.connections_max = 2);
+            if by_a_request {
+                assert_eq!(bench.ask(GET).await.status(), "200");
+            } else {
+                bench.look();
+            }
+            assert_eq!(bench.upstream.gauges.line.connections(), 2, "{by_a_request}");
+        }
+    });
+}
+
+#[test]
+fn a_changed_idle_timeout_is_in_force_for_connections_that_idle() {
+    run(async {
+        let socket = upstream().await;
+        let http2 = Bench::h2(&socket, ROOMY).await;
+        let mut client = asking(&http2).await;
+        let mut incoming = http2_out::one(&socket).await;
+        incoming.recv().await.unwrap().1.send_response(http2_out::head(204), true).unwrap();
+        client.message().await.expect("a response");
+        for bench in [idling(3).await, http2] {
+            bench.reload(|plan| plan.idle_timeout = Duration::from_millis(1));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            bench.look();
+            while bench.upstream.gauges.line.connections() > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_lowered_limit_closes_shared_connections_that_are_busy() {
+    run(async {
+        let socket = upstream().await;
+        let bench = Bench::h2(&socket, ROOMY).await;
+        let mut builder = h2::server::Builder::new();
+        builder.max_concurrent_streams(1);
+        let (mut clients, mut held) = (Vec::new(), Vec::new());
+        for _ in 0..2 {
+            clients.push(asking(&bench).await);
+            let mut incoming = http2_out::requests(http2_out::accepted(&socket, &builder).await);
+            let request = incoming.recv().await.unwrap();
+            held.push((request, incoming));
+        }
+        bench.reload(|plan| plan.limits.connections_max = 1);
+        bench.look();
+        for ((_, respond), _) in &mut held {
+            respond.send_response(http2_out::head(204), true).unwrap();
+        }
+        for client in &mut clients {
+            assert_eq!(client.message().await.expect("a response").status(), "204");
+        }
+        while bench.upstream.gauges.line.connections() != 1 {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+#[test]
 fn who_comes_later_does_not_overtake_those_who_wait_for_a_place() {
     run(async {
         let socket = upstream().await;
