@@ -156,6 +156,7 @@ impl Watch {
     /// Disarms every deadline, so that another request can use them.
     pub fn disarm_all(&self) {
         self.deadlines.iter().for_each(|deadline| deadline.set(0));
+        self.awaiting.set(None);
     }
 
     /// Starts a period anew, if it is armed: something has moved.

@@ -132,10 +132,12 @@ impl Storage {
         let next =
             plan.map(|plan| Redis::open(plan, runtime, &self.0.channels, &self.0.calls)).transpose()?;
         let place = next.as_ref().map(|redis| redis.place);
+        // One that is away, or refuses the password, may have begun anew unseen.
+        let was_there = before.as_ref().is_some_and(|before| before.status().connected);
         self.0.shared.store(next.map(Arc::new));
         if let Some(before) = before {
             // Another storage remembers nothing of what this one did.
-            *losses += before.losses() + u64::from(place != Some(before.place));
+            *losses += before.losses() + u64::from(place != Some(before.place) || !was_there);
         }
         self.0.channels.gap_in_all();
         Ok(())

@@ -203,8 +203,15 @@ fn a_storage_that_is_spoken_to_in_another_way_has_lost_nothing() {
         connected(&storage).await;
         assert_eq!(storage.get(&[key("a")]).await, Ok(vec![Some(b"1".to_vec())]));
         assert_eq!(storage.losses(), 0);
-        storage.attach(Some(&Plan { database: 1, ..plan }), &THREAD).expect("a plan");
+        let other = Plan { database: 1, ..plan };
+        storage.attach(Some(&other), &THREAD).expect("a plan");
         assert_eq!(storage.losses(), 1, "another database knows nothing of it");
+        connected(&storage).await;
+        let refused = Plan { credentials: credentials("other", "old"), ..other.clone() };
+        storage.attach(Some(&refused), &THREAD).expect("a plan");
+        assert_eq!(storage.losses(), 1);
+        storage.attach(Some(&other), &THREAD).expect("a plan");
+        assert_eq!(storage.losses(), 2, "nobody has seen whether it began anew");
     });
 }
 

@@ -53,6 +53,8 @@ pub struct ServerConnection {
     interims: Interims,
     /// Nothing has been read from it.
     is_new: Cell<bool>,
+    /// The empty line that there may be before a request has come.
+    has_blank_line: Cell<bool>,
     /// The upstream's end of a tunnel, until the 101 has passed back through the chain.
     upgraded: RefCell<Option<Upgraded>>,
 }
@@ -83,6 +85,7 @@ pub async fn serve_connection(worker: &Worker, transport: Transport, peer: Peer,
         tally: Tally::default(),
         interims: Interims::default(),
         is_new: Cell::new(true),
+        has_blank_line: Cell::new(false),
         upgraded: RefCell::default(),
     });
     let speaks_http2 = {

@@ -20,7 +20,7 @@ pub(super) enum Arrival {
     Head(RequestHead),
     /// The preface of HTTP/2, which is still unread.
     Http2,
-    /// The socket was said to be readable and was not (a new one always is): the client still idles.
+    /// The socket was said to be readable and was not (a new one always is), or an empty line came: the client still idles.
     Nothing,
     /// The client closed.
     End,
@@ -61,7 +61,6 @@ impl ServerConnection {
         let rules = HeadRules { fields_max: engine.head_fields_max, merge_slashes: engine.merge_slashes };
         self.watch.arm(Timer::Connection, engine.head_timeout);
         let mut searched = 0;
-        let mut blank_line = true;
         // Over TLS, ALPN decides (RFC 9113 section 3.3).
         let may_be_http2 = self.is_new.get() && self.peer.scheme == Scheme::Http;
         let outcome = poll_fn(|cx| {
@@ -69,8 +68,8 @@ impl ServerConnection {
             loop {
                 let unread = wire.input.unread();
                 // One empty line before a request is passed over (RFC 9112 section 2.2).
-                if blank_line && unread.starts_with(b"\r\n") {
-                    (blank_line, searched) = (false, 0);
+                if unread.starts_with(b"\r\n") && !self.has_blank_line.replace(true) {
+                    searched = 0;
                     wire.input.consume(2);
                     continue;
                 }
@@ -97,17 +96,9 @@ impl ServerConnection {
                 match wire.poll_fill(cx, engine.head_bytes_max + 1) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(Arrival::End)),
                     Poll::Ready(Ok(_)) => {}
-                    Poll::Pending if wire.input.is_empty() && blank_line => {
-                        return Poll::Ready(Ok(Arrival::Nothing));
-                    }
+                    Poll::Pending if wire.input.is_empty() => return Poll::Ready(Ok(Arrival::Nothing)),
                     Poll::Pending if self.watch.is_due(Timer::Connection) => {
-                        // An empty line alone is no request that would want an answer.
-                        let is_silent = wire.input.is_empty();
-                        return Poll::Ready(if is_silent {
-                            Ok(Arrival::End)
-                        } else {
-                            Err(Refusal::HeadTimeout)
-                        });
+                        return Poll::Ready(Err(Refusal::HeadTimeout));
                     }
                     Poll::Pending => return Poll::Pending,
                 }
@@ -117,6 +108,7 @@ impl ServerConnection {
         self.watch.disarm(Timer::Connection);
         if !matches!(outcome, Ok(Arrival::Nothing)) {
             self.is_new.set(false);
+            self.has_blank_line.set(false);
         }
         outcome
     }
