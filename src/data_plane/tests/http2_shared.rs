@@ -7,7 +7,7 @@ use tokio::{
 };
 
 use super::{
-    bench::{Bench, ROOMY, run, upstream},
+    bench::{Bench, Peer, ROOMY, run, upstream},
     http2_in::{self, get},
 };
 use crate::{
@@ -93,15 +93,36 @@ fn framed(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A client whose request is under way on the connection that others spoil.
+struct Other {
+    socket: TcpListener,
+    client: Peer,
+    stream: u32,
+}
+
+impl Other {
+    /// The upstream's side of its connection, the gateway, and the client.
+    async fn begin() -> (ByHand, Bench, Self) {
+        let socket = upstream().await;
+        let bench = Bench::h2(&socket, MANY).await;
+        let mut client = bench.connect().await;
+        client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+        let mut peer = ByHand::accepted(&socket).await;
+        let stream = peer.answer().await;
+        (peer, bench, Self { socket, client, stream })
+    }
+
+    /// Nothing has happened to its request.
+    async fn is_served_by(&mut self, peer: &mut ByHand) {
+        peer.send(&framed(kind::DATA, flag::END_STREAM, self.stream, b"whole")).await;
+        assert_eq!(self.client.message().await.expect("a whole response").body, b"whole");
+    }
+}
+
 #[test]
 fn clients_that_give_up_many_streams_at_once_end_no_others() {
     run(async {
-        let socket = upstream().await;
-        let bench = Bench::h2(&socket, MANY).await;
-        let mut other = bench.connect().await;
-        other.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
-        let mut peer = ByHand::accepted(&socket).await;
-        let survivor = peer.answer().await;
+        let (mut peer, bench, mut other) = Other::begin().await;
         for _ in 0..10 {
             let mut clients = Vec::new();
             let mut streams = Vec::new();
@@ -126,8 +147,7 @@ fn clients_that_give_up_many_streams_at_once_end_no_others() {
                 streams.iter().flat_map(|stream| framed(kind::DATA, 0, *stream, &[b'x'; 1000])).collect();
             peer.send(&late).await;
         }
-        peer.send(&framed(kind::DATA, flag::END_STREAM, survivor, b"whole")).await;
-        assert_eq!(other.message().await.expect("a whole response").body, b"whole");
+        other.is_served_by(&mut peer).await;
     });
 }
 
@@ -139,12 +159,7 @@ fn messages(stream: u32) -> Vec<u8> {
 #[test]
 fn clients_that_do_not_read_small_messages_end_no_others() {
     run(async {
-        let socket = upstream().await;
-        let bench = Bench::h2(&socket, MANY).await;
-        let mut other = bench.connect().await;
-        other.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
-        let mut peer = ByHand::accepted(&socket).await;
-        let survivor = peer.answer().await;
+        let (mut peer, bench, mut other) = Other::begin().await;
         let mut builder = client::Builder::new();
         builder.initial_window_size(0);
         let mut lazy = http2_in::connect_with(&bench, builder).await;
@@ -153,20 +168,14 @@ fn clients_that_do_not_read_small_messages_end_no_others() {
             let stream = peer.answer().await;
             peer.send(&messages(stream)).await;
         }
-        peer.send(&framed(kind::DATA, flag::END_STREAM, survivor, b"whole")).await;
-        assert_eq!(other.message().await.expect("a whole response").body, b"whole");
+        other.is_served_by(&mut peer).await;
     });
 }
 
 #[test]
 fn clients_that_take_no_heads_end_no_others() {
     run(async {
-        let socket = upstream().await;
-        let bench = Bench::h2(&socket, MANY).await;
-        let mut other = bench.connect().await;
-        other.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
-        let mut peer = ByHand::accepted(&socket).await;
-        let survivor = peer.answer().await;
+        let (mut peer, bench, mut other) = Other::begin().await;
         // Its windows are open, and it never reads.
         let mut lazy = TcpStream::connect(bench.address).await.unwrap();
         let window = [&setting::INITIAL_WINDOW_SIZE.to_be_bytes()[..], &[0x7f, 0xff, 0xff, 0xff]].concat();
@@ -198,20 +207,14 @@ fn clients_that_take_no_heads_end_no_others() {
             let stream = peer.answer().await;
             peer.send(&messages(stream)).await;
         }
-        peer.send(&framed(kind::DATA, flag::END_STREAM, survivor, b"whole")).await;
-        assert_eq!(other.message().await.expect("a whole response").body, b"whole");
+        other.is_served_by(&mut peer).await;
     });
 }
 
 #[test]
 fn what_comes_too_late_for_streams_that_were_reset_brings_a_new_connection_in_time() {
     run(async {
-        let socket = upstream().await;
-        let bench = Bench::h2(&socket, MANY).await;
-        let mut other = bench.connect().await;
-        other.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
-        let mut worn = ByHand::accepted(&socket).await;
-        let survivor = worn.answer().await;
+        let (mut worn, bench, mut other) = Other::begin().await;
         for _ in 0..3 {
             let mut client = bench.connect().await;
             client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
@@ -226,12 +229,11 @@ fn what_comes_too_late_for_streams_that_were_reset_brings_a_new_connection_in_ti
         worn.next(kind::PING).await;
         let mut client = bench.connect().await;
         client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
-        let mut fresh = ByHand::accepted(&socket).await;
+        let mut fresh = ByHand::accepted(&other.socket).await;
         let stream = fresh.answer().await;
         fresh.send(&framed(kind::DATA, flag::END_STREAM, stream, b"new")).await;
         assert_eq!(client.message().await.unwrap().body, b"new");
-        worn.send(&framed(kind::DATA, flag::END_STREAM, survivor, b"whole")).await;
-        assert_eq!(other.message().await.expect("a whole response").body, b"whole");
+        other.is_served_by(&mut worn).await;
         // Nobody uses it any more.
         while worn.stream.read_buf(&mut worn.unread).await.unwrap() > 0 {}
     });
@@ -240,17 +242,12 @@ fn what_comes_too_late_for_streams_that_were_reset_brings_a_new_connection_in_ti
 #[test]
 fn requests_on_a_connection_that_the_gateway_ends_for_its_frames_are_sent_again() {
     run(async {
-        let socket = upstream().await;
-        let bench = Bench::h2(&socket, MANY).await;
-        let mut cut = bench.connect().await;
-        cut.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
-        let mut peer = ByHand::accepted(&socket).await;
-        let noisy = peer.answer().await;
+        let (mut peer, bench, cut) = Other::begin().await;
         let mut waiting = bench.connect().await;
         waiting.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
         peer.next(kind::HEADERS).await;
-        peer.send(&framed(kind::DATA, 0, noisy, b"").repeat(200)).await;
-        let mut fresh = ByHand::accepted(&socket).await;
+        peer.send(&framed(kind::DATA, 0, cut.stream, b"").repeat(200)).await;
+        let mut fresh = ByHand::accepted(&cut.socket).await;
         let stream = fresh.answer().await;
         fresh.send(&framed(kind::DATA, flag::END_STREAM, stream, b"whole")).await;
         assert_eq!(waiting.message().await.unwrap().body, b"whole");
