@@ -150,3 +150,29 @@ fn a_slip_in_the_target_kind_or_version_of_a_tls_binding_turns_no_port_to_plain_
     vanishes(&gateway, "new.yaml", || both_ways(&authority, port) == (0, 200));
     gateway.says("answers in plain text from now on");
 }
+
+#[test]
+fn an_api_whose_new_address_clashes_stays_where_it_is_with_tls_and_its_policies() {
+    let (authority, upstream) = (Authority::new(), Upstream::echo("up"));
+    let (secured, plain) = (ports::free(), ports::free());
+    let pair = authority.issue("gateway.test");
+    let shop = |port: u16| api("shop", &format!("https://127.0.0.1:{port}"), &upstream.url());
+    let tls = json!({"config": {"certificate": certificate(&pair)}});
+    let gateway = Plan::new()
+        .with("shop.yaml", &[shop(secured)])
+        .with("other.yaml", &[api("other", &format!("http://127.0.0.1:{plain}"), &upstream.url())])
+        .with("tls.yaml", &[binding("shop-tls", "ApiInstance", "shop", "tls", tls)])
+        .start();
+    let both = || [both_ways(&authority, secured), both_ways(&authority, plain)];
+    assert_eq!(both(), [(200, 0), (0, 200)]);
+    gateway.apply("shop.yaml", &[shop(plain)]);
+    assert_eq!(both(), [(200, 0), (0, 200)], "the neighbour speaks no TLS, and the API nothing else");
+    let (ready, reason) = gateway.condition("ApiInstance", "shop");
+    assert!(ready == "False" && reason.contains("clashes"), "{ready} {reason}");
+    // In the next generation, with a policy that comes while it clashes.
+    let nobody = json!({"config": {"ips": ["127.0.0.1"], "ipExpression": "#[attributes.remoteAddress]"}});
+    gateway.apply("nobody.yaml", &[binding("nobody", "ApiInstance", "shop", "ip-blocklist-flex", nobody)]);
+    assert_eq!(both(), [(403, 0), (0, 200)]);
+    gateway.apply("shop.yaml", &[shop(secured)]);
+    assert_eq!((both(), gateway.condition("ApiInstance", "shop").0.as_str()), ([(403, 0), (0, 200)], "True"));
+}

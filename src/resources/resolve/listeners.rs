@@ -1,7 +1,7 @@
 //! Which instances may listen: dynamic ports, TLS, clashes of base paths (configuration
 //! reference 4.1, 4.2).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{InstanceDraft, Resolver};
 use crate::{
@@ -58,29 +58,47 @@ impl Resolver<'_> {
     /// The instances that are opened, by name.
     pub(super) fn open_instances(&mut self, settings: &GatewaySettings) -> Vec<Instance> {
         self.replace_dynamic_port();
+        // Before TLS, which belongs to the ports that instances have in the end.
+        let without = self.settle_claims();
         self.settle_tls();
         self.advise_on_inline_routes();
-        let mut drafts: Vec<InstanceDraft> = std::mem::take(&mut self.instances).into_values().collect();
-        drafts.retain(|draft| !self.instance_outages.closed.contains_key(&draft.name));
-        // The active ones first, then by name; the sort is stable.
-        drafts.sort_by_key(|draft| !self.is_active(draft));
-        let mut claims = Claims::default();
-        let mut instances = Vec::new();
-        for draft in drafts {
-            match claims.claim(&draft.name, &draft.address) {
-                Ok(()) => {
-                    let instance = self.finish_instance(draft);
-                    instances.push(instance);
-                }
-                Err(owner) => {
-                    self.report_clash(&draft, &owner);
-                    instances.extend(self.last_good(&draft, &mut claims));
-                }
+        let mut drafts = std::mem::take(&mut self.instances);
+        drafts.retain(|name, _| !without.contains(name) && !self.instance_outages.closed.contains_key(name));
+        let instances: Vec<_> = drafts.into_values().map(|draft| self.finish_instance(draft)).collect();
+        self.check_probe_port(settings, &instances);
+        instances
+    }
+
+    /// Gives each base path to one instance; the names of those without. What is served keeps its base path. An update
+    /// that clashes goes back to the address that is served, and is in force in all else (configuration reference 15,
+    /// Do 2).
+    fn settle_claims(&mut self) -> HashSet<ResourceName> {
+        loop {
+            let clashes = self.clashes();
+            // Who goes back may be in the way of others, who were served elsewhere too.
+            let mut is_settled = true;
+            for (name, owner) in &clashes {
+                is_settled &= !self.goes_back(name, owner);
+            }
+            if is_settled {
+                clashes.iter().for_each(|(name, owner)| self.report_clash(name, owner, None));
+                return clashes.into_iter().map(|(name, _)| name).collect();
             }
         }
-        self.check_probe_port(settings, &instances);
-        instances.sort_by(|a, b| a.name.cmp(&b.name));
-        instances
+    }
+
+    /// Instances with another one in their way.
+    fn clashes(&self) -> Vec<(ResourceName, ResourceName)> {
+        let mut drafts: Vec<&InstanceDraft> = self.instances.values().collect();
+        let is_closed = |draft: &InstanceDraft| self.instance_outages.closed.contains_key(&draft.name);
+        // The active ones first, then by name; the sort is stable.
+        drafts.sort_by_key(|draft| (!self.is_active(draft), is_closed(draft)));
+        let mut claims = Claims::default();
+        let clash = |draft: &InstanceDraft| {
+            let owner = claims.claim(&draft.name, &draft.address).err()?;
+            Some((draft.name.clone(), owner))
+        };
+        drafts.into_iter().filter_map(clash).collect()
     }
 
     fn is_active(&self, draft: &InstanceDraft) -> bool {
@@ -91,25 +109,35 @@ impl Resolver<'_> {
         })
     }
 
-    fn report_clash(&mut self, draft: &InstanceDraft, owner: &ResourceName) {
+    /// Whether there is another address to go back to.
+    fn goes_back(&mut self, name: &ResourceName, owner: &ResourceName) -> bool {
+        let is_elsewhere = self.instances.get(name).is_some_and(|draft| !self.is_active(draft));
+        let active = self.inputs.previous.and_then(|model| model.instance(name));
+        let Some(active) = active.filter(|_| is_elsewhere) else { return false };
+        self.report_clash(name, owner, Some(&active.address));
+        if let Some(draft) = self.instances.get_mut(name) {
+            draft.address.value = active.address.clone();
+        }
+        true
+    }
+
+    fn report_clash(&mut self, name: &ResourceName, owner: &ResourceName, stays: Option<&ListenAddress>) {
+        let Some(draft) = self.instances.get(name) else { return };
         let path = |base: &str| if base.is_empty() { "/".to_owned() } else { base.to_owned() };
         let message = format!(
             "the base path `{}` on port {} clashes with the ApiInstance {owner}",
             path(&draft.address.base_path),
             draft.address.port
         );
+        let outcome = match stays {
+            Some(address) => format!("{name} stays at `{address}`"),
+            None => format!("{name} is not served; {owner} is"),
+        };
         let problem =
-            draft.address.error(message).help(format!("{} is not served; {owner} is", draft.name)).help(
+            draft.address.error(message).help(outcome).help(
                 "on one port no base path may start with another's segments; choose another path or port",
             );
         self.report.add(&draft.subject, problem);
-    }
-
-    /// An update that clashes keeps the version that is served (configuration reference 15, Do 2).
-    fn last_good(&self, draft: &InstanceDraft, claims: &mut Claims) -> Option<Instance> {
-        let active = self.inputs.previous?.instance(&draft.name)?;
-        claims.claim(&active.name, &active.address).ok()?;
-        Some(active.clone())
     }
 
     /// The port that a platform hands out takes the place of the one that is written.

@@ -1,6 +1,7 @@
 //! Sentences of the configuration reference about resources, from text to model.
 
 mod catalog;
+mod clashes;
 mod damage;
 pub(crate) mod fixtures;
 mod loading;

@@ -4,21 +4,21 @@ use crate::{
     settings::DynamicPort,
 };
 
-const HEAD: &str = "apiVersion: gateway.mulesoft.com/v1alpha1\n";
+pub(super) const HEAD: &str = "apiVersion: gateway.mulesoft.com/v1alpha1\n";
 
-fn instance(name: &str, address: &str) -> String {
+pub(super) fn instance(name: &str, address: &str) -> String {
     format!("---\n{HEAD}kind: ApiInstance\nmetadata: {{name: {name}}}\nspec: {{address: \"{address}\"}}\n")
 }
 
-fn service(name: &str) -> String {
+pub(super) fn service(name: &str) -> String {
     format!("---\n{HEAD}kind: Service\nmetadata: {{name: {name}}}\nspec: {{address: \"http://{name}\"}}\n")
 }
 
-fn binding(name: &str, spec: &str) -> String {
+pub(super) fn binding(name: &str, spec: &str) -> String {
     format!("---\n{HEAD}kind: PolicyBinding\nmetadata: {{name: {name}}}\nspec: {spec}\n")
 }
 
-fn errors(model: &ResolvedModel) -> Vec<String> {
+pub(super) fn errors(model: &ResolvedModel) -> Vec<String> {
     model.diagnostics.iter().filter(|d| d.is_error()).map(|d| d.message.clone()).collect()
 }
 
