@@ -173,12 +173,14 @@ pub struct Rule {
 #[derive(Clone, Debug)]
 pub struct Service {
     pub name: ResourceName,
+    /// The resource that it is written in: itself or an instance.
+    pub subject: Subject,
     pub address: ServiceAddress,
     /// Outbound policies in the order of execution on the request.
     pub policies: Vec<BoundPolicy>,
     /// Where the address stands.
     pub location: Location,
-    /// Digest of everything in this struct but positions.
+    /// Digest of everything in this struct but where it is written.
     pub digest: Digest,
     /// Why requests to it answer 503 (fail closed), if they do.
     pub blocked: Option<String>,

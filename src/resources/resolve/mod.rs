@@ -173,17 +173,27 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// A generated name may meet a written one: the first in order stays.
+    /// A generated name may meet a written one, or another: the one that is served stays, else the first in order.
     fn add_service(&mut self, service: ServiceDraft) {
-        if let Some(first) = self.services.get(&service.name) {
-            let message = format!("the Service {} exists twice; this one is left out", service.name);
-            let problem = Problem::error(&service.address.place, &*service.address.field, message)
-                .help(format!("the first is in {}, at {}", first.subject, first.address.location()))
-                .help("an inline service is named `<ApiInstance>-<service>`; rename one of them");
-            self.report.add(&service.subject, problem);
+        let Some(first) = self.services.remove(&service.name) else {
+            self.services.insert(service.name.clone(), service);
             return;
+        };
+        let served = self.inputs.previous.and_then(|model| model.service(&service.name));
+        let is_served = served.is_some_and(|served| served.subject == service.subject);
+        let (stays, out) = if is_served { (service, first) } else { (first, service) };
+        let message = format!("the Service {} exists twice; this one is left out", out.name);
+        let mut problem = Problem::error(&out.address.place, &*out.address.field, &message)
+            .help(format!("the one that counts is in {}, at {}", stays.subject, stays.address.location()))
+            .help("an inline service is named `<ApiInstance>-<service>`; rename one of them");
+        // Its routes name what stays, and its requests are not meant for that.
+        let api = &out.subject.name;
+        if self.instances.get(api).is_some_and(|draft| draft.subject == out.subject) {
+            problem = problem.help(format!("the ApiInstance {api} answers 503 until this is solved"));
+            self.block_instance(api, &message);
         }
-        self.services.insert(service.name.clone(), service);
+        self.report.add(&out.subject, problem);
+        self.services.insert(stays.name.clone(), stays);
     }
 
     fn bind_inline(&mut self) {
@@ -248,6 +258,7 @@ impl<'a> Resolver<'a> {
             let location = draft.address.location();
             let mut service = Service {
                 name,
+                subject: draft.subject,
                 address: draft.address.value,
                 policies,
                 location,

@@ -1,7 +1,7 @@
-//! Base paths that two resources want (configuration reference 4.2; 15, Do 2).
+//! Base paths and names that two resources want (configuration reference 3.1, 4.2; 15, Do 2).
 
 use super::{
-    model::{binding, errors, instance},
+    model::{HEAD, binding, errors, instance, service},
     *,
 };
 
@@ -11,6 +11,13 @@ fn addresses(model: &ResolvedModel) -> Vec<String> {
 
 fn tls_ports(model: &ResolvedModel) -> Vec<u16> {
     model.tls.iter().flat_map(|tls| tls.ports.iter().copied()).collect()
+}
+
+fn with_service(name: &str, service: &str, address: &str) -> String {
+    format!(
+        "---\n{HEAD}kind: ApiInstance\nmetadata: {{name: {name}}}\n\
+         spec: {{address: \"http://0.0.0.0:80/{name}\", services: {{{service}: {{address: \"{address}\"}}}}}}\n"
+    )
 }
 
 #[test]
@@ -69,4 +76,35 @@ fn who_goes_back_after_a_clash_has_its_address_before_those_that_come() {
     let swapped = resolve_after(&text, Some(&first));
     assert_eq!(addresses(&swapped), ["http://0.0.0.0:9000", "http://0.0.0.0:8000", "http://0.0.0.0:7000"]);
     assert_eq!(errors(&swapped), Vec::<String>::new());
+}
+
+#[test]
+fn an_inline_service_whose_name_is_taken_sends_no_request_to_the_other() {
+    let hosts = |model: &ResolvedModel| {
+        model.services.iter().map(|service| service.address.host.clone()).collect::<Vec<_>>()
+    };
+    let shop = with_service("shop", "catalog", "http://new");
+    let written = service("shop-catalog");
+    let model = resolve_text(&(written.clone() + &shop));
+    assert_eq!(hosts(&model), ["shop-catalog"]);
+    let reason = model.instances[0].blocked.as_deref().expect("503");
+    assert_eq!(reason, "the Service default/shop-catalog exists twice; this one is left out");
+    // Two inline ones.
+    let model =
+        resolve_text(&(with_service("x", "b-c", "http://one") + &with_service("x-b", "c", "http://two")));
+    assert_eq!(hosts(&model), ["one"]);
+    assert_eq!(model.instances.iter().map(|api| api.blocked.is_some()).collect::<Vec<_>>(), [false, true]);
+    // What is served stays, whichever is first.
+    let before = resolve_text(&shop);
+    for text in [written.clone() + &shop, shop.clone() + &written] {
+        let after = resolve_after(&text, Some(&before));
+        assert_eq!((hosts(&after), &after.instances[0].blocked), (vec!["new".to_owned()], &None));
+        assert_eq!(errors(&after).len(), 1);
+    }
+    let before = resolve_text(&written);
+    for text in [written.clone() + &shop, shop + &written] {
+        let after = resolve_after(&text, Some(&before));
+        assert_eq!(hosts(&after), ["shop-catalog"]);
+        assert!(after.instances[0].blocked.is_some(), "the new API answers 503");
+    }
 }
