@@ -6,6 +6,7 @@ use crate::{
     base::{ResourceName, suggest::closest},
     resources::{
         model::{BoundPolicy, Route, TlsBinding},
+        names::Direction,
         normalise::{Binding, NOT_INLINE, RouteDraft, bare},
     },
 };
@@ -50,7 +51,8 @@ impl Resolver<'_> {
 
     fn keep_on_instance(&mut self, binding: &Binding, name: &ResourceName) -> bool {
         let Some(before) = self.inputs.previous.and_then(|model| model.instance(name)) else { return false };
-        let kept = policy_before(binding, &before.policies).map(Kept::Policy).or_else(|| {
+        let beside = binding.siblings.iter().filter(|name| self.is_in_chain(name)).count();
+        let kept = policy_before(binding, &before.policies, beside).map(Kept::Policy).or_else(|| {
             let route = before.routes.iter().find(|route| route.name == binding.name)?;
             (binding.index == NOT_INLINE).then(|| Kept::Route(route.clone()))
         });
@@ -66,9 +68,14 @@ impl Resolver<'_> {
         true
     }
 
+    /// Whether an inline policy of an instance stands in its chain: not TLS, a route, or what acts on upstreams.
+    fn is_in_chain(&self, policy: &str) -> bool {
+        self.facts(policy).is_none_or(|facts| facts.direction == Direction::Inbound)
+    }
+
     fn keep_on_service(&mut self, binding: &Binding, name: &ResourceName) -> bool {
         let before = self.inputs.previous.and_then(|model| model.service(name));
-        let kept = before.and_then(|before| policy_before(binding, &before.policies));
+        let kept = before.and_then(|before| policy_before(binding, &before.policies, binding.siblings.len()));
         match (kept, self.services.get_mut(name)) {
             (Some(policy), Some(draft)) => {
                 draft.policies.push(as_before(binding, policy));
@@ -80,12 +87,12 @@ impl Resolver<'_> {
 }
 
 /// The version of a policy that is served: a binding by its name; an inline policy by its position,
-/// provided the list is as long as it was, and the policy of that position has not moved to another one.
-fn policy_before(binding: &Binding, before: &[BoundPolicy]) -> Option<BoundPolicy> {
+/// provided there are as many as there were in the chain, and the policy of that position has not moved to another one.
+fn policy_before(binding: &Binding, before: &[BoundPolicy], beside: usize) -> Option<BoundPolicy> {
     let mut same_resource = before.iter().filter(|policy| policy.subject == binding.subject);
     let found = if binding.index == NOT_INLINE {
         same_resource.find(|policy| policy.binding == binding.name)
-    } else if same_resource.clone().count() == binding.siblings.len() {
+    } else if same_resource.clone().count() == beside {
         let here = same_resource.find(|policy| policy.config_field == binding.config_field);
         here.filter(|here| {
             is_spelling(&binding.policy.name, &here.policy)

@@ -85,7 +85,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn facts(&self, policy: &str) -> Option<PolicyFacts> {
+    pub(super) fn facts(&self, policy: &str) -> Option<PolicyFacts> {
         super::policies::spellings(policy).find_map(|name| self.inputs.policies.find(&name))
     }
 

@@ -193,6 +193,25 @@ fn a_policy_that_cannot_be_applied_after_an_update_stays_as_it_was() {
 }
 
 #[test]
+fn a_slip_in_an_inline_policy_keeps_it_beside_tls_and_routes_too() {
+    let text = |first: &str, second: &str| {
+        let policies = format!(
+            "[{{policyRef: {{name: {first}}}}}, {{policyRef: {{name: {second}}}, config: {{a: 1}}}}]"
+        );
+        format!(
+            "{HEAD}kind: ApiInstance\nmetadata: {{name: api}}\nspec: {{address: \"http://0.0.0.0:80\", policies: {policies}}}\n"
+        )
+    };
+    for beside in ["tls", "circuit-breaker-flex", "cors-flex"] {
+        let good = resolve_text(&text(beside, "rate-limiting-flex"));
+        let chain_before = chain(&good, "api");
+        let after = resolve_after(&text(beside, "rate-limitng-flex"), Some(&good));
+        assert_eq!(after.instances[0].blocked, None, "{beside}");
+        assert_eq!(chain(&after, "api"), chain_before, "{beside}");
+    }
+}
+
+#[test]
 fn an_invalid_binding_takes_its_target_out() {
     for target in
         ["{name: api}", "{kind: apiinstance, name: api}", "{kind: Selector, selector: {labels: {}}}"]
