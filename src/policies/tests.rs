@@ -103,7 +103,7 @@ fn every_example_is_complete_and_its_policy_is_built_without_a_finding() {
                 substitute_environment(&config, "config", &|_| Some("from-the-environment".to_owned()));
             assert!(problems.is_empty(), "{}: {problems:?}", entry.name);
             let name = |name: &str| ResourceName::new("default", name);
-            let mut services = PolicyServices::new(name("binding"), name("api"), 1 << 20, "replica".into());
+            let mut services = PolicyServices::new(name("binding"), name("api"), "replica".into());
             services.proxies_are_declared = true;
             let made = entry.build(&config, "config", &services);
             assert!(made.built.is_some() && made.problems.is_empty(), "{}: {:?}", entry.name, made.problems);

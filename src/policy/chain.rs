@@ -105,14 +105,16 @@ impl PolicyObserver for Unobserved {
 #[derive(Default)]
 pub struct Chain {
     steps: Vec<Step>,
+    body_bytes_max: usize,
 }
 
 impl Chain {
     /// The order given, except that policies that read the request body come after all others
-    /// (decision 11).
-    pub fn new(mut steps: Vec<Step>) -> Self {
+    /// (decision 11). `body_bytes_max`: the largest body that a policy may hold in memory (configuration reference
+    /// 7.4). It is the chain's, not the policy's: policies outlive a change of it.
+    pub fn new(mut steps: Vec<Step>, body_bytes_max: usize) -> Self {
         steps.sort_by_key(|step| step.policy.reads_request_body());
-        Self { steps }
+        Self { steps, body_bytes_max }
     }
 
     pub fn steps(&self) -> &[Step] {
@@ -142,6 +144,11 @@ impl<'a> Next<'a> {
     /// What is known of this request beyond its head.
     pub fn exchange(&self) -> &'a Exchange {
         self.exchange
+    }
+
+    /// The largest body that a policy may hold in memory, bytes.
+    pub fn body_bytes_max(&self) -> usize {
+        self.chain.body_bytes_max
     }
 
     /// The same rest of the chain once more, for a policy whose first try may bring nothing that it can use.

@@ -76,8 +76,6 @@ pub struct PolicyServices {
     pub state_name: Arc<str>,
     /// The instance, or the service of an outbound policy.
     pub target: ResourceName,
-    /// Largest body that may be buffered, bytes (configuration reference 7.4).
-    pub buffered_body_bytes_max: usize,
     /// Name of this replica (`FLEX_NAME`).
     pub replica_name: Arc<str>,
     /// Whether hops of `x-forwarded-for` that clients may have written are cut off (decision 2).
@@ -96,17 +94,11 @@ pub struct PolicyServices {
 }
 
 impl PolicyServices {
-    pub fn new(
-        binding: ResourceName,
-        target: ResourceName,
-        buffered_body_bytes_max: usize,
-        replica_name: Arc<str>,
-    ) -> Self {
+    pub fn new(binding: ResourceName, target: ResourceName, replica_name: Arc<str>) -> Self {
         Self {
             state_name: binding.to_string().into(),
             binding,
             target,
-            buffered_body_bytes_max,
             replica_name,
             proxies_are_declared: false,
             shared_storage: false,

@@ -34,6 +34,11 @@ impl Bench {
     }
 
     pub fn chain(policies: Vec<Arc<dyn Policy>>) -> Self {
+        Self::holding(1 << 20, policies)
+    }
+
+    /// With policies that may hold bodies of this size in memory; elsewhere it is 1 MiB.
+    pub fn holding(body_bytes_max: usize, policies: Vec<Arc<dyn Policy>>) -> Self {
         let steps = policies
             .into_iter()
             .enumerate()
@@ -54,7 +59,7 @@ impl Bench {
         )
         .received_at(SystemTime::UNIX_EPOCH);
         Self {
-            chain: Chain::new(steps),
+            chain: Chain::new(steps, body_bytes_max),
             answer: Box::new(|_| Response::empty(200)),
             seen: RefCell::default(),
             exchange,
@@ -132,10 +137,10 @@ pub fn yaml(text: &str) -> Node {
     parsed.documents.into_iter().next().expect("one document").root
 }
 
-/// What a policy is built with in tests; bodies are buffered up to 1 MiB.
+/// What a policy is built with in tests.
 pub fn services() -> PolicyServices {
     let (binding, target) = (ResourceName::new("default", "binding"), ResourceName::new("default", "api"));
-    PolicyServices::new(binding, target, 1 << 20, "replica".into())
+    PolicyServices::new(binding, target, "replica".into())
 }
 
 /// Builds a policy from the YAML text of its `config`. Problems as `E field: message` and

@@ -166,7 +166,7 @@ impl Reconciliation {
         let log = log_plan(&model.settings);
         let mut all = model.diagnostics.clone();
         all.extend(diagnostics);
-        all.extend(self.compiler.check_unread(set, self.settings.limits.buffered_body, &*self.environment));
+        all.extend(self.compiler.check_unread(set, &*self.environment));
         all.extend(log.check());
         all.extend(self.proxy_protocol_advice(&model.settings));
         all.extend(self.nowhere_to_share(&model.settings));

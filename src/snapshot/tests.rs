@@ -2,6 +2,8 @@
 //! `validate` prints them. After a deliberate change, write the expected texts anew with `BLESS=1` and
 //! read the difference.
 
+mod reload;
+
 use std::{fmt::Write as _, path::Path, sync::Arc, time::Instant};
 
 use super::Reconciliation;

@@ -159,7 +159,7 @@ impl Bench {
             name: "policy".into(),
             observer: Arc::new(Unobserved),
         };
-        let chain = Chain::new(policies.into_iter().map(step).collect());
+        let chain = Chain::new(policies.into_iter().map(step).collect(), 1 << 20);
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let registry = Arc::new(Registry::new(1));

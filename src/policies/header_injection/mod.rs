@@ -43,7 +43,6 @@ const IGNORED: [&str; 11] = [
 pub struct HeaderInjection {
     request: Additions,
     response: Additions,
-    buffered_body_bytes_max: usize,
 }
 
 /// The fields for one direction.
@@ -74,8 +73,7 @@ impl PolicyDefinition for HeaderInjection {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let buffered_body_bytes_max = services.buffered_body_bytes_max;
-        Ok(Built::Step(Arc::new(Self { request, response, buffered_body_bytes_max })))
+        Ok(Built::Step(Arc::new(Self { request, response })))
     }
 }
 
@@ -141,7 +139,7 @@ impl HeaderInjection {
     fn wrap<'a>(&'a self, mut request: Request, next: Next<'a>) -> Handling<'a> {
         Handling::wait(async move {
             let exchange = next.exchange();
-            let limit = self.buffered_body_bytes_max;
+            let limit = next.body_bytes_max();
             let payload = match self.request.uses.payload {
                 false => None,
                 true => match payload::read(&mut request.body, &request.headers, limit).await {

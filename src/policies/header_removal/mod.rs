@@ -27,7 +27,6 @@ const KEPT: [&str; 7] =
 pub struct HeaderRemoval {
     request: Removals,
     response: Removals,
-    buffered_body_bytes_max: usize,
 }
 
 /// What goes in one direction.
@@ -60,8 +59,7 @@ impl PolicyDefinition for HeaderRemoval {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let buffered_body_bytes_max = services.buffered_body_bytes_max;
-        Ok(Built::Step(Arc::new(Self { request, response, buffered_body_bytes_max })))
+        Ok(Built::Step(Arc::new(Self { request, response })))
     }
 }
 
@@ -160,7 +158,7 @@ impl HeaderRemoval {
     fn wrap<'a>(&'a self, mut request: Request, next: Next<'a>) -> Handling<'a> {
         Handling::wait(async move {
             let exchange = next.exchange();
-            let limit = self.buffered_body_bytes_max;
+            let limit = next.body_bytes_max();
             let payload = match self.request.uses.payload {
                 false => Value::Null,
                 true => match payload::read(&mut request.body, &request.headers, limit).await {

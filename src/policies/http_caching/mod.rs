@@ -62,7 +62,6 @@ struct Cache {
     strips_cookies: bool,
     place: Place,
     budget: Arc<Budget>,
-    buffered_body_bytes_max: usize,
     clock: Clock,
     observer: Arc<dyn PolicyObserver>,
     binding: String,
@@ -164,7 +163,6 @@ impl HttpCaching {
             strips_cookies: config.strip_set_cookie.unwrap_or(false),
             place,
             budget: Arc::clone(&services.caching.budget),
-            buffered_body_bytes_max: services.buffered_body_bytes_max,
             clock,
             observer: Arc::clone(&services.observer),
             binding: services.binding.to_string(),
@@ -252,7 +250,7 @@ impl Policy for HttpCaching {
             return self.cache.serve(request, next, Some(&Value::Null));
         }
         Handling::wait(async move {
-            let limit = self.cache.buffered_body_bytes_max;
+            let limit = next.body_bytes_max();
             match payload::read(&mut request.body, &request.headers, limit).await {
                 Ok(Payload::Read(payload)) => self.cache.serve(request, next, Some(&payload)).await,
                 Ok(Payload::TooLarge) => self.cache.serve(request, next, None).await,

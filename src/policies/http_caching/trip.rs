@@ -70,12 +70,12 @@ impl Cache {
         trip: Trip,
         stale: Option<Arc<Kept>>,
     ) -> Outcome {
-        let exchange = next.exchange();
+        let (exchange, limit) = (next.exchange(), next.body_bytes_max());
         let lookup = if stale.is_some() { CacheLookup::Stale } else { CacheLookup::Miss };
         self.observer.looked_up(lookup);
         let Some(Kept::Response(stored)) = stale.as_deref() else {
             let response = next.run(request).await;
-            return self.keep(trip, response, exchange).await;
+            return self.keep(trip, response, exchange, limit).await;
         };
         // Whoever asks conditionally asks for what it has itself.
         let is_conditional = validators::is_conditional(&request.headers);
@@ -87,7 +87,7 @@ impl Cache {
         let mut response = next.run(request).await;
         trip.date(&mut response);
         if response.status != 304 || response.origin != Origin::Upstream {
-            return self.keep(trip, response, exchange).await;
+            return self.keep(trip, response, exchange, limit).await;
         }
         if !validators::is_selected(&response.headers, &stored.headers) {
             return match again {
@@ -95,7 +95,7 @@ impl Cache {
                 // cannot.
                 Some((next, request)) => {
                     let response = next.run(request).await;
-                    self.keep(trip, response, exchange).await
+                    self.keep(trip, response, exchange, limit).await
                 }
                 None => Ok(response),
             };
@@ -130,7 +130,13 @@ impl Cache {
     }
 
     /// Stores a response, where it may be, as soon as its body has passed.
-    async fn keep(self: &Arc<Self>, trip: Trip, mut response: Response, exchange: &Exchange) -> Outcome {
+    async fn keep(
+        self: &Arc<Self>,
+        trip: Trip,
+        mut response: Response,
+        exchange: &Exchange,
+        limit: usize,
+    ) -> Outcome {
         trip.date(&mut response);
         let Some(storable) = self.terms.storable(&trip.asked, &response, self.arrival(&trip)) else {
             trip.useless();
@@ -141,7 +147,7 @@ impl Cache {
             matches!(response.body.length(), Length::Known(length) if length > BODY_BYTES_MAX as u64);
         if is_too_long
             || is_endless(&response.headers)
-            || !self.is_wanted(&trip, &mut response, exchange).await?
+            || !self.is_wanted(&trip, &mut response, exchange, limit).await?
         {
             trip.useless();
             return Ok(response);
@@ -176,17 +182,13 @@ impl Cache {
         trip: &Trip,
         response: &mut Response,
         exchange: &Exchange,
+        limit: usize,
     ) -> Result<bool, Rejection> {
         let Some(condition) = &self.response else { return Ok(true) };
+        let limit = limit.min(BODY_BYTES_MAX);
         let payload = match self.response_uses.payload {
             false => Value::Null,
-            true => match payload::read(
-                &mut response.body,
-                &response.headers,
-                self.buffered_body_bytes_max.min(BODY_BYTES_MAX),
-            )
-            .await
-            {
+            true => match payload::read(&mut response.body, &response.headers, limit).await {
                 Ok(Payload::Read(payload)) => payload,
                 Ok(Payload::TooLarge) => return Ok(false),
                 Err(error) => return Err(payload::broken_response(error)),

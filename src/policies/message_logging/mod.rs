@@ -72,7 +72,6 @@ pub struct MessageLogging<J = Installed> {
     binding: ResourceName,
     api: ResourceName,
     replica: Arc<str>,
-    buffered_body_bytes_max: usize,
     observer: Arc<dyn PolicyObserver>,
     /// Seconds since 1970 of the last report.
     reported_s: AtomicU64,
@@ -150,7 +149,6 @@ impl<J: Journal> MessageLogging<J> {
             binding: services.binding.clone(),
             api: services.target.clone(),
             replica: Arc::clone(&services.replica_name),
-            buffered_body_bytes_max: services.buffered_body_bytes_max,
             observer: Arc::clone(&services.observer),
             reported_s: AtomicU64::new(0),
             journal,
@@ -221,8 +219,8 @@ impl<J: Journal> MessageLogging<J> {
 
     fn wrap<'a>(&'a self, mut request: Request, next: Next<'a>) -> Handling<'a> {
         Handling::wait(async move {
-            let exchange = next.exchange();
-            let payload = self.request_payload(&mut request).await?;
+            let (exchange, limit) = (next.exchange(), next.body_bytes_max());
+            let payload = self.request_payload(&mut request, limit).await?;
             self.log_request(&request, exchange, &payload);
             if self.active(Section::Second).next().is_none() {
                 return next.pass(request).await;
@@ -232,29 +230,37 @@ impl<J: Journal> MessageLogging<J> {
                 false => RequestView::capture(&request, self.response_uses),
             };
             let mut response = next.run(request).await;
-            let payload = self.response_payload(&mut response).await?;
+            let payload = self.response_payload(&mut response, limit).await?;
             self.log_response(&response, &view, exchange, &payload);
             Ok(response)
         })
     }
 
     /// The body, if an item wants it; over the limit null, and the exchange goes on.
-    async fn request_payload(&self, request: &mut Request) -> Result<Value<'static>, Rejection> {
+    async fn request_payload(
+        &self,
+        request: &mut Request,
+        limit: usize,
+    ) -> Result<Value<'static>, Rejection> {
         if !self.wants_payload(Section::First) || is_stream(&request.headers) {
             return Ok(Value::Null);
         }
-        match payload::read(&mut request.body, &request.headers, self.buffered_body_bytes_max).await {
+        match payload::read(&mut request.body, &request.headers, limit).await {
             Ok(Payload::Read(value)) => Ok(value),
             Ok(Payload::TooLarge) => Ok(Value::Null),
             Err(error) => Err(payload::broken_request(error)),
         }
     }
 
-    async fn response_payload(&self, response: &mut Response) -> Result<Value<'static>, Rejection> {
+    async fn response_payload(
+        &self,
+        response: &mut Response,
+        limit: usize,
+    ) -> Result<Value<'static>, Rejection> {
         if !self.wants_payload(Section::Second) || is_stream(&response.headers) {
             return Ok(Value::Null);
         }
-        match payload::read(&mut response.body, &response.headers, self.buffered_body_bytes_max).await {
+        match payload::read(&mut response.body, &response.headers, limit).await {
             Ok(Payload::Read(value)) => Ok(value),
             Ok(Payload::TooLarge) => Ok(Value::Null),
             Err(error) => Err(payload::broken_response(error)),

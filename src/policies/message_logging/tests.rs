@@ -59,7 +59,7 @@ impl Journal for Arc<Kept> {
 
 fn services() -> PolicyServices {
     let (binding, api) = (ResourceName::new("default", "audit"), ResourceName::new("shop", "orders"));
-    PolicyServices::new(binding, api, 1 << 20, "replica-1".into())
+    PolicyServices::new(binding, api, "replica-1".into())
 }
 
 fn policy(journal: &Arc<Kept>, config: &str) -> Arc<MessageLogging<Arc<Kept>>> {

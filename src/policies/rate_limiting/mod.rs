@@ -29,7 +29,6 @@ pub struct RateLimiting {
     ledger: Option<Arc<Ledger>>,
     key: Option<Template>,
     exposes_headers: bool,
-    buffered_body_bytes_max: usize,
     clock: Clock,
     observer: Arc<dyn PolicyObserver>,
 }
@@ -95,7 +94,6 @@ impl RateLimiting {
             ledger,
             key,
             exposes_headers: config.expose_headers.unwrap_or(false),
-            buffered_body_bytes_max: services.buffered_body_bytes_max,
             clock,
             observer: Arc::clone(&services.observer),
         })
@@ -159,7 +157,7 @@ impl Policy for RateLimiting {
             };
         }
         Handling::wait(async move {
-            let limit = self.buffered_body_bytes_max;
+            let limit = next.body_bytes_max();
             let payload = match payload::read(&mut request.body, &request.headers, limit).await {
                 Ok(Payload::Read(payload)) => payload,
                 Ok(Payload::TooLarge) => return Err(payload::too_large_request()),

@@ -32,7 +32,7 @@ fn build_text(config: &str) -> PolicyBuild {
     let parsed = parse(&SourceFile::new("tls.yaml", config), Limits::default());
     assert!(parsed.error.is_none(), "{:?}", parsed.error);
     let name = |name: &str| ResourceName::new("default", name);
-    let services = PolicyServices::new(name("binding"), name("api"), 1 << 20, "replica".into());
+    let services = PolicyServices::new(name("binding"), name("api"), "replica".into());
     catalog::find("tls").unwrap().build(&parsed.documents[0].root, "config", &services)
 }
 

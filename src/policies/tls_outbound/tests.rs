@@ -24,7 +24,7 @@ fn build(config: &str) -> PolicyBuild {
     let parsed = parse(&SourceFile::new("tls.yaml", config), Limits::default());
     assert!(parsed.error.is_none(), "{:?}", parsed.error);
     let name = |name: &str| ResourceName::new("default", name);
-    let services = PolicyServices::new(name("binding"), name("service"), 1 << 20, "replica".into());
+    let services = PolicyServices::new(name("binding"), name("service"), "replica".into());
     catalog::find("tls-outbound").unwrap().build(&parsed.documents[0].root, "config", &services)
 }
 

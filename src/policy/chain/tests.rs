@@ -110,7 +110,7 @@ fn a_policy_whose_rules_do_not_hold_is_skipped_in_both_directions() {
         name: "p".into(),
         observer: Arc::new(Unobserved),
     };
-    let chain = Chain::new(vec![step]);
+    let chain = Chain::new(vec![step], 0);
     let upstream = Bench::chain(Vec::new());
     for (target, base, expected) in
         [("/shop/admin/x", 5, 2), ("/shop/x", 5, 0), ("/admin/x", 0, 2), ("/shop/admin/x", 0, 0)]

@@ -139,7 +139,6 @@ impl Compiler {
         let mut services = PolicyServices::new(
             policy.binding.clone(),
             target.clone(),
-            run.engine.buffered_body_bytes_max,
             Arc::clone(&self.replica_name),
         );
         services.state_name = Arc::clone(&policy.state_name);

@@ -15,7 +15,6 @@ impl Compiler {
     pub fn check_unread(
         &self,
         set: &ResourceSet,
-        body_bytes_max: usize,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Vec<Diagnostic> {
         let unread =
@@ -29,8 +28,7 @@ impl Compiler {
                 let field = format!("{field}.config");
                 let (config, _) = substitute_environment(config, &field, environment);
                 let name = resource.subject.name.clone();
-                let mut services =
-                    PolicyServices::new(name.clone(), name, body_bytes_max, self.replica_name.clone());
+                let mut services = PolicyServices::new(name.clone(), name, self.replica_name.clone());
                 services.caching = self.caching.clone();
                 let problems = entry.build(&config, &field, &services).problems;
                 found.extend(problems.into_iter().map(|problem| problem.about(&resource.subject)));

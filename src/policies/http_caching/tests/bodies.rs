@@ -218,9 +218,9 @@ fn a_response_condition_may_read_the_payload_and_gives_up_over_the_limit() {
         assert_eq!(cached.get("/", &[]), body);
         assert_eq!(cached.calls(), calls, "{body}");
     }
-    let mut services = services();
-    services.buffered_body_bytes_max = 3;
-    let cached = Cached::with(config, &services, &Clock::manual(), |_| upstream(200, &[], "large"));
+    let clock = Clock::manual();
+    let policy = policy(config, &services(), &clock);
+    let cached = Cached::holding(3, policy, &clock, |_| upstream(200, &[], "large"));
     assert_eq!(
         (cached.get("/", &[]), cached.get("/", &[]), cached.calls()),
         ("large".into(), "large".into(), 2)

@@ -73,10 +73,20 @@ impl Cached {
         clock: &Clock,
         answer: impl Fn(&Request) -> Response + 'static,
     ) -> Self {
-        let policy = policy(config, services, clock);
+        Self::holding(1 << 20, policy(config, services, clock), clock, answer)
+    }
+
+    /// In a chain whose policies may hold bodies of this size in memory.
+    fn holding(
+        body_bytes_max: usize,
+        policy: HttpCaching,
+        clock: &Clock,
+        answer: impl Fn(&Request) -> Response + 'static,
+    ) -> Self {
         let cache = Arc::clone(&policy.cache);
         let chain: Vec<Arc<dyn Policy>> = vec![Arc::new(policy)];
-        Self { bench: Bench::chain(chain).answering(answer), cache, clock: clock.clone() }
+        let bench = Bench::holding(body_bytes_max, chain).answering(answer);
+        Self { bench, cache, clock: clock.clone() }
     }
 
     fn send(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Response {

@@ -121,11 +121,9 @@ fn a_key_that_is_null_or_an_error_means_that_the_policy_does_nothing() {
 
 #[test]
 fn a_key_may_read_the_payload_and_one_over_the_limit_is_passed_on_without_the_cache() {
-    let mut services = services();
-    services.buffered_body_bytes_max = 8;
     let config = "{httpCachingKey: '#[payload.q]', requestExpression: '', invalidationHeader: x-purge}";
-    let calls = Cell::new(0);
-    let cached = Cached::with(config, &services, &Clock::manual(), move |_| {
+    let (calls, clock) = (Cell::new(0), Clock::manual());
+    let cached = Cached::holding(8, policy(config, &services(), &clock), &clock, move |_| {
         calls.set(calls.get() + 1);
         upstream(200, &[], &calls.get().to_string())
     });
