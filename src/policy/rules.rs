@@ -5,7 +5,7 @@
 //! plain prefix, a word or a list of words; those are recognised when compiled and matched without
 //! the regex engine.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use regex::Regex;
 use regex_syntax::hir::{Hir, HirKind};
@@ -35,8 +35,8 @@ pub struct RuleError {
 }
 
 /// A list of rules: the first that holds decides. An empty list holds for every request.
-#[derive(Debug, Default)]
-pub struct RuleSet(Vec<Rule>);
+#[derive(Clone, Debug, Default)]
+pub struct RuleSet(Arc<[Rule]>);
 
 #[derive(Debug, Default)]
 struct Rule {
