@@ -221,6 +221,7 @@ impl ResourceStore {
         let is_over =
             |state: &&mut FileState| state.content.empty && state.gone_at.is_none_or(|at| at <= now);
         self.files.values_mut().filter(is_over).for_each(|state| state.content.broken = None);
+        diagnostics.extend(self.files.iter().filter_map(|(path, state)| state.held(path)));
         self.is_in_doubt = is_unfinished
             || diagnostics.iter().any(|found| found.is_error() && found.subject.is_none())
             || self.files.values().any(|state| state.content.broken.is_some());

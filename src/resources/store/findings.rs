@@ -1,10 +1,23 @@
 //! What the store finds wrong with definitions.
 
-use crate::{base::Diagnostic, resources::envelope::Resource};
+use std::path::Path;
+
+use crate::{
+    base::{Diagnostic, Location},
+    resources::envelope::Resource,
+};
 
 /// Why something is in force that stands nowhere.
 pub const MOVED: &str =
     "it stands nowhere any more, and is in force as long as something that cannot be read may hold it";
+
+/// A file that could not be read, and is about to be mended or gone for good: until that is known it is as it was.
+pub fn held(path: &Path, cause: &str) -> Diagnostic {
+    let file = path.display().to_string().into();
+    Diagnostic::error(format!("the file is empty or gone; before, it could not be read: {cause}"))
+        .at(Location { file, line: 1, column: 1, line_text: "".into() })
+        .help("it is waited for a moment, for what it held may come back")
+}
 
 pub fn moved(resource: &Resource) -> Diagnostic {
     Diagnostic::error(MOVED)

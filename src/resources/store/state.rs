@@ -2,13 +2,14 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    path::Path,
     sync::Arc,
     time::Instant,
 };
 
-use super::{Entry, Origin};
+use super::{Entry, Origin, findings::held};
 use crate::{
-    base::{Digest, Subject},
+    base::{Diagnostic, Digest, Subject},
     resources::{
         envelope::Resource,
         load::{Content, Stamp},
@@ -70,6 +71,12 @@ impl FileState {
         }
         self.content = content;
         dropped
+    }
+
+    /// What is to be said while it is empty or gone and was not sound before: it may hold a policy of any API again.
+    pub fn held(&self, path: &Path) -> Option<Diagnostic> {
+        let cause = self.content.broken.as_ref().filter(|_| self.content.empty)?;
+        Some(held(path, cause))
     }
 
     /// Whether a definition in it is sound, or has been.

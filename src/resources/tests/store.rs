@@ -387,3 +387,26 @@ fn what_is_broken_may_be_truncated_before_it_is_mended() {
     assert_eq!(shown(&bench.later(HOLD / 2)), ["x=http://x", "y=http://y!"]);
     assert_eq!(shown(&bench.later(HOLD)), ["x=http://x"]);
 }
+
+#[test]
+fn what_a_broken_file_may_hold_is_in_doubt_until_the_hold_of_the_file_ends() {
+    let mut bench = Bench::new();
+    let is_broken = |rescan: &Rescan| rescan.set.broken().next().is_some();
+    bench.write("a.yaml", &service("x", "http://x"));
+    for end in ["", "gone"] {
+        bench.write("b.yaml", "spec: {unclosed");
+        assert!(is_broken(&bench.scan()));
+        match end {
+            "" => bench.write("b.yaml", end),
+            _ => fs::remove_file(bench.folder.path().join("b.yaml")).expect("removed"),
+        }
+        let rescan = bench.scan();
+        let found = rescan.set.broken().next().expect("still in doubt");
+        let file = found.location.as_ref().map(|at| at.file.ends_with("b.yaml"));
+        assert_eq!((file, rescan.hold_until), (Some(true), Some(bench.now + HOLD)), "{end}");
+        assert!(is_broken(&bench.later(HOLD / 2)), "{end}");
+        let rescan = bench.later(HOLD / 2);
+        assert!(rescan.changed && !is_broken(&rescan), "{end}: the end is a change");
+        assert_eq!(rescan.set.diagnostics, []);
+    }
+}
