@@ -125,12 +125,13 @@ impl FileWatcher {
             }
         };
         let mut made = made.map_err(|error| error.to_string());
+        let known = self.with_all_below();
         for watched in &mut self.state.paths {
             let done = match &mut made {
                 Ok(watcher) => {
                     let folder = folder_of(&watched.path);
                     watched.folder = identity(folder);
-                    watcher.watch(folder, RecursiveMode::Recursive).map_err(|error| error.to_string())
+                    watcher.watch(folder, mode(folder, &known)).map_err(|error| error.to_string())
                 }
                 Err(error) => Err(error.clone()),
             };
@@ -178,20 +179,33 @@ impl FileWatcher {
     /// Watches the folders of these files too, and of all links on the way to them and to the configuration.
     fn follow(&mut self, files: &[PathBuf]) {
         self.writing.know(self.state.paths.iter().map(|watched| &watched.path).chain(files));
+        let known = self.with_all_below();
         let Some(watcher) = &mut self.watcher else { return };
         let configured = self.state.paths.iter().map(|watched| &watched.path);
-        let links = configured.clone().flat_map(folders_to);
+        let links = configured.flat_map(folders_to);
         let folders: BTreeSet<PathBuf> =
             files.iter().flat_map(folders_to).chain(links).filter_map(real).collect();
-        // Those of the configuration are watched already, with all that is below them.
-        let known: Vec<PathBuf> = configured.filter_map(|path| real(folder_of(path))).collect();
-        for folder in folders.iter().filter(|folder| !known.iter().any(|known| folder.starts_with(known))) {
+        for folder in folders.iter().filter(|folder| mode(folder, &known) == RecursiveMode::NonRecursive) {
             // Otherwise changes are found by the next rescan.
             if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
                 tracing::debug!("cannot watch {}: {error}", folder.display());
             }
         }
     }
+
+    /// The folders that are named themselves.
+    fn with_all_below(&self) -> Vec<PathBuf> {
+        let paths = self.state.paths.iter().map(|watched| &watched.path);
+        paths.filter(|path| path.is_dir()).filter_map(real).collect()
+    }
+}
+
+/// A folder is watched with all that is below it if it is named itself, or below one that is. That of a file is not:
+/// it may be the root of the file system.
+fn mode(folder: &Path, with_all_below: &[PathBuf]) -> RecursiveMode {
+    let real = real(folder);
+    let is_below = |above: &PathBuf| real.as_ref().is_some_and(|real| real.starts_with(above));
+    if with_all_below.iter().any(is_below) { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive }
 }
 
 /// The folder of a single file: editors replace files, and a watch would follow the old.
@@ -337,6 +351,30 @@ mod tests {
         assert!(!see(closed, "c.yaml"), "nothing was written");
         assert!(see(modified, "a.yaml") && see(EventKind::Remove(RemoveKind::File), "a.yaml"));
         assert_eq!(writing.left(now), None);
+    }
+
+    #[test]
+    fn of_a_file_that_is_named_its_folder_is_watched_and_nothing_below() {
+        let all = tempfile::tempdir().unwrap();
+        let at = |path: &str| all.path().join(path);
+        fs::create_dir_all(at("apis/team")).unwrap();
+        fs::write(at("apis/a.yaml"), "").unwrap();
+        fs::write(at("b.yaml"), "").unwrap();
+        symlink(at("apis"), at("link")).unwrap();
+        let of = |named: &[&str]| {
+            let named = named.iter().map(|path| at(path)).filter(|path| path.is_dir());
+            named.filter_map(real).collect::<Vec<_>>()
+        };
+        for (named, file, expected) in [
+            (&["b.yaml"][..], "b.yaml", RecursiveMode::NonRecursive),
+            (&["apis"], "apis", RecursiveMode::Recursive),
+            // Not less of it because a file in it is named too, by whatever name.
+            (&["apis", "apis/a.yaml"], "apis/a.yaml", RecursiveMode::Recursive),
+            (&["link", "apis/a.yaml"], "apis/a.yaml", RecursiveMode::Recursive),
+            (&["apis", "b.yaml"], "b.yaml", RecursiveMode::NonRecursive),
+        ] {
+            assert_eq!(mode(folder_of(&at(file)), &of(named)), expected, "{file} of {named:?}");
+        }
     }
 
     #[test]
