@@ -64,10 +64,14 @@ pub fn shown_line<'l>(line: &'l str, before: &str) -> Cow<'l, str> {
         return Cow::Owned(format!("{}{REDACTED}", &line[..indent]));
     }
     let is_value = trimmed.trim_start_matches("- ").to_ascii_lowercase().starts_with("value");
-    let name_end = secret_name(line).or_else(|| secret_name(before).filter(|_| is_value).map(|_| 0));
-    let colon = name_end.and_then(|end| Some(end + line[end..].find([':', '='])?));
-    let line = match colon.map(|colon| line.split_at(colon + 1)) {
-        Some((shown, secret)) if !secret.trim().is_empty() && !is_variable(secret) => {
+    let start = match secret_name(line) {
+        Some(end) => secret_start(line, value_before(line, end).unwrap_or(end)),
+        None => {
+            line.find([':', '=']).map(|colon| colon + 1).filter(|_| is_value && secret_name(before).is_some())
+        }
+    };
+    let line = match start.map(|start| line.split_at(start)) {
+        Some((shown, secret)) if !is_closing(secret) && !is_variable(secret) => {
             Cow::Owned(format!("{shown} {REDACTED}"))
         }
         _ => Cow::Borrowed(line),
@@ -139,6 +143,32 @@ fn secret_name(line: &str) -> Option<usize> {
         !word.ends_with('$') && !word.ends_with("${")
     });
     part.map(|(at, part)| at + part.len()).min()
+}
+
+/// Where the key `value` ends that stands before the name of its secret: `{value: …, key: Authorization}`.
+fn value_before(line: &str, name_end: usize) -> Option<usize> {
+    let lower = line[..name_end].to_ascii_lowercase();
+    let mut ends = lower.match_indices("value").map(|(at, word)| at + word.len());
+    ends.find(|end| line[*end..].trim_start_matches(['"', '\'', ' ']).starts_with(':'))
+}
+
+/// Where the secret starts whose name ends here: behind a colon or an equals sign, else right behind the name, as in
+/// `Authorization Splunk …`. A path goes on behind it.
+fn secret_start(line: &str, name_end: usize) -> Option<usize> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let rest = line[name_end..].trim_start_matches(is_name);
+    let start = line.len() - rest.len();
+    let value = rest.trim_start();
+    let is_behind_blank = value.len() < rest.len() && !value.starts_with([':', '=', '#', ',', '}', ']']);
+    match rest.find([':', '=']) {
+        Some(at) if !is_behind_blank => Some(start + at + 1),
+        _ => (!rest.starts_with(['/', '(', '.'])).then_some(start),
+    }
+}
+
+/// Nothing but what closes a text or a flow collection.
+fn is_closing(text: &str) -> bool {
+    text.chars().all(|c| c.is_whitespace() || ",}])\"'".contains(c))
 }
 
 /// `$NAME` or `${NAME}`, quoted or not, with what may close a flow collection behind it.
@@ -241,6 +271,20 @@ mod tests {
             ("", "{Password: hunter2, a: b}", "{Password: <redacted>"),
             ("", "  \"clientSecret\" : \"hunter2\",", "  \"clientSecret\" : <redacted>"),
             ("", "  - {key: Authorization, value: hunter2}", "  - {key: Authorization, value: <redacted>"),
+            ("", "  - {value: hunter2, key: Authorization}", "  - {value: <redacted>"),
+            ("", "  - {\"value\" : hunter2, key: x-api-key}", "  - {\"value\" : <redacted>"),
+            ("", "  - {a: value, key: Authorization}", "  - {a: value, key: Authorization}"),
+            (
+                "",
+                "  {a: b, header: \"Authorization Splunk hunter2\"}",
+                "  {a: b, header: \"Authorization <redacted>",
+            ),
+            ("", "  [\"Authorization\", \"Splunk hunter2\"]", "  [\"Authorization <redacted>"),
+            ("", "  header: X-Api-Key hunter2: x", "  header: X-Api-Key <redacted>"),
+            ("", "  header: \"Authorization $TOKEN\"", "  header: \"Authorization $TOKEN\""),
+            ("", "  header: Authorization", "  header: Authorization"),
+            ("", "  {key: \"Authorization\" }", "  {key: \"Authorization\" }"),
+            ("", "  path: /token/.*", "  path: /token/.*"),
             ("  - key: authorization", "    value: hunter2", "    value: <redacted>"),
             ("  - key: x-note", "    value: seen", "    value: seen"),
             ("", "  key: \"-----BEGIN PRIVATE KEY-----hunter2\"", "  <redacted>"),
