@@ -87,10 +87,13 @@ fn ast_of(source: &str) -> Result<Ast, PatternError> {
 /// it is parsed by itself also refuses `a)|(b`, which would break out of a group around it.
 fn ascii(source: &str) -> Result<Cow<'_, str>, PatternError> {
     let parsed = ast_of(source)?;
-    if !source.contains('\\') {
+    if !source.contains(['\\', '[']) {
         return Ok(Cow::Borrowed(source));
     }
-    let mut found = ast::visit(&parsed, Classes::default()).unwrap_or_default();
+    let mut found = ast::visit(&parsed, Classes::default()).map_err(|OperationOnClasses| PatternError {
+        message: format!("`{source}` has `[`, `&&`, `--` or `~~` inside `[…]`"),
+        help: "there they are plain characters in RE2, and operations elsewhere: put `\\` before each of them",
+    })?;
     found.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
     let mut text = source.to_owned();
     found.into_iter().for_each(|(span, ascii)| text.replace_range(span, ascii));
@@ -116,9 +119,12 @@ impl Classes {
     }
 }
 
+/// What the crate knows and RE2 does not: a class in a class, and what two of them have in common or not.
+struct OperationOnClasses;
+
 impl ast::Visitor for Classes {
     type Output = Vec<(Range<usize>, &'static str)>;
-    type Err = std::convert::Infallible;
+    type Err = OperationOnClasses;
 
     fn finish(self) -> Result<Self::Output, Self::Err> {
         Ok(self.0)
@@ -136,10 +142,16 @@ impl ast::Visitor for Classes {
     }
 
     fn visit_class_set_item_pre(&mut self, item: &ast::ClassSetItem) -> Result<(), Self::Err> {
-        if let ast::ClassSetItem::Perl(class) = item {
-            self.class(class);
+        match item {
+            ast::ClassSetItem::Bracketed(_) => return Err(OperationOnClasses),
+            ast::ClassSetItem::Perl(class) => self.class(class),
+            _ => {}
         }
         Ok(())
+    }
+
+    fn visit_class_set_binary_op_pre(&mut self, _: &ast::ClassSetBinaryOp) -> Result<(), Self::Err> {
+        Err(OperationOnClasses)
     }
 }
 
@@ -186,6 +198,20 @@ mod tests {
             (r"a\b-\bb", "a-b", true),
         ] {
             assert_eq!(whole(source, false).unwrap().is_match(text), matches, "{source} on {text}");
+        }
+    }
+
+    #[test]
+    fn what_the_crate_does_with_classes_and_re2_does_not_is_refused() {
+        for source in ["/q/[a-z0-9&&=]+", "[a-z--b]", "[a~~b]", "[[a]b]", r"[\w&&[^_]]"] {
+            let error = whole(source, false).expect_err(source);
+            assert!(error.message.contains("inside `[…]`"), "{source}: {}", error.message);
+            assert!(parse(source).is_err() && within(source).is_err(), "{source}");
+        }
+        for (source, text) in
+            [(r"[a-z\&\&=]+", "a&="), ("[a&]+", "a&"), ("[+-]", "-"), ("[[:alpha:]~]+", "a~")]
+        {
+            assert!(whole(source, false).unwrap().is_match(text), "{source}");
         }
     }
 

@@ -117,8 +117,15 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Whether it was not known already.
     fn folder(&mut self, path: &Path, metadata: &fs::Metadata, depth: usize) -> bool {
-        if depth > FOLDER_DEPTH_MAX || !self.seen.insert((metadata.dev(), metadata.ino())) {
+        if !self.seen.insert((metadata.dev(), metadata.ino())) {
             return false;
+        }
+        if depth > FOLDER_DEPTH_MAX {
+            self.hidden.push(path.to_owned());
+            let message =
+                format!("`{}` is not read: it is more than {FOLDER_DEPTH_MAX} folders deep", path.display());
+            self.diagnostics.push(Diagnostic::error(message).help("move it up; it may hold policies"));
+            return true;
         }
         let entries = match fs::read_dir(path) {
             Ok(entries) => entries,

@@ -61,6 +61,19 @@ fn links_in_a_circle_end() {
 }
 
 #[test]
+fn a_folder_too_deep_to_be_read_is_an_error_that_may_be_about_any_resource() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let deepest = folder.path().join("d/".repeat(32));
+    write(&deepest.join("a.yaml"), &service("a"));
+    assert_eq!(names(&[folder.path().to_owned()]), ["a"]);
+    write(&deepest.join("e/b.yaml"), &service("b"));
+    let set = load(&[folder.path().to_owned()], environment());
+    let found: Vec<_> = set.broken().map(|found| found.message.clone()).collect();
+    let expected = format!("`{}` is not read: it is more than 32 folders deep", deepest.join("e").display());
+    assert_eq!((set.entries.len(), found), (1, vec![expected]));
+}
+
+#[test]
 fn of_two_definitions_the_first_counts_and_the_other_names_both_places() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let root = folder.path();
