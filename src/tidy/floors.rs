@@ -11,11 +11,11 @@ use super::{
 const FLOORS: [&[&str]; 8] = [
     &["base"],
     &["http", "tls", "outbound", "storage", "telemetry", "settings", "document"],
-    &["policy", "expression", "quota", "protocols"],
-    &["policies", "wasm", "resources"],
+    &["policy", "expression", "quota"],
+    &["policies", "resources"],
     &["snapshot"],
-    &["data_plane", "cluster", "connected"],
-    &["actors", "admin", "control_plane"],
+    &["data_plane", "cluster"],
+    &["actors", "admin"],
     &["cli"],
 ];
 
