@@ -8,9 +8,10 @@ use super::{Format, ask::AdminAddress, exit::Exit, print, print_json};
 use crate::{
     base::plural,
     cluster::{
-        membership::{Share, State},
+        membership::State,
         view::{ClusterView, Replica},
     },
+    settings::ShareConfig,
 };
 
 #[derive(Args)]
@@ -84,9 +85,9 @@ fn table(replicas: &[Replica], same_digest: bool) -> String {
 
 fn row(replica: &Replica) -> [String; HEAD.len()] {
     let share = match replica.share {
-        Share::Off => "off",
-        Share::Publish => "publish",
-        Share::Follow => "follow",
+        ShareConfig::Off => "off",
+        ShareConfig::Publish => "publish",
+        ShareConfig::Follow => "follow",
     };
     let state = match (replica.state, replica.errors) {
         (State::Waiting, _) => "waiting".to_owned(),
@@ -117,7 +118,7 @@ mod tests {
             name: id.to_uppercase(),
             own: id == "a",
             version: "0.1.0".to_owned(),
-            share: Share::Follow,
+            share: ShareConfig::Follow,
             digest: digest.to_owned(),
             generation: 2,
             errors: 0,

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use said::{Said, Share, State};
+pub use said::{Said, State};
 
 use crate::{
     base::seal::{KeyRing, Purpose},

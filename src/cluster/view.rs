@@ -6,10 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     follower::Unacceptable,
-    membership::{Event, Membership, Share, State},
+    membership::{Event, Membership, State},
     publisher::Oddity,
 };
-use crate::telemetry::metrics::{Exposition, Kind};
+use crate::{
+    settings::ShareConfig,
+    telemetry::metrics::{Exposition, Kind},
+};
 
 /// What `/status` says of the cluster.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -43,7 +46,7 @@ pub struct Replica {
     /// The one that is asked.
     pub own: bool,
     pub version: String,
-    pub share: Share,
+    pub share: ShareConfig,
     pub digest: String,
     pub generation: u64,
     pub errors: u64,

@@ -2,10 +2,7 @@
 //! this gateway does not have yet (policies reference 1.1, part B).
 
 use super::catalog::{self, CATALOG};
-use crate::{
-    policy,
-    resources::{Direction, PolicyFacts, PolicyNames},
-};
+use crate::resources::{Direction, PolicyFacts, PolicyNames};
 
 /// All policy names.
 pub struct Catalog;
@@ -93,15 +90,8 @@ pub fn not_yet() -> impl Iterator<Item = &'static str> {
 impl PolicyNames for Catalog {
     fn find(&self, name: &str) -> Option<PolicyFacts> {
         if let Some(entry) = catalog::find(name) {
-            let direction = match entry.direction {
-                policy::Direction::Inbound => Direction::Inbound,
-                policy::Direction::Outbound => Direction::Outbound,
-                policy::Direction::Routing => Direction::Routing,
-                policy::Direction::Port => Direction::Tls,
-            };
-            let facts =
-                PolicyFacts { name: entry.name, direction, cors_first: entry.always_first, supported: true };
-            return Some(facts);
+            let (name, direction, cors_first) = (entry.name, entry.direction, entry.always_first);
+            return Some(PolicyFacts { name, direction, cors_first, supported: true });
         }
         let (name, direction) = NOT_YET.iter().find(|(known, _)| *known == name)?;
         Some(PolicyFacts { name, direction: *direction, cors_first: false, supported: false })

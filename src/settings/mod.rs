@@ -22,6 +22,7 @@ mod tests;
 use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 pub use document::{help_text, markdown};
 pub use load::{Loaded, SettingsError};
@@ -83,8 +84,10 @@ pub struct Cluster {
 }
 
 /// Where this replica's resources come from, and whether others take them from it (decision 38).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ShareConfig {
+    #[default]
     Off,
     Publish,
     Follow,
@@ -195,7 +198,8 @@ pub struct Log {
 }
 
 /// From most to least verbose (configuration reference 9.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     Debug,
     Info,

@@ -25,7 +25,7 @@ use crate::{
     settings::{Settings, ShareConfig},
     storage::{Keys, Storage},
     telemetry::{
-        log::{Level, LogPlan, OutputPlan},
+        log::{LogPlan, OutputPlan},
         metrics::Registry,
     },
 };
@@ -269,7 +269,7 @@ fn log_plan(settings: &GatewaySettings) -> LogPlan {
         names.iter().filter(|name| outputs.iter().any(|output| *output.name == **name)).cloned().collect()
     };
     LogPlan {
-        level: logging.level.and_then(|level| Level::parse(&format!("{level:?}"))),
+        level: logging.level,
         runtime: there(&logging.runtime_outputs),
         access: there(&logging.access_outputs),
         outputs,

@@ -18,7 +18,7 @@ use crate::{
     cluster::{
         Follower, Membership, Publisher, Record, follower,
         last_known_good::LastKnownGood,
-        membership::{EVERY, Event, GONE_AFTER, Said, Share, State},
+        membership::{EVERY, Event, GONE_AFTER, Said, State},
         publisher,
         view::Problem,
     },
@@ -379,11 +379,11 @@ impl Work {
     fn said(&self) -> Said {
         let in_force = self.parts.in_force.borrow();
         let (share, record) = match &self.role {
-            Role::Alone => (Share::Off, None),
-            Role::Publishes(publisher) => (Share::Publish, publisher.version()),
-            Role::Follows(follower, _) => (Share::Follow, follower.version()),
+            Role::Alone => (ShareConfig::Off, None),
+            Role::Publishes(publisher) => (ShareConfig::Publish, publisher.version()),
+            Role::Follows(follower, _) => (ShareConfig::Follow, follower.version()),
         };
-        let waits = in_force.generation == 0 || matches!(share, Share::Follow) && record.is_none();
+        let waits = in_force.generation == 0 || matches!(share, ShareConfig::Follow) && record.is_none();
         Said {
             name: self.parts.settings.gateway.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::settings::ShareConfig;
+
 /// All of it, sealed.
 pub(super) const BYTES_MAX: usize = 4096;
 /// Ids, names, versions, digests.
@@ -20,7 +22,7 @@ pub struct Said {
     pub name: String,
     /// Of the program.
     pub version: String,
-    pub share: Share,
+    pub share: ShareConfig,
     /// Of the snapshot in force; empty before the first.
     pub digest: String,
     pub generation: u64,
@@ -31,16 +33,6 @@ pub struct Said {
     pub state: State,
     /// Why it was rejected, or the first error of what is in force.
     pub reason: Option<String>,
-}
-
-/// `cluster.share_config`, as others see it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Share {
-    #[default]
-    Off,
-    Publish,
-    Follow,
 }
 
 /// What became of the newest configuration.

@@ -6,14 +6,14 @@ use super::{Ordered, sound, typed};
 use crate::{
     base::{Secret, suggest::closest},
     document::{Node, NodeValue, OneOrMany, Problem, RawNode, Spanned},
-    telemetry::log::{OutputKind, STDOUT},
+    telemetry::log::{Level, OutputKind, STDOUT},
 };
 
 /// Where log lines go, standard output always included.
 #[derive(Clone, Debug, Default)]
 pub struct Logging {
     pub outputs: Vec<LogOutput>,
-    pub level: Option<LogLevel>,
+    pub level: Option<Level>,
     /// Names of outputs.
     pub runtime_outputs: Vec<String>,
     /// Names of outputs.
@@ -37,17 +37,6 @@ impl LogOutput {
     }
 }
 
-/// From most to least verbose.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    Debug,
-    Info,
-    Warn,
-    Error,
-    Fatal,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct WrittenLogging {
@@ -62,7 +51,7 @@ pub(super) struct WrittenLogging {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct WrittenLogs {
-    log_level: Option<LogLevel>,
+    log_level: Option<Level>,
     /// A list of names, or a map such as `{anypoint: disabled}`.
     outputs: Option<Spanned<RawNode>>,
 }

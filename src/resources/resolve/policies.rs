@@ -78,10 +78,10 @@ impl Resolver<'_> {
         let of_connections = CONNECTION_WIDE.contains(&facts.name);
         let whole = match facts.direction {
             _ if of_connections => "service",
-            Direction::Tls => "port",
+            Direction::Port => "port",
             _ => "API",
         };
-        let whole_only = facts.cors_first || facts.direction == Direction::Tls || of_connections;
+        let whole_only = facts.cors_first || facts.direction == Direction::Port || of_connections;
         if whole_only && !binding.rules.is_empty() {
             let message = format!("`{}` cannot be limited by rules; they are ignored", facts.name);
             let problem =
@@ -89,7 +89,7 @@ impl Resolver<'_> {
             self.report.add(&binding.subject, problem);
             binding.rules.clear();
         }
-        let of_tls = facts.direction == Direction::Tls || facts.name == TLS_OUTBOUND;
+        let of_tls = facts.direction == Direction::Port || facts.name == TLS_OUTBOUND;
         if of_tls && binding.order != DEFAULT_ORDER {
             let message = format!("`order` has no effect on `{}`", facts.name);
             let problem =
@@ -112,7 +112,7 @@ impl Resolver<'_> {
         binding.policy.name.value = facts.name.to_owned();
         match (facts.direction, targets) {
             (Direction::Routing, targets) => self.bind_route(&binding, &targets, facts.name),
-            (Direction::Tls, Targets::Instances(instances)) => {
+            (Direction::Port, Targets::Instances(instances)) => {
                 self.tls.push(TlsBinding { policy: bound(binding), instances, ports: BTreeSet::new() });
             }
             (_, targets) => self.attach(&binding, &targets),
@@ -235,7 +235,7 @@ fn misplaced(binding: &Binding, facts: PolicyFacts, service: bool) -> Option<Pro
     let wants_service = match facts.direction {
         Direction::Outbound => true,
         Direction::Inbound | Direction::Routing => false,
-        Direction::Tls => facts.name == TLS_OUTBOUND,
+        Direction::Port => facts.name == TLS_OUTBOUND,
     };
     if wants_service == service {
         return None;

@@ -22,8 +22,8 @@ const POLICIES: &[(&str, Direction, bool)] = &[
     ("route-weighted", Direction::Routing, true),
     ("spike-control-flex", Direction::Inbound, true),
     ("stream-idle-timeout-flex", Direction::Inbound, true),
-    ("tls", Direction::Tls, true),
-    ("tls-outbound", Direction::Tls, false),
+    ("tls", Direction::Port, true),
+    ("tls-outbound", Direction::Port, false),
 ];
 
 impl PolicyNames for Catalog {
