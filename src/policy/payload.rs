@@ -6,35 +6,40 @@ use bytes::Bytes;
 use super::Rejection;
 use crate::{
     expression::{Value, payload_value},
-    http::{Body, BodyError, Collected, Headers},
+    http::{Body, BodyError, Collected, Headers, Request, Response},
 };
 
-/// What came of reading a body.
-pub enum Payload {
-    Read(Value<'static>),
-    /// Over the limit; nothing of the body is lost.
-    TooLarge,
-}
-
-/// Reads a body for `payload` and puts it back.
+/// Reads the body of a request and puts it back; `None` where it is over the limit, and nothing of it is lost.
 ///
 /// # Errors
 /// When the body breaks off; then it is gone, and so is the exchange.
-pub async fn read(body: &mut Body, headers: &Headers, limit: usize) -> Result<Payload, BodyError> {
+pub async fn of_request(request: &mut Request, limit: usize) -> Result<Option<Value<'static>>, Rejection> {
+    read(&mut request.body, &request.headers, limit).await.map_err(broken_request)
+}
+
+/// As [`of_request`].
+///
+/// # Errors
+/// As [`of_request`].
+pub async fn of_response(response: &mut Response, limit: usize) -> Result<Option<Value<'static>>, Rejection> {
+    read(&mut response.body, &response.headers, limit).await.map_err(broken_response)
+}
+
+async fn read(body: &mut Body, headers: &Headers, limit: usize) -> Result<Option<Value<'static>>, BodyError> {
     let (whole, trailers) = match std::mem::take(body).collect(limit).await? {
         Collected::Whole(bytes, trailers) => (bytes, trailers),
         Collected::TooLarge(rest) => {
             *body = rest;
-            return Ok(Payload::TooLarge);
+            return Ok(None);
         }
     };
     *body = Body::whole(Bytes::clone(&whole), trailers);
     let content_type = headers.joined("content-type");
-    Ok(Payload::Read(payload_value(content_type.as_deref(), &whole)))
+    Ok(Some(payload_value(content_type.as_deref(), &whole)))
 }
 
 /// The refusal of a request whose body broke off.
-pub fn broken_request(error: BodyError) -> Rejection {
+fn broken_request(error: BodyError) -> Rejection {
     let rejection = match error {
         BodyError::TooLarge => too_large_request(),
         BodyError::IdleTimeout => Rejection::text(504, "stream_idle", "stream timeout"),
@@ -51,13 +56,18 @@ pub fn too_large_request() -> Rejection {
 }
 
 /// The answer in place of a response whose body broke off.
-pub fn broken_response(error: BodyError) -> Rejection {
+fn broken_response(error: BodyError) -> Rejection {
     match error {
         BodyError::IdleTimeout => {
             Rejection::text(504, "stream_idle", "stream timeout").log(error.to_string())
         }
         error => bad_response(error),
     }
+}
+
+/// The answer in place of a response whose body a policy needs whole, but which is over the limit.
+pub fn too_large_response() -> Rejection {
+    bad_response("body over the limit")
 }
 
 /// The answer in place of a response whose body broke off, or is too large for a policy that needs it.

@@ -12,9 +12,7 @@ use crate::{
     http::{Body, Headers, Request, headers::is_token},
     policy::{
         Built, Category, ConfigProblem, Direction, Handling, Next, Policy, PolicyDefinition, PolicyServices,
-        Rejection, RequestScope, RequestView, ResponseScope,
-        payload::{self, Payload},
-        scope::advise,
+        Rejection, RequestScope, RequestView, ResponseScope, payload, scope::advise,
     },
 };
 pub use config::Config;
@@ -161,22 +159,18 @@ impl HeaderRemoval {
             let limit = next.body_bytes_max();
             let payload = match self.request.uses.payload {
                 false => Value::Null,
-                true => match payload::read(&mut request.body, &request.headers, limit).await {
-                    Ok(Payload::Read(value)) => value,
-                    Ok(Payload::TooLarge) => return Err(payload::too_large_request()),
-                    Err(error) => return Err(payload::broken_request(error)),
-                },
+                true => {
+                    payload::of_request(&mut request, limit).await?.ok_or_else(payload::too_large_request)?
+                }
             };
             self.remove_from_request(&mut request, &next, &payload)?;
             let view = RequestView::capture(&request, self.response.uses);
             let mut response = next.run(request).await;
             let payload = match self.response.uses.payload {
                 false => Value::Null,
-                true => match payload::read(&mut response.body, &response.headers, limit).await {
-                    Ok(Payload::Read(value)) => value,
-                    Ok(Payload::TooLarge) => return Err(payload::bad_response("body over the limit")),
-                    Err(error) => return Err(payload::broken_response(error)),
-                },
+                true => payload::of_response(&mut response, limit)
+                    .await?
+                    .ok_or_else(payload::too_large_response)?,
             };
             let scope = ResponseScope::new(&response, &view, exchange).with_payload(&payload);
             let names = self.response.names(&scope)?;

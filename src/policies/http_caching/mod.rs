@@ -29,10 +29,7 @@ use crate::{
     http::{Request, headers::is_token},
     policy::{
         Budget, Built, Category, Clock, ConfigProblem, Direction, Handling, Next, Policy, PolicyDefinition,
-        PolicyServices, RequestScope,
-        chain::PolicyObserver,
-        payload::{self, Payload},
-        scope::advise,
+        PolicyServices, RequestScope, chain::PolicyObserver, payload, scope::advise,
     },
 };
 use config::Config;
@@ -251,11 +248,8 @@ impl Policy for HttpCaching {
         }
         Handling::wait(async move {
             let limit = next.body_bytes_max();
-            match payload::read(&mut request.body, &request.headers, limit).await {
-                Ok(Payload::Read(payload)) => self.cache.serve(request, next, Some(&payload)).await,
-                Ok(Payload::TooLarge) => self.cache.serve(request, next, None).await,
-                Err(error) => Err(payload::broken_request(error)),
-            }
+            let payload = payload::of_request(&mut request, limit).await?;
+            self.cache.serve(request, next, payload.as_ref()).await
         })
     }
 

@@ -21,11 +21,7 @@ use super::{
 use crate::{
     expression::Value,
     http::{Body, Headers, Length, Method, Origin, Request, Response, date},
-    policy::{
-        Exchange, Next, Rejection, RequestView, ResponseScope,
-        chain::Outcome,
-        payload::{self, Payload},
-    },
+    policy::{Exchange, Next, Rejection, RequestView, ResponseScope, chain::Outcome, payload},
     telemetry::metrics::CacheLookup,
 };
 
@@ -188,11 +184,10 @@ impl Cache {
         let limit = limit.min(BODY_BYTES_MAX);
         let payload = match self.response_uses.payload {
             false => Value::Null,
-            true => match payload::read(&mut response.body, &response.headers, limit).await {
-                Ok(Payload::Read(payload)) => payload,
-                Ok(Payload::TooLarge) => return Ok(false),
-                Err(error) => return Err(payload::broken_response(error)),
-            },
+            true => {
+                let Some(payload) = payload::of_response(response, limit).await? else { return Ok(false) };
+                payload
+            }
         };
         let scope = ResponseScope::new(response, &trip.view, exchange).with_payload(&payload);
         Ok(matches!(condition.eval_condition(&scope), Ok(Some(true))))

@@ -23,7 +23,7 @@ use crate::{
         Built, Category, ConfigProblem, Direction, Exchange, Handling, Next, Policy, PolicyDefinition,
         PolicyServices, Rejection, RequestScope, RequestView, ResponseScope,
         chain::PolicyObserver,
-        payload::{self, Payload},
+        payload,
         scope::{RequestHead, advise},
     },
     telemetry::{self, AccessLine, Level, log_enabled},
@@ -245,11 +245,8 @@ impl<J: Journal> MessageLogging<J> {
         if !self.wants_payload(Section::First) || is_stream(&request.headers) {
             return Ok(Value::Null);
         }
-        match payload::read(&mut request.body, &request.headers, limit).await {
-            Ok(Payload::Read(value)) => Ok(value),
-            Ok(Payload::TooLarge) => Ok(Value::Null),
-            Err(error) => Err(payload::broken_request(error)),
-        }
+        let payload = payload::of_request(request, limit).await?;
+        Ok(payload.unwrap_or(Value::Null))
     }
 
     async fn response_payload(
@@ -260,11 +257,8 @@ impl<J: Journal> MessageLogging<J> {
         if !self.wants_payload(Section::Second) || is_stream(&response.headers) {
             return Ok(Value::Null);
         }
-        match payload::read(&mut response.body, &response.headers, limit).await {
-            Ok(Payload::Read(value)) => Ok(value),
-            Ok(Payload::TooLarge) => Ok(Value::Null),
-            Err(error) => Err(payload::broken_response(error)),
-        }
+        let payload = payload::of_response(response, limit).await?;
+        Ok(payload.unwrap_or(Value::Null))
     }
 
     fn log_request(&self, request: &Request, exchange: &Exchange, payload: &Value<'static>) {

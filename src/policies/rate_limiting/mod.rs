@@ -11,10 +11,7 @@ use crate::{
     http::Request,
     policy::{
         Allowance, Built, Category, Clock, ConfigProblem, Direction, Exchange, Handling, Next, Policy,
-        PolicyDefinition, PolicyServices, RequestScope,
-        chain::PolicyObserver,
-        payload::{self, Payload},
-        scope::advise,
+        PolicyDefinition, PolicyServices, RequestScope, chain::PolicyObserver, payload, scope::advise,
         seconds::LONGEST,
     },
     quota::{Buckets, Charge, Fallback, KEYS_MAX, Ledger, Quota, Verdict, Waiting},
@@ -157,12 +154,8 @@ impl Policy for RateLimiting {
             };
         }
         Handling::wait(async move {
-            let limit = next.body_bytes_max();
-            let payload = match payload::read(&mut request.body, &request.headers, limit).await {
-                Ok(Payload::Read(payload)) => payload,
-                Ok(Payload::TooLarge) => return Err(payload::too_large_request()),
-                Err(error) => return Err(payload::broken_request(error)),
-            };
+            let payload = payload::of_request(&mut request, next.body_bytes_max()).await?;
+            let payload = payload.ok_or_else(payload::too_large_request)?;
             let charge = match self.charge_request(&request, next.exchange(), &payload) {
                 Ok(charge) => charge,
                 Err(waiting) => waiting.settle().await,
