@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     base::suggest::closest,
     policies::{
-        catalog::{self, CATALOG},
-        names, readme,
+        catalog::{self, CATALOG, README_TABLE},
+        names,
     },
     policy::PolicyEntry,
 };
@@ -84,7 +84,7 @@ pub fn show(name: &str, out: &mut dyn Write) -> Result<(), PolicyError> {
     let entry = find(name)?;
     // The README ends in a link to the example, which is written out here instead.
     let text = entry.readme.split("\n## Example\n").next().unwrap_or_default();
-    for line in text.trim_end().lines().filter(|line| ![readme::BEGIN, readme::END].contains(line)) {
+    for line in text.trim_end().lines().filter(|line| !README_TABLE.contains(line)) {
         writeln!(out, "{line}")?;
     }
     writeln!(out, "\n## Example\n\n```yaml\n{}\n```", entry.example.trim_end())?;

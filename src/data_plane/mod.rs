@@ -21,7 +21,7 @@ pub mod serving;
 pub mod timers;
 pub mod worker;
 
-pub use worker::{Worker, WorkerCommand, WorkerHandle, Workers};
+pub use worker::{Worker, Workers};
 
 #[cfg(test)]
 mod tests;

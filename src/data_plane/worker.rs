@@ -40,7 +40,7 @@ const REAP_PERIOD: Duration = Duration::from_millis(250);
 const ASKED_FOR_BYTES: usize = 8 * 1024 * 1024;
 
 /// What the control path tells a worker. Few and small: the channel needs no bound.
-pub enum WorkerCommand {
+enum WorkerCommand {
     /// Accept on this socket.
     Open { address: SocketAddr, socket: std::net::TcpListener },
     /// Stop accepting on an address; its connections have this long to end.
@@ -267,7 +267,7 @@ impl Drop for ConnectionSlot {
 }
 
 /// The control path's end of a worker.
-pub struct WorkerHandle {
+struct WorkerHandle {
     commands: UnboundedSender<WorkerCommand>,
     _arbiter: Arbiter,
 }

@@ -145,23 +145,11 @@ impl Template {
         }
     }
 
-    /// The value where a boolean is wanted; `None` for null.
+    /// The value where a condition is wanted: a Boolean, or one of the strings `true` and `false` (reference 7.4), for
+    /// a literal is a String; `None` for null.
     ///
     /// # Errors
-    /// As [`Template::eval`]; also for anything but a Boolean.
-    pub fn eval_bool(&self, scope: &dyn Scope) -> Result<Option<bool>, EvalError> {
-        match self.eval(scope)? {
-            Value::Null => Ok(None),
-            Value::Boolean(flag) => Ok(Some(flag)),
-            value => Err(self.unwanted("Boolean", &value)),
-        }
-    }
-
-    /// As [`Template::eval_bool`], and the strings `true` and `false` count: for conditions of
-    /// message logging (reference 7.4), whose literal default is `true`.
-    ///
-    /// # Errors
-    /// As [`Template::eval_bool`].
+    /// As [`Template::eval`]; also for anything else.
     pub fn eval_condition(&self, scope: &dyn Scope) -> Result<Option<bool>, EvalError> {
         match self.eval(scope)? {
             Value::Null => Ok(None),

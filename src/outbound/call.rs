@@ -10,7 +10,6 @@ use awc::{
     error::{PayloadError, SendRequestError},
     http::{
         Method, Uri,
-        header::HeaderMap,
         uri::{Parts, PathAndQuery, Scheme},
     },
 };
@@ -22,7 +21,7 @@ use super::{ForwardProxy, OutboundError, ProxyError, proxy::host_and_port, tls};
 /// Bounds on calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// From the submission to the last byte of the answer, unless the call says otherwise.
+    /// From the submission to the last byte of the answer.
     pub deadline: Duration,
     /// TCP and, once more, TLS.
     pub connect: Duration,
@@ -43,8 +42,6 @@ pub struct Call {
     /// Sent in this order; names may repeat.
     pub headers: Vec<(String, String)>,
     pub body: Bytes,
-    /// In place of [`Limits::deadline`].
-    pub deadline: Option<Duration>,
     /// For `https`; `None`: the system's roots.
     pub tls: Option<Arc<ClientConfig>>,
     /// The proxy to go through. Whether it serves the host is the caller's to ask.
@@ -53,15 +50,7 @@ pub struct Call {
 
 impl Call {
     pub fn new(method: Method, uri: impl Into<String>) -> Self {
-        Self {
-            method,
-            uri: uri.into(),
-            headers: Vec::new(),
-            body: Bytes::new(),
-            deadline: None,
-            tls: None,
-            proxy: None,
-        }
+        Self { method, uri: uri.into(), headers: Vec::new(), body: Bytes::new(), tls: None, proxy: None }
     }
 }
 
@@ -70,7 +59,6 @@ impl Call {
 pub struct Answer {
     /// 200 to 599.
     pub status: u16,
-    pub headers: HeaderMap,
     pub body: Bytes,
 }
 
@@ -133,7 +121,7 @@ async fn exchange(
         PayloadError::Overflow => OutboundError::TooLarge { limit: limits.answer_bytes },
         _ => OutboundError::Response,
     })?;
-    Ok(Answer { status, headers: response.headers().clone(), body })
+    Ok(Answer { status, body })
 }
 
 /// For clear text through a proxy: the address of the proxy with the whole address as its path

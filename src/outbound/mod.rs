@@ -67,20 +67,11 @@ impl OutboundClient {
         Ok(Self { jobs, admission })
     }
 
-    /// Makes a call and reads its whole answer. The status is the caller's to judge. Dropping the
-    /// future ends the call.
+    /// Makes a call and reads its whole answer; for a thread without a runtime. The status is the caller's to judge.
     ///
     /// # Errors
     /// Never holds the address's user part, path or query, nor any header: safe to log.
-    pub async fn call(&self, call: Call) -> Result<Answer, OutboundError> {
-        self.submit(call)?.await.unwrap_or(Err(OutboundError::Stopped))
-    }
-
-    /// As [`Self::call`], for a thread without a runtime.
-    ///
-    /// # Errors
-    /// As [`Self::call`].
-    pub fn call_blocking(&self, call: Call) -> Result<Answer, OutboundError> {
+    pub fn call(&self, call: Call) -> Result<Answer, OutboundError> {
         self.submit(call)?.blocking_recv().unwrap_or(Err(OutboundError::Stopped))
     }
 
@@ -95,24 +86,19 @@ impl OutboundClient {
 
 async fn serve(mut inbox: mpsc::UnboundedReceiver<Job>, limits: Limits) {
     let running = Arc::new(Semaphore::new(limits.concurrency));
-    while let Some(mut job) = inbox.recv().await {
+    while let Some(job) = inbox.recv().await {
         let running = running.clone();
         actix_rt::spawn(async move {
             // Named, because a block captures only the fields it names: held until the call is over.
             let _admitted = job.admitted;
-            let deadline = job.started + job.call.deadline.unwrap_or(limits.deadline);
+            let deadline = job.started + limits.deadline;
             let work = async {
                 let _turn = running.acquire().await.map_err(|_| OutboundError::Stopped)?;
                 call::run(&job.call, &limits).await
             };
-            tokio::select! {
-                result = tokio::time::timeout_at(deadline, work) => {
-                    let result = result.unwrap_or(Err(OutboundError::Timeout));
-                    // The caller may have gone away this very moment.
-                    let _ = job.reply.send(result);
-                }
-                () = job.reply.closed() => {}
-            }
+            let result = tokio::time::timeout_at(deadline, work).await;
+            // The caller may have gone away.
+            let _ = job.reply.send(result.unwrap_or(Err(OutboundError::Timeout)));
         });
     }
 }

@@ -52,7 +52,7 @@ fn client(change: impl FnOnce(&mut Limits)) -> OutboundClient {
 }
 
 fn get(client: &OutboundClient, address: SocketAddr) -> Result<super::Answer, OutboundError> {
-    client.call_blocking(Call::new(Method::GET, format!("http://{address}/")))
+    client.call(Call::new(Method::GET, format!("http://{address}/")))
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_call_carries_its_method_headers_and_body() {
     let mut call = Call::new(Method::POST, format!("http://{address}/in?x=1"));
     call.headers = vec![("x-a".into(), "1".into()), ("x-a".into(), "2".into())];
     call.body = "ping".into();
-    client(|_| {}).call_blocking(call).expect("an answer");
+    client(|_| {}).call(call).expect("an answer");
     let (head, body) = seen.recv().expect("a request");
     assert!(head.starts_with("POST /in?x=1 HTTP/1.1\r\n"), "{head}");
     assert!(
@@ -197,17 +197,17 @@ fn errors_are_typed_and_hold_nothing_of_the_request() {
     let client = client(|_| {});
     let unused = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
     let error = client
-        .call_blocking(Call::new(Method::GET, format!("http://user:hunter2@{unused}/path?token=hunter2")))
+        .call(Call::new(Method::GET, format!("http://user:hunter2@{unused}/path?token=hunter2")))
         .expect_err("nobody listens");
     assert_eq!(error, OutboundError::Connect(std::io::ErrorKind::ConnectionRefused));
     assert!(!error.to_string().contains("hunter2"));
     for uri in ["", "/relative", "ftp://a/", "http://", "http://a b/"] {
-        let error = client.call_blocking(Call::new(Method::GET, uri)).expect_err(uri);
+        let error = client.call(Call::new(Method::GET, uri)).expect_err(uri);
         assert_eq!(error, OutboundError::InvalidUri, "{uri}");
     }
     let mut call = Call::new(Method::GET, format!("http://{unused}/"));
     call.headers.push(("x-a".into(), "line\r\nx-b: injected".into()));
-    assert_eq!(client.call_blocking(call).expect_err("refused"), OutboundError::InvalidUri);
+    assert_eq!(client.call(call).expect_err("refused"), OutboundError::InvalidUri);
     let address = peer(|_, mut stream| {
         read_head(&mut stream);
         let _ = stream.write_all(b"SMTP ready\r\n\r\n");
@@ -225,7 +225,7 @@ fn a_peer_that_does_not_speak_tls_is_a_tls_or_connection_error() {
     });
     let mut call = Call::new(Method::GET, format!("https://{address}/"));
     call.tls = super::any_server();
-    let error = client(|_| {}).call_blocking(call).expect_err("no TLS there");
+    let error = client(|_| {}).call(call).expect_err("no TLS there");
     assert!(matches!(error, OutboundError::Tls(_)), "{error:?}");
 }
 
@@ -246,7 +246,7 @@ fn clear_text_through_a_proxy_has_an_absolute_target_and_a_proxy_that_refuses_is
     let call = |uri: &str| {
         let mut call = Call::new(Method::GET, uri);
         call.proxy = Some(through.clone());
-        client(|_| {}).call_blocking(call)
+        client(|_| {}).call(call)
     };
     assert_eq!(call("http://user:pass@logs.test:81/a?b=c").expect("an answer").body, "ok");
     let head = heads.recv().expect("a request");
@@ -262,7 +262,7 @@ fn clear_text_through_a_proxy_has_an_absolute_target_and_a_proxy_that_refuses_is
     let mut call = Call::new(Method::GET, "https://logs.test/");
     call.tls = super::any_server();
     call.proxy = Some(Arc::new(ForwardProxy::new("127.0.0.1", unused.port())));
-    let refused = client(|_| {}).call_blocking(call).expect_err("nobody listens");
+    let refused = client(|_| {}).call(call).expect_err("nobody listens");
     assert_eq!(
         refused,
         OutboundError::Proxy(format!("http://{unused}: connection failed: connection refused"))
@@ -307,7 +307,7 @@ fn a_server_is_verified_against_the_systems_roots_or_the_given_configuration() {
     let call = |tls| {
         let mut call = Call::new(Method::GET, format!("https://{address}/"));
         call.tls = tls;
-        client.call_blocking(call)
+        client.call(call)
     };
     let error = call(None).expect_err("nobody vouches for it");
     assert!(matches!(error, OutboundError::Tls(_) | OutboundError::NoRoots), "{error:?}");

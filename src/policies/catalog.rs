@@ -32,6 +32,9 @@ pub const CATALOG: &[PolicyEntry] = &[
     PolicyEntry::of::<TlsOutbound>(),
 ];
 
+/// The lines of a README between which the table of parameters stands.
+pub const README_TABLE: [&str; 2] = ["<!-- parameters: begin -->", "<!-- parameters: end -->"];
+
 /// The policy with exactly this name.
 pub fn find(name: &str) -> Option<&'static PolicyEntry> {
     CATALOG.iter().find(|entry| entry.name == name)

@@ -14,7 +14,6 @@ pub mod ip_blocklist;
 pub mod message_logging;
 pub mod names;
 pub mod rate_limiting;
-pub mod readme;
 pub mod response_timeout;
 pub mod route;
 pub mod route_weighted;
@@ -23,5 +22,7 @@ pub mod stream_idle_timeout;
 pub mod tls;
 pub mod tls_outbound;
 
+#[cfg(test)]
+mod readme;
 #[cfg(test)]
 mod tests;

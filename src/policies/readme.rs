@@ -2,17 +2,14 @@
 
 use serde_json::{Map, Value};
 
+use super::catalog::README_TABLE;
 use crate::policy::PolicyEntry;
-
-/// Between these lines of a README the table stands.
-pub const BEGIN: &str = "<!-- parameters: begin -->";
-pub const END: &str = "<!-- parameters: end -->";
 
 /// Deeper than any configuration nests: a bound for schemas that refer to themselves.
 const DEPTH_MAX: usize = 6;
 
 /// The table of a policy's parameters as Markdown, nested ones as `list[].name`.
-pub fn parameters_table(entry: &PolicyEntry) -> String {
+pub(super) fn parameters_table(entry: &PolicyEntry) -> String {
     let root = entry.schema().to_value();
     let mut rows = Vec::new();
     properties(&root, &root, "", 0, &mut rows);
@@ -28,10 +25,11 @@ pub fn parameters_table(entry: &PolicyEntry) -> String {
 }
 
 /// A README with its table made anew; `None` when it lacks the two lines.
-pub fn with_table(readme: &str, table: &str) -> Option<String> {
-    let (before, rest) = readme.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{table}{END}{after}"))
+pub(super) fn with_table(readme: &str, table: &str) -> Option<String> {
+    let [begin, end] = README_TABLE;
+    let (before, rest) = readme.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}\n{table}{end}{after}"))
 }
 
 fn properties(root: &Value, schema: &Value, path: &str, depth: usize, rows: &mut Vec<String>) {

@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{catalog::CATALOG, names::Catalog, readme};
+use super::{
+    catalog::{CATALOG, README_TABLE},
+    names::Catalog,
+    readme,
+};
 use crate::{
     base::ResourceName,
     document::{Limits, Node, SourceFile, parse, substitute_environment},
@@ -42,7 +46,7 @@ fn the_tables_of_parameters_are_what_the_schemas_say() {
     for entry in CATALOG {
         let (path, text) = readme_of(entry);
         let Some(fresh) = readme::with_table(&text, &readme::parameters_table(entry)) else {
-            panic!("{}: without `{}` and `{}`", path.display(), readme::BEGIN, readme::END);
+            panic!("{}: without {README_TABLE:?}", path.display());
         };
         if bless {
             std::fs::write(&path, fresh).expect("a README can be written");

@@ -181,23 +181,14 @@ fn where_text_is_wanted_arrays_and_objects_are_json() {
 }
 
 #[test]
-fn where_a_boolean_is_wanted_only_booleans_count() {
-    let request = Request::default();
-    assert_eq!(compile("true").eval_bool(&request), Ok(Some(true)));
-    assert_eq!(compile("null").eval_bool(&request), Ok(None));
-    assert!(compile("'true'").eval_bool(&request).is_err());
-    assert!(compile("1").eval_bool(&request).is_err());
-    assert!(Template::compile("true").unwrap().eval_bool(&request).is_err());
-}
-
-#[test]
-fn a_logging_condition_also_takes_the_strings_true_and_false() {
+fn a_condition_is_a_boolean_or_one_of_the_strings_true_and_false() {
     let request = Request::default();
     assert_eq!(Template::compile("true").unwrap().eval_condition(&request), Ok(Some(true)));
     assert_eq!(compile("'false'").eval_condition(&request), Ok(Some(false)));
     assert_eq!(compile("attributes.method == 'GET'").eval_condition(&request), Ok(Some(true)));
     assert_eq!(compile("vars.none").eval_condition(&request), Ok(None));
     assert!(compile("'yes'").eval_condition(&request).is_err());
+    assert!(compile("1").eval_condition(&request).is_err());
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn the_status_code_is_a_number_in_the_response_half_and_null_before() {
     assert_values(&[("attributes.statusCode", "null")]);
     let response =
         Request { attributes: vec![(Attribute::StatusCode, Value::from(503_u16))], ..Request::default() };
-    assert_eq!(compile("attributes.statusCode >= 500").eval_bool(&response), Ok(Some(true)));
+    assert_eq!(compile("attributes.statusCode >= 500").eval_condition(&response), Ok(Some(true)));
     assert_eq!(compile("attributes.statusCode").eval_string(&response).unwrap().unwrap(), "503");
 }
 

@@ -105,7 +105,8 @@ impl Frames {
     }
 
     /// Whether nothing of another answer has come.
-    pub fn is_between_answers(&self) -> bool {
+    #[cfg(test)]
+    fn is_between_answers(&self) -> bool {
         self.open.is_empty() && matches!(self.state, State::Kind)
     }
 

@@ -160,7 +160,7 @@ fn array(lines: &[u8]) -> Bytes {
 
 impl Sink for HttpSink {
     fn deliver(&mut self, batch: &mut Vec<u8>) -> Result<(), Failure> {
-        match self.client.call_blocking(self.call(batch)?) {
+        match self.client.call(self.call(batch)?) {
             Ok(answer) if (200..300).contains(&answer.status) => {
                 batch.clear();
                 Ok(())

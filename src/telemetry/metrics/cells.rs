@@ -20,7 +20,8 @@ pub fn enter_worker(index: usize) {
 }
 
 /// The index given to [`enter_worker`] on this thread.
-pub fn current_worker() -> Option<usize> {
+#[cfg(test)]
+pub(super) fn current_worker() -> Option<usize> {
     Some(WORKER.get()).filter(|index| *index != usize::MAX)
 }
 

@@ -23,7 +23,7 @@ mod upstream;
 mod tests;
 
 pub use api::{ApiMetrics, Method, RequestRecord};
-pub use cells::{current_worker, enter_worker};
+pub use cells::enter_worker;
 pub use exposition::{Exposition, Kind};
 pub use gateway::{CertificateUse, ConnectionRefusal, GatewayMetrics};
 pub use policy::{CacheLookup, PolicyLabel, PolicyMetrics};

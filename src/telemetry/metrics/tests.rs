@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::*;
+use super::{cells::current_worker, *};
 use crate::base::ResourceName;
 
 type Labels = BTreeMap<String, String>;
