@@ -118,8 +118,8 @@ impl Pools {
         self.by_endpoint.borrow().iter().flatten().cloned().collect()
     }
 
-    /// Serves these from now on. Limits and timeouts are in force for connections that idle, too; endpoints that are
-    /// gone are forgotten, and their idle connections close.
+    /// Serves these from now on. Timeouts are in force for connections that idle, too; endpoints that are gone are
+    /// forgotten, and their idle connections close.
     pub fn reload(&self, upstreams: &[Arc<UpstreamPlan>]) {
         // Not by their ids: two changes between two looks, and an id means another endpoint.
         let here: HashSet<_> = upstreams.iter().map(|plan| Arc::as_ptr(&plan.endpoint)).collect();
@@ -130,9 +130,6 @@ impl Pools {
         }
         let by_line: ByLine<'_> =
             upstreams.iter().map(|plan| (Arc::as_ptr(&plan.gauges.line), plan)).collect();
-        for plan in upstreams {
-            plan.gauges.line.set_limit(plan.limits.connections_max);
-        }
         for pool in self.all() {
             pool.shared.reload(&by_line);
             pool.servers.for_each(|server| {
@@ -212,7 +209,7 @@ impl Pool {
                 return Ok(found);
             }
         }
-        let permit = match plan.gauges.line.permit(plan.limits.connections_max) {
+        let permit = match plan.gauges.line.permit() {
             Some(permit) => permit,
             None => match self.stand_in_line(wanted).await? {
                 Turn::Connection(connection) => return Ok(Connection::Http1(connection)),
@@ -274,11 +271,10 @@ impl Pool {
     /// The connection to an address that was used last, is still good, and may be used for an upstream.
     fn take_idle(server: &Server, plan: &Arc<UpstreamPlan>) -> Option<Rc<ClientConnection>> {
         let line = &plan.gauges.line;
-        line.set_limit(plan.limits.connections_max);
         loop {
             // One that counts for another upstream counts for this one from now on, if it may have one more.
             let counted = server.idle.borrow().last()?.connection.counts_for(plan);
-            let permit = if counted { None } else { line.permit(plan.limits.connections_max) };
+            let permit = if counted { None } else { line.permit() };
             let connection = if counted || permit.is_some() {
                 let last = server.idle.borrow().len() - 1;
                 server.remove_idle(last)
@@ -373,8 +369,7 @@ impl Waiting {
         pool: usize,
         opens: bool,
     ) -> Result<Self, AcquireError> {
-        let (line, limits) = (&plan.gauges.line, plan.limits);
-        let place = line.join(pool, limits.connections_max, limits.pending_requests_max, opens);
+        let place = plan.gauges.line.join(pool, plan.limits.pending_requests_max, opens);
         let Some(place) = place else {
             plan.metrics.overflow();
             return Err(AcquireError::Overflow);

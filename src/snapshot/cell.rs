@@ -20,8 +20,12 @@ pub fn snapshot_cell(first: Snapshot) -> (SnapshotPublisher, SnapshotReader) {
 }
 
 impl SnapshotPublisher {
-    /// From now on every new request sees `next`; requests under way keep theirs.
+    /// From now on every new request sees `next`; requests under way keep theirs. But its limits of connections are in
+    /// force for all at once.
     pub fn publish(&self, next: Snapshot) {
+        for plan in &next.upstreams {
+            plan.gauges.line.set_limit(plan.limits.connections_max);
+        }
         self.0.store(Arc::new(next));
     }
 }

@@ -247,7 +247,9 @@ impl Compiler {
             run.not_ready.push((subject, reason.clone()));
         }
         let endpoint = run.endpoints.endpoint(&self.endpoints, &service.address, tls, proxy);
-        let gauges = self.gauges.get(&key).cloned().unwrap_or_default();
+        let limits = UpstreamLimits::resolve(settings.limits.unwrap_or_default(), run.engine.circuit);
+        let gauges = self.gauges.get(&key).cloned();
+        let gauges = gauges.unwrap_or_else(|| UpstreamGauges::new(limits.connections_max));
         run.gauges.insert(key, Arc::clone(&gauges));
         Arc::new(UpstreamPlan {
             endpoint,
@@ -257,7 +259,7 @@ impl Compiler {
             address: service.address.clone(),
             chain: Chain::new(steps, run.engine.buffered_body_bytes_max),
             idle_timeout: settings.idle_timeout.unwrap_or(run.engine.upstream_idle),
-            limits: UpstreamLimits::resolve(settings.limits.unwrap_or_default(), run.engine.circuit),
+            limits,
             gauges,
             metrics: self.registry.upstream(&service.name),
             blocked,

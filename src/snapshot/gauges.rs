@@ -16,13 +16,17 @@ pub enum Gauge {
 }
 
 /// The gauges of one upstream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct UpstreamGauges {
     counts: [AtomicUsize; 2],
     pub line: Arc<ConnectionLine>,
 }
 
 impl UpstreamGauges {
+    pub fn new(connections_max: usize) -> Arc<Self> {
+        Arc::new(Self { counts: Default::default(), line: ConnectionLine::new(connections_max) })
+    }
+
     pub fn count(&self, gauge: Gauge) -> usize {
         self.counts[gauge as usize].load(Ordering::Relaxed)
     }
@@ -55,7 +59,7 @@ mod tests {
 
     #[test]
     fn a_gauge_admits_exactly_its_limit() {
-        let gauges = Arc::new(UpstreamGauges::default());
+        let gauges = UpstreamGauges::new(1);
         let first = gauges.enter(Gauge::Requests, 2);
         let second = gauges.enter(Gauge::Requests, 2);
         assert!(first.is_some() && second.is_some());

@@ -19,12 +19,12 @@ use tokio::sync::oneshot;
 const OVERTAKE_MAX: Duration = Duration::from_millis(50);
 
 /// Who holds a connection, and who waits for one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ConnectionLine {
     state: Mutex<State>,
     /// These change under the lock, and are looked at without it. Open connections.
     connections: AtomicUsize,
-    /// The limit that was named last: who waits or has a connection since before a reload is held to the new one.
+    /// That of the snapshot that was published last: who waits or has a connection since before is held to it, too.
     connections_max: AtomicUsize,
     /// Length of the line.
     waiting: AtomicUsize,
@@ -70,23 +70,35 @@ pub enum Next {
 }
 
 impl ConnectionLine {
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            connections_max: AtomicUsize::new(limit),
+            waiting: AtomicUsize::new(0),
+            openers: AtomicUsize::new(0),
+        })
+    }
+
     /// Open connections.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// More are open than there may be: the limit has been lowered.
-    pub fn is_exceeded(&self) -> bool {
-        self.connections() > self.connections_max.load(Ordering::SeqCst)
+    fn limit(&self) -> usize {
+        self.connections_max.load(Ordering::SeqCst)
     }
 
-    /// Names the limit that counts from now on. No lock, unless it is another one.
+    /// More are open than there may be: the limit has been lowered.
+    pub fn is_exceeded(&self) -> bool {
+        self.connections() > self.limit()
+    }
+
+    /// The limit that counts from now on.
     pub fn set_limit(self: &Arc<Self>, limit: usize) {
-        if self.connections_max.load(Ordering::SeqCst) != limit {
-            let mut state = self.lock();
-            self.connections_max.store(limit, Ordering::SeqCst);
-            self.advance(&mut state);
-        }
+        let mut state = self.lock();
+        self.connections_max.store(limit, Ordering::SeqCst);
+        self.advance(&mut state);
     }
 
     /// Requests in line.
@@ -106,24 +118,21 @@ impl ConnectionLine {
         elsewhere.next().is_some_and(|first| first.since.elapsed() > OVERTAKE_MAX)
     }
 
-    /// To open a connection at once, if there are less than `limit` and nobody is in line for it.
-    pub fn permit(self: &Arc<Self>, limit: usize) -> Option<Permit> {
-        let mut state = self.lock();
-        self.connections_max.store(limit, Ordering::SeqCst);
-        self.advance(&mut state);
-        (self.connections() < limit && self.openers() == 0).then(|| self.give())
+    /// To open a connection at once, if there are less than there may be and nobody is in line for it.
+    pub fn permit(self: &Arc<Self>) -> Option<Permit> {
+        let _state = self.lock();
+        (self.connections() < self.limit() && self.openers() == 0).then(|| self.give())
     }
 
     /// Whether [`Self::spare`] would give one.
-    pub fn has_spare(&self, limit: usize) -> bool {
-        self.waiting() == 0 && self.connections() < limit / 2
+    pub fn has_spare(&self) -> bool {
+        self.waiting() == 0 && self.connections() < self.limit() / 2
     }
 
-    /// To open a connection that no request waits for: nobody is in line, and less than half of `limit` are open.
-    pub fn spare(self: &Arc<Self>, limit: usize) -> Option<Permit> {
+    /// To open a connection that no request waits for: nobody is in line, and less than half of the limit are open.
+    pub fn spare(self: &Arc<Self>) -> Option<Permit> {
         let _state = self.lock();
-        self.connections_max.store(limit, Ordering::SeqCst);
-        self.has_spare(limit).then(|| self.give())
+        self.has_spare().then(|| self.give())
     }
 
     /// One more. Under the lock.
@@ -133,15 +142,8 @@ impl ConnectionLine {
     }
 
     /// A place at the end of the line, unless `waiting_max` stand there.
-    pub fn join(
-        self: &Arc<Self>,
-        pool: usize,
-        connections_max: usize,
-        waiting_max: usize,
-        opens: bool,
-    ) -> Option<Place> {
+    pub fn join(self: &Arc<Self>, pool: usize, waiting_max: usize, opens: bool) -> Option<Place> {
         let mut state = self.lock();
-        self.connections_max.store(connections_max, Ordering::SeqCst);
         if state.line.len() >= waiting_max {
             return None;
         }
@@ -180,7 +182,7 @@ impl ConnectionLine {
     fn advance(self: &Arc<Self>, state: &mut State) {
         self.note(state);
         while self.openers() > 0
-            && self.connections() < self.connections_max.load(Ordering::SeqCst)
+            && self.connections() < self.limit()
             && let Some(at) = state.line.iter().position(|waiter| waiter.opens)
             && let Some(waiter) = state.line.remove(at)
         {

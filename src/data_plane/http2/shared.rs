@@ -159,7 +159,7 @@ impl SharedConnections {
             let opens = self.may_open(pool) && (is_first || !self.has_room());
             if waiting.is_none()
                 && opens
-                && let Some(permit) = plan.gauges.line.permit(plan.limits.connections_max)
+                && let Some(permit) = plan.gauges.line.permit()
             {
                 drop(here);
                 return open(permit).await;

@@ -105,7 +105,7 @@ impl Pool {
             }
         }
         // Where none can be made in advance, those that are new have their turn.
-        let servers = self.servers.candidates(!plan.gauges.line.has_spare(plan.limits.connections_max));
+        let servers = self.servers.candidates(!plan.gauges.line.has_spare());
         self.servers.advance();
         let opened = self.open_to(&servers, plan, permit, request_id, &Opening::new(wanted, false)).await;
         attempt.failure = match &opened {
@@ -197,7 +197,7 @@ impl Pool {
         if !server.take_turn_to_warm() || self.shared.is_full_to(server) {
             return;
         }
-        let Some(permit) = wanted.plan.gauges.line.spare(wanted.plan.limits.connections_max) else { return };
+        let Some(permit) = wanted.plan.gauges.line.spare() else { return };
         let (pool, plan, opening) = (Rc::clone(self), Arc::clone(wanted.plan), Opening::new(wanted, true));
         let servers = [Rc::clone(server)];
         actix_rt::spawn(async move {

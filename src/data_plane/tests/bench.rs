@@ -186,7 +186,7 @@ impl Bench {
             chain: Chain::default(),
             idle_timeout: Duration::from_secs(60),
             limits,
-            gauges: Arc::new(UpstreamGauges::default()),
+            gauges: UpstreamGauges::new(limits.connections_max),
             blocked: None,
         });
         let mut engine = EngineSettings::of(&Settings::default(), &Default::default());
@@ -207,6 +207,12 @@ impl Bench {
 
     /// Changes the upstream so, and looks.
     pub fn reload(&self, change: impl FnOnce(&mut UpstreamPlan)) {
+        let plan = self.publish(change);
+        self.worker.pools.reload(&[plan]);
+    }
+
+    /// Changes the upstream so; no worker has looked.
+    pub fn publish(&self, change: impl FnOnce(&mut UpstreamPlan)) -> Arc<UpstreamPlan> {
         let before = &self.upstream;
         let mut plan = UpstreamPlan {
             name: before.name.clone(),
@@ -225,7 +231,7 @@ impl Bench {
         let plan = Arc::new(plan);
         let engine = self.worker.pins.pin().engine.clone();
         self.publisher.publish(snapshot(self.address, Chain::default(), &plan, &self.registry, engine));
-        self.worker.pools.reload(&[plan]);
+        plan
     }
 
     /// The value of a metric without labels.

@@ -179,6 +179,22 @@ fn a_connection_that_the_response_timeout_ends_was_begun_and_has_failed() {
 }
 
 #[test]
+fn a_changed_limit_is_in_force_at_once_for_those_who_wait_and_for_what_is_open() {
+    run(async {
+        let listener = upstream().await;
+        let bench = Bench::new(&listener, UpstreamLimits { connections_max: 1, ..ROOMY }).await;
+        let line = &bench.upstream.gauges.line;
+        let _held = line.permit();
+        let _waits = asking(&bench).await;
+        until_waiting(&bench, 1).await;
+        bench.publish(|plan| plan.limits.connections_max = 2);
+        assert_eq!((line.connections(), line.waiting(), line.is_exceeded()), (2, 0, false));
+        bench.publish(|plan| plan.limits.connections_max = 1);
+        assert!(line.is_exceeded());
+    });
+}
+
+#[test]
 fn a_lowered_limit_closes_connections_that_come_back_while_others_wait() {
     run(async {
         let listener = upstream().await;
@@ -345,7 +361,7 @@ fn who_waits_in_line_waits_no_longer_than_the_stream_idle_timeout() {
         for bench in
             [Bench::with(&listener, limits, patient).await, Bench::h2_with(&listener, limits, patient).await]
         {
-            let _held = bench.upstream.gauges.line.permit(1);
+            let _held = bench.upstream.gauges.line.permit();
             let answer = bench.ask(GET).await;
             assert_eq!((answer.status(), &*answer.body), ("504", &b"stream timeout"[..]));
             assert_eq!(bench.upstream.gauges.line.waiting(), 0);

@@ -2,10 +2,6 @@
 
 use super::*;
 
-fn line() -> Arc<ConnectionLine> {
-    Arc::default()
-}
-
 /// What a place has been given by now.
 fn given(place: &mut Place) -> Option<Grant> {
     let grant = place.granted.as_mut()?.try_recv().ok()?;
@@ -15,11 +11,11 @@ fn given(place: &mut Place) -> Option<Grant> {
 
 #[test]
 fn permits_and_places_admit_exactly_their_limits() {
-    let line = line();
-    let held = [line.permit(2), line.permit(2)];
-    assert!(held.iter().all(Option::is_some) && line.permit(2).is_none());
-    let places = [line.join(0, 2, 2, true), line.join(1, 2, 2, true)];
-    assert!(places.iter().all(Option::is_some) && line.join(0, 2, 2, true).is_none());
+    let line = ConnectionLine::new(2);
+    let held = [line.permit(), line.permit()];
+    assert!(held.iter().all(Option::is_some) && line.permit().is_none());
+    let places = [line.join(0, 2, true), line.join(1, 2, true)];
+    assert!(places.iter().all(Option::is_some) && line.join(0, 2, true).is_none());
     assert_eq!((line.connections(), line.waiting()), (2, 2));
     drop(places);
     drop(held);
@@ -28,22 +24,23 @@ fn permits_and_places_admit_exactly_their_limits() {
 
 #[test]
 fn what_is_opened_in_advance_leaves_half_of_the_limit_and_overtakes_nobody() {
-    let line = line();
-    let held = [line.spare(4), line.spare(4), line.spare(4)];
+    let line = ConnectionLine::new(4);
+    let held = [line.spare(), line.spare(), line.spare()];
     assert_eq!(held.iter().flatten().count(), 2);
-    assert!(line.spare(1).is_none() && line.permit(4).is_some());
-    let _waits = line.join(0, 2, 9, true).unwrap();
-    assert!(line.spare(99).is_none());
+    assert!(line.permit().is_some());
+    let _waits = line.join(0, 9, false).unwrap();
+    line.set_limit(99);
+    assert!(line.spare().is_none());
 }
 
 #[test]
 fn a_permit_goes_to_the_first_in_line_and_nobody_overtakes() {
-    let line = line();
-    let held = line.permit(1);
-    let [mut first, mut second] = [0, 1].map(|worker| line.join(worker, 1, 9, true).unwrap());
+    let line = ConnectionLine::new(1);
+    let held = line.permit();
+    let [mut first, mut second] = [0, 1].map(|worker| line.join(worker, 9, true).unwrap());
     assert!(given(&mut first).is_none());
     drop(held);
-    assert!(line.permit(1).is_none(), "it has gone to the first");
+    assert!(line.permit().is_none(), "it has gone to the first");
     let Some(Grant::Permit(permit)) = given(&mut first) else { panic!("the first waits on") };
     assert!(given(&mut second).is_none());
     // The first has left before it took what it was given.
@@ -54,29 +51,29 @@ fn a_permit_goes_to_the_first_in_line_and_nobody_overtakes() {
 
 #[test]
 fn what_is_given_to_somebody_who_leaves_goes_on() {
-    let line = line();
-    let held = line.permit(1);
-    let [first, mut second] = [0, 0].map(|worker| line.join(worker, 1, 9, true).unwrap());
+    let line = ConnectionLine::new(1);
+    let held = line.permit();
+    let [first, mut second] = [0, 0].map(|worker| line.join(worker, 9, true).unwrap());
     drop(held);
     drop(first);
     assert!(matches!(given(&mut second), Some(Grant::Permit(_))));
-    let mut third = line.join(0, 1, 9, true).unwrap();
+    let mut third = line.join(0, 9, true).unwrap();
     assert!(matches!(given(&mut third), Some(Grant::Permit(_))), "all of it was counted out");
     assert_eq!(line.connections(), 0);
 }
 
 #[test]
 fn a_free_connection_stays_at_its_pool_unless_somebody_elsewhere_has_waited_longer() {
-    let line = line();
+    let line = ConnectionLine::new(1);
     assert_eq!(line.next(0), Next::Nobody);
-    let _held = line.permit(1);
-    let mut elsewhere = line.join(1, 1, 9, true).unwrap();
+    let _held = line.permit();
+    let mut elsewhere = line.join(1, 9, true).unwrap();
     assert_eq!(line.next(0), Next::Elsewhere);
-    let mut here = line.join(0, 1, 9, true).unwrap();
+    let mut here = line.join(0, 9, true).unwrap();
     assert_eq!(line.next(0), Next::Here, "both came at about the same time");
     assert!(matches!(given(&mut here), Some(Grant::Connection)));
     line.lock().line[0].since -= OVERTAKE_MAX;
-    let mut late = line.join(0, 1, 9, true).unwrap();
+    let mut late = line.join(0, 9, true).unwrap();
     assert_eq!(line.next(0), Next::Elsewhere);
     assert_eq!(line.next(1), Next::Here);
     assert!(matches!(given(&mut elsewhere), Some(Grant::Connection)));
@@ -85,53 +82,41 @@ fn a_free_connection_stays_at_its_pool_unless_somebody_elsewhere_has_waited_long
 
 #[test]
 fn who_shares_a_connection_keeps_nobody_from_opening_one() {
-    let line = line();
-    let mut sharing = line.join(0, 2, 9, false).unwrap();
-    let permit = line.permit(2);
+    let line = ConnectionLine::new(2);
+    let mut sharing = line.join(0, 9, false).unwrap();
+    let permit = line.permit();
     assert!(permit.is_some() && given(&mut sharing).is_none());
     sharing.set_opens(true);
     assert!(matches!(given(&mut sharing), Some(Grant::Permit(_))));
 }
 
 #[test]
-fn a_changed_limit_is_in_force_for_those_who_wait() {
-    let line = line();
-    let _held = line.permit(1);
-    let mut before = line.join(0, 1, 9, true).unwrap();
-    assert!(given(&mut before).is_none());
-    let mut after = line.join(0, 3, 9, true).unwrap();
-    let [first, second] = [given(&mut before), given(&mut after)];
-    assert!(matches!((&first, &second), (Some(Grant::Permit(_)), Some(Grant::Permit(_)))));
-    let lowered = line.join(0, 2, 9, true).unwrap();
-    drop(first);
-    assert_eq!((line.connections(), line.waiting()), (2, 1), "two are open, and may be");
-    drop(lowered);
-}
-
-#[test]
 fn a_limit_that_is_raised_serves_those_who_wait_and_one_that_is_lowered_closes_what_is_too_much() {
-    let line = line();
-    let mut held = vec![line.permit(1).unwrap()];
-    let mut waits = line.join(0, 1, 9, true).unwrap();
+    let line = ConnectionLine::new(1);
+    let mut held = vec![line.permit().unwrap()];
+    let [mut first, mut second] = [0, 0].map(|worker| line.join(worker, 9, true).unwrap());
     line.set_limit(3);
-    let Some(Grant::Permit(permit)) = given(&mut waits) else { panic!("it waits on") };
-    held.extend([permit, line.permit(3).unwrap()]);
+    for waits in [&mut first, &mut second] {
+        let Some(Grant::Permit(permit)) = given(waits) else { panic!("it waits on") };
+        held.push(permit);
+    }
     line.set_limit(1);
-    for waiting in [None, line.join(0, 1, 9, true)] {
+    for waiting in [None, line.join(0, 9, true)] {
         assert!(line.is_exceeded());
         assert_eq!(line.next(0), Next::Elsewhere, "{waiting:?}");
         held.pop();
     }
     assert!(!line.is_exceeded());
     assert_eq!(line.next(0), Next::Nobody);
-    let mut waits = line.join(0, 1, 9, true).unwrap();
+    let mut waits = line.join(0, 9, true).unwrap();
     assert_eq!(line.next(0), Next::Here);
     assert!(matches!(given(&mut waits), Some(Grant::Connection)));
 }
 
+const LIMIT: usize = 3;
+
 /// What one thread does with a line that others use too: every way to get something and to lose it.
 fn work(line: &Arc<ConnectionLine>, worker: usize, open: &AtomicUsize) {
-    const LIMIT: usize = 3;
     let used = |permit: Permit| {
         assert!(open.fetch_add(1, Ordering::SeqCst) < LIMIT, "more than there may be");
         std::thread::yield_now();
@@ -140,11 +125,11 @@ fn work(line: &Arc<ConnectionLine>, worker: usize, open: &AtomicUsize) {
         drop(permit);
     };
     for _ in 0..3_000 {
-        if let Some(permit) = line.permit(LIMIT) {
+        if let Some(permit) = line.permit() {
             used(permit);
             continue;
         }
-        let Some(mut place) = line.join(worker, LIMIT, 3, fastrand::u8(..4) > 0) else { continue };
+        let Some(mut place) = line.join(worker, 3, fastrand::u8(..4) > 0) else { continue };
         if fastrand::bool() {
             place.set_opens(true);
         }
@@ -168,7 +153,7 @@ fn work(line: &Arc<ConnectionLine>, worker: usize, open: &AtomicUsize) {
 
 #[test]
 fn threads_that_come_wait_get_and_leave_lose_nothing_and_exceed_nothing() {
-    let (line, open) = (line(), AtomicUsize::new(0));
+    let (line, open) = (ConnectionLine::new(LIMIT), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for worker in 0..4 {
             let (line, open) = (&line, &open);
@@ -176,5 +161,5 @@ fn threads_that_come_wait_get_and_leave_lose_nothing_and_exceed_nothing() {
         }
     });
     assert_eq!((line.connections(), line.waiting(), open.into_inner()), (0, 0, 0));
-    assert!(line.permit(1).is_some());
+    assert!(line.permit().is_some());
 }
