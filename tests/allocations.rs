@@ -10,7 +10,7 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::Path,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -69,7 +69,6 @@ fn start_worker(address: SocketAddr, socket: TcpListener, file: &Path) -> Worker
         snapshots,
         resolver: Arc::new(Resolver::new(PATIENCE, Default::default(), registry.gateway())),
         registry,
-        connections: Arc::new(AtomicUsize::new(0)),
         recalls: Arc::default(),
     };
     let workers = Workers::start(1, shared);

@@ -3,7 +3,7 @@
 use std::{
     io,
     pin::pin,
-    sync::{Arc, Mutex, atomic::AtomicUsize},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -126,7 +126,6 @@ impl Gateway {
                 registry.gateway(),
             )),
             registry: Arc::clone(&registry),
-            connections: Arc::new(AtomicUsize::new(0)),
             recalls: Arc::default(),
         };
         let workers = Arc::new(Workers::start(settings.workers, shared));

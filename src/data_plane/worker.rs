@@ -6,10 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     rc::{Rc, Weak},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -57,8 +54,6 @@ pub struct Shared {
     pub snapshots: SnapshotReader,
     pub resolver: Arc<Resolver>,
     pub registry: Arc<Registry>,
-    /// Open client connections of the process.
-    pub connections: Arc<AtomicUsize>,
     pub recalls: Arc<Recalls>,
 }
 
@@ -79,7 +74,6 @@ pub struct Worker {
     pub no_policies: Chain,
     /// Requests under way.
     pub requests: Cell<usize>,
-    connections: Arc<AtomicUsize>,
     draining: Cell<bool>,
     server: RefCell<Option<Rc<str>>>,
     listeners: RefCell<HashMap<SocketAddr, Rc<Listener>>>,
@@ -102,7 +96,6 @@ impl Worker {
             handshakes: Handshakes::new(handshakes_max),
             no_policies: Chain::default(),
             requests: Cell::new(0),
-            connections: shared.connections,
             draining: Cell::new(false),
             server: RefCell::default(),
             listeners: RefCell::default(),
@@ -112,11 +105,7 @@ impl Worker {
 
     /// Ends with the channel, or when a task has panicked that the worker cannot do without; the channel
     /// is closed then, which tells the control path ([`Workers::death`]).
-    pub(super) async fn run(
-        self: Rc<Self>,
-        mut commands: UnboundedReceiver<WorkerCommand>,
-        mut vital: JoinSet<()>,
-    ) {
+    async fn run(self: Rc<Self>, mut commands: UnboundedReceiver<WorkerCommand>, mut vital: JoinSet<()>) {
         vital.spawn_local(Rc::clone(&self.timers).run());
         vital.spawn_local(Rc::clone(&self).reap());
         loop {
@@ -216,15 +205,7 @@ impl Worker {
     /// A place for one more client connection, or `None` at the limit.
     pub fn connection_slot(&self) -> Option<ConnectionSlot> {
         let limit = self.pins.pin().engine.connections_max;
-        if self.connections.fetch_add(1, Ordering::AcqRel) >= limit {
-            self.connections.fetch_sub(1, Ordering::AcqRel);
-            return None;
-        }
-        self.metrics.connection_accepted();
-        Some(ConnectionSlot {
-            connections: Arc::clone(&self.connections),
-            metrics: Arc::clone(&self.metrics),
-        })
+        self.metrics.admit(limit).then(|| ConnectionSlot(Arc::clone(&self.metrics)))
     }
 
     pub fn is_draining(&self) -> bool {
@@ -251,17 +232,13 @@ impl Worker {
 }
 
 /// Counts an open client connection.
-pub struct ConnectionSlot {
-    connections: Arc<AtomicUsize>,
-    metrics: Arc<GatewayMetrics>,
-}
+pub struct ConnectionSlot(Arc<GatewayMetrics>);
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.connections.fetch_sub(1, Ordering::AcqRel);
-        self.metrics.connection_closed();
+        self.0.connection_closed();
         if std::thread::panicking() {
-            self.metrics.panicked();
+            self.0.panicked();
         }
     }
 }
@@ -333,7 +310,7 @@ impl Workers {
 
     /// Open client connections.
     pub fn connections(&self) -> usize {
-        self.shared.connections.load(Ordering::Acquire)
+        self.shared.registry.gateway().connections()
     }
 }
 
@@ -362,7 +339,6 @@ mod tests {
             snapshots: snapshot_cell(Snapshot::empty(engine)).1,
             resolver: Arc::new(resolver),
             registry,
-            connections: Arc::default(),
             recalls: Arc::default(),
         }
     }

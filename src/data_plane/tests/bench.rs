@@ -5,7 +5,7 @@ use std::{
     future::Future,
     net::SocketAddr,
     rc::Rc,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -196,7 +196,6 @@ impl Bench {
             snapshots,
             resolver: Arc::new(resolver),
             registry: Arc::clone(&registry),
-            connections: Arc::new(AtomicUsize::new(0)),
             recalls: Arc::default(),
         });
         actix_rt::spawn(Rc::clone(&worker.timers).run());

@@ -3,7 +3,10 @@
 use std::{
     sync::{
         Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicU64, AtomicUsize,
+            Ordering::{AcqRel, Acquire, Relaxed},
+        },
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -39,7 +42,6 @@ const REFUSALS: [&str; 5] = [
 #[derive(Default)]
 struct Slot {
     accepted: Counter,
-    active: Counter,
     refused: [Counter; REFUSALS.len()],
     tls_full: Counter,
     tls_resumed: Counter,
@@ -62,6 +64,7 @@ pub enum CertificateUse {
 /// Counters of the whole process.
 pub struct GatewayMetrics {
     pub tunnels: Tunnels,
+    connections: AtomicUsize,
     slots: PerWorker<Slot>,
     refusals: Reasons,
     tls_failures: Reasons,
@@ -83,6 +86,7 @@ impl GatewayMetrics {
     pub(super) fn new(workers: usize) -> Self {
         Self {
             tunnels: Tunnels::new(workers),
+            connections: AtomicUsize::new(0),
             slots: PerWorker::new(workers),
             refusals: Reasons::default(),
             tls_failures: Reasons::default(),
@@ -100,16 +104,20 @@ impl GatewayMetrics {
         }
     }
 
-    /// A client connection was accepted. Each call is paired with one of [`Self::connection_closed`].
-    pub fn connection_accepted(&self) {
-        let (slot, writer) = self.slots.mine();
-        slot.accepted.add(writer, 1);
-        slot.active.add(writer, 1);
+    /// Whether one more client connection may be open; it is counted then, until [`Self::connection_closed`].
+    pub fn admit(&self, limit: usize) -> bool {
+        let is_admitted = self.connections.fetch_add(1, AcqRel) < limit;
+        if is_admitted {
+            let (slot, writer) = self.slots.mine();
+            slot.accepted.add(writer, 1);
+        } else {
+            self.connection_closed();
+        }
+        is_admitted
     }
 
     pub fn connection_closed(&self) {
-        let (slot, writer) = self.slots.mine();
-        slot.active.subtract(writer, 1);
+        self.connections.fetch_sub(1, AcqRel);
     }
 
     /// A client connection was turned away before any request was read.
@@ -119,9 +127,8 @@ impl GatewayMetrics {
     }
 
     /// Client connections now open, over all workers.
-    pub fn connections(&self) -> u64 {
-        let sum = self.slots.sum(|slot| &slot.active);
-        if sum > u64::MAX / 2 { 0 } else { sum }
+    pub fn connections(&self) -> usize {
+        self.connections.load(Acquire)
     }
 
     /// A request was answered by the gateway itself: no policy saw it. `reason` is a fixed word of the
@@ -196,7 +203,8 @@ impl GatewayMetrics {
             "Client connections accepted.",
             sum(|s| &s.accepted),
         );
-        one("portcullis_connections_active", Kind::Gauge, "Client connections now open.", self.connections());
+        let active = self.connections() as u64;
+        one("portcullis_connections_active", Kind::Gauge, "Client connections now open.", active);
         one(
             "portcullis_panics_total",
             Kind::Counter,

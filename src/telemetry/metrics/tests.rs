@@ -295,8 +295,7 @@ fn policies_show_rejections_by_status_errors_and_what_they_found_stored() {
 fn the_process_shows_connections_refusals_reloads_configuration_and_resources() {
     let registry = Registry::new(1);
     let gateway = registry.gateway();
-    gateway.connection_accepted();
-    gateway.connection_accepted();
+    assert!(gateway.admit(2) && gateway.admit(2) && !gateway.admit(2));
     gateway.connection_closed();
     gateway.connection_refused(ConnectionRefusal::Limit);
     gateway.request_refused("head_too_large");
