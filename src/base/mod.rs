@@ -21,4 +21,4 @@ pub use dns_name::dns_name;
 pub use ids::ResourceName;
 pub use lock::lock;
 pub use secret::Secret;
-pub use seldom::Seldom;
+pub use seldom::{Seldom, Trouble};

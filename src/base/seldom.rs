@@ -1,7 +1,11 @@
 //! What is worth saying, but not each time.
 
 use std::{
-    sync::Mutex,
+    fmt::Display,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,6 +30,33 @@ impl Seldom {
             *last = Some(now);
         }
         is_due
+    }
+}
+
+/// Whether something fails at present: only the first failure in a row is a warning.
+#[derive(Debug, Default)]
+pub struct Trouble(AtomicBool);
+
+impl Trouble {
+    /// It has failed.
+    pub fn note(&self, what: &dyn Display) {
+        if self.0.swap(true, Relaxed) {
+            tracing::debug!("{what}");
+        } else {
+            tracing::warn!("{what}");
+        }
+    }
+
+    /// It has not; whether it did before.
+    pub fn ends(&self) -> bool {
+        self.0.load(Relaxed) && self.0.swap(false, Relaxed)
+    }
+
+    /// It has not, and that is said if it did before.
+    pub fn over(&self, what: &dyn Display) {
+        if self.ends() {
+            tracing::info!("{what}");
+        }
     }
 }
 

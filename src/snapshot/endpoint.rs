@@ -5,8 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use super::upstream::{Trouble, UpstreamProxy, UpstreamTls};
+use super::upstream::{UpstreamProxy, UpstreamTls};
 use crate::{
+    base::Trouble,
     resources::{ServiceAddress, ServiceScheme},
     tls::Protocol,
 };

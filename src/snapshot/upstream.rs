@@ -1,19 +1,12 @@
 //! Upstreams as the data plane sees them.
 
-use std::{
-    fmt::Display,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use rustls::pki_types::ServerName;
 
 use super::{Endpoint, UpstreamGauges};
 use crate::{
-    base::ResourceName,
+    base::{ResourceName, Trouble},
     outbound::{ForwardProxy, proxy::host_and_port},
     policy::{Chain, CircuitLimits},
     resources::{ServiceAddress, ServiceScheme},
@@ -41,26 +34,6 @@ pub struct UpstreamPlan {
     pub blocked: Option<String>,
 }
 
-/// Whether something fails at present: only the first failure in a row is a warning.
-#[derive(Debug, Default)]
-pub struct Trouble(AtomicBool);
-
-impl Trouble {
-    /// It has failed.
-    pub fn note(&self, what: &dyn Display) {
-        if self.0.swap(true, Relaxed) {
-            tracing::debug!("{what}");
-        } else {
-            tracing::warn!("{what}");
-        }
-    }
-
-    /// It has not; whether it did before.
-    pub fn ends(&self) -> bool {
-        self.0.load(Relaxed) && self.0.swap(false, Relaxed)
-    }
-}
-
 impl UpstreamPlan {
     /// A connection to it, by a direct way, failed before TLS, or did not.
     pub fn reached(&self, error: Option<&dyn Display>) {
@@ -70,8 +43,7 @@ impl UpstreamPlan {
                 "no connection to upstream {name} ({}:{}): {error}",
                 endpoint.host, endpoint.port
             )),
-            None if endpoint.trouble.ends() => tracing::info!("upstream {name} can be reached again"),
-            None => {}
+            None => endpoint.trouble.over(&format_args!("upstream {name} can be reached again")),
         }
     }
 
@@ -128,9 +100,7 @@ impl UpstreamTls {
     }
 
     fn works(&self, upstream: &ResourceName) {
-        if self.trouble.ends() {
-            tracing::info!("TLS with upstream {upstream} works again");
-        }
+        self.trouble.over(&format_args!("TLS with upstream {upstream} works again"));
     }
 
     /// Whether connections with the one may be used for the other.
@@ -173,9 +143,8 @@ impl UpstreamProxy {
     }
 
     pub fn works(&self, upstream: &ResourceName) {
-        if self.trouble.ends() {
-            tracing::info!("forward proxy {} gives connections to {upstream} again", self.proxy);
-        }
+        let proxy = &self.proxy;
+        self.trouble.over(&format_args!("forward proxy {proxy} gives connections to {upstream} again"));
     }
 }
 

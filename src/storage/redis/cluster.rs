@@ -19,7 +19,7 @@ use super::{
     reply,
     slots::{SLOTS, Share},
 };
-use crate::base::lock;
+use crate::base::{Trouble, lock};
 use crate::storage::{Outcome, Unavailable};
 
 /// Masters. The specification recommends at most 1000.
@@ -269,19 +269,15 @@ impl Map {
 
 /// Keeps the map as the cluster tells it, for as long as it is not aborted.
 async fn follow(inner: Arc<Inner>) {
-    let mut told = false;
+    let trouble = Trouble::default();
     loop {
         let outcome = match inner.ask().await {
             Ok(shares) => inner.adopt(&shares).map_err(|error| error.0),
             Err(cause) => Err(cause),
         };
         match &outcome {
-            Ok(()) => told = false,
-            Err(cause) if told => tracing::debug!("shared storage: {cause}"),
-            Err(cause) => {
-                told = true;
-                tracing::warn!("shared storage: {cause}; trying again");
-            }
+            Ok(()) => _ = trouble.ends(),
+            Err(cause) => trouble.note(&format_args!("shared storage: {cause}; trying again")),
         }
         *lock(&inner.last_error) = outcome.err();
         tokio::time::sleep(LOOK_AGAIN).await;

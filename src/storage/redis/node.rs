@@ -22,7 +22,7 @@ use super::{
     plan::Address,
     sentinel::Sentinels,
 };
-use crate::base::lock;
+use crate::base::{Trouble, lock};
 use crate::storage::{Outcome, Unavailable};
 
 /// Small calls that may be under way at a time; more fail at once.
@@ -80,8 +80,7 @@ struct Inner {
 struct State {
     connected: Option<Instant>,
     last_error: Option<String>,
-    /// The last failure has been logged.
-    told: bool,
+    trouble: Trouble,
 }
 
 /// How often what a storage remembers may have been lost.
@@ -231,7 +230,7 @@ impl Inner {
         {
             let mut state = self.state();
             state.connected = Some(Instant::now());
-            state.told = false;
+            state.trouble.ends();
         }
         let Server { version, mode, .. } = &link.server;
         tracing::info!("shared storage: connected to Redis {version} ({mode}) at {}", link.address);
@@ -241,12 +240,7 @@ impl Inner {
     /// One line for each time that it is lost; what follows until it is back is the same again.
     fn failed(&self, cause: String) {
         let mut state = self.state();
-        if state.told {
-            tracing::debug!("shared storage: {cause}");
-        } else {
-            tracing::warn!("shared storage: {cause}; trying again");
-        }
-        state.told = true;
+        state.trouble.note(&format_args!("shared storage: {cause}; trying again"));
         state.connected = None;
         state.last_error = Some(cause);
     }
