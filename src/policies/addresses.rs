@@ -243,8 +243,32 @@ impl AddressFilter {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+    use crate::{
+        http::Response,
+        policy::{
+            Built, PolicyDefinition,
+            testkit::{Bench, body_text, build},
+        },
+    };
+
+    /// A policy with the default expression, which warns.
+    pub fn bench<D: PolicyDefinition>(config: &str) -> Bench {
+        let (built, found) = build::<D>(config);
+        assert_eq!(found, ["W config.ipExpression: a client can write `x-forwarded-for` itself"]);
+        let Some(Built::Step(policy)) = built else { panic!("built all the same") };
+        Bench::new(policy)
+    }
+
+    pub fn from(bench: &Bench, forwarded_for: &str) -> Response {
+        bench.get("/", &[("X-Forwarded-For", forwarded_for)])
+    }
+
+    pub fn assert_refused(response: Response) {
+        assert_eq!(response.status, 403);
+        assert_eq!(body_text(response), r#"{"error":"The IP address is not allowed."}"#);
+    }
 
     fn set(entries: &[&str]) -> AddressSet {
         let entries: Vec<String> = entries.iter().map(|entry| (*entry).to_owned()).collect();

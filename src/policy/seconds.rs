@@ -54,3 +54,21 @@ impl JsonSchema for Seconds {
         json_schema!({ "type": "number", "minimum": 0 })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{document::deserialize_config, policy::testkit::yaml};
+
+    #[test]
+    fn seconds_are_a_number_of_zero_or_more_or_its_text_and_ten_years_at_most() {
+        let read = |text: &str| deserialize_config::<Seconds>(&yaml(text), "timeout");
+        for (text, millis) in [("0.25", 250), ("'4.5'", 4500), ("'7'", 7000), ("0", 0)] {
+            assert_eq!(read(text).value, Some(Seconds(Duration::from_millis(millis))), "{text}");
+        }
+        assert_eq!(read("1e300").value, Some(Seconds(Duration::from_secs(10 * 365 * 24 * 60 * 60))));
+        let refused = read("-1").problems;
+        assert_eq!(refused[0].message, "-1 is no time span: expected seconds, zero or more");
+        assert!(read("15s").value.is_none());
+    }
+}

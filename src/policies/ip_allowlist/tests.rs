@@ -2,32 +2,13 @@
 
 use super::*;
 use crate::{
-    http::Response,
-    policy::testkit::{Bench, body_text, build, problems, step},
+    policies::addresses::tests::{assert_refused, bench, from},
+    policy::testkit::{Bench, problems, step},
 };
-
-const WARNING: &str = "W config.ipExpression: a client can write `x-forwarded-for` itself";
-
-/// With the default expression, which warns.
-fn bench(config: &str) -> Bench {
-    let (built, found) = build::<IpAllowlist>(config);
-    assert_eq!(found, [WARNING]);
-    let Some(Built::Step(policy)) = built else { panic!("built all the same") };
-    Bench::new(policy)
-}
-
-fn from(bench: &Bench, forwarded_for: &str) -> Response {
-    bench.get("/", &[("X-Forwarded-For", forwarded_for)])
-}
-
-fn assert_refused(response: Response) {
-    assert_eq!(response.status, 403);
-    assert_eq!(body_text(response), r#"{"error":"The IP address is not allowed."}"#);
-}
 
 #[test]
 fn a_listed_address_passes_and_no_other() {
-    let bench = bench("{ips: ['10.20.0.0/16', 203.0.113.7, '2001:db8:10::/48', 192.168.2]}");
+    let bench = bench::<IpAllowlist>("{ips: ['10.20.0.0/16', 203.0.113.7, '2001:db8:10::/48', 192.168.2]}");
     for inside in ["10.20.255.1", "203.0.113.7", "2001:db8:10::9", "192.168.2.77"] {
         assert_eq!(from(&bench, inside).status, 200, "{inside}");
     }
@@ -39,7 +20,7 @@ fn a_listed_address_passes_and_no_other() {
 
 #[test]
 fn of_a_list_the_first_element_counts() {
-    let bench = bench("{ips: [10.0.0.1]}");
+    let bench = bench::<IpAllowlist>("{ips: [10.0.0.1]}");
     assert_eq!(from(&bench, " 10.0.0.1 , 10.0.0.2").status, 200);
     assert_refused(from(&bench, "10.0.0.2, 10.0.0.1"));
     let fields = [("x-forwarded-for", "10.0.0.1"), ("x-forwarded-for", "10.0.0.2")];
@@ -48,7 +29,7 @@ fn of_a_list_the_first_element_counts() {
 
 #[test]
 fn an_address_that_is_null_empty_or_none_is_refused() {
-    let bench = bench("{ips: ['0.0.0.0/0', '::/0']}");
+    let bench = bench::<IpAllowlist>("{ips: ['0.0.0.0/0', '::/0']}");
     assert_refused(bench.get("/", &[]));
     for text in ["", "unknown", ",10.0.0.1"] {
         assert_refused(from(&bench, text));
@@ -80,7 +61,7 @@ fn behind_one_proxy_the_last_element_but_one_can_be_used() {
             "{{ips: [10.0.0.2], ipExpression: \"#[trim(splitBy(attributes.headers.'x-forwarded-for', ',')[{at}])]\"}}"
         )
     };
-    let bench = bench(&by("-2"));
+    let bench = bench::<IpAllowlist>(&by("-2"));
     assert_eq!(from(&bench, "10.0.0.1, 10.0.0.2, 127.0.0.1").status, 200);
     assert_refused(from(&bench, "10.0.0.2, 10.0.0.1, 127.0.0.1"));
     let warnings = |at: &str| problems::<IpAllowlist>(&by(at)).len();

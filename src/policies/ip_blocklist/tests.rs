@@ -2,32 +2,13 @@
 
 use super::*;
 use crate::{
-    http::Response,
-    policy::testkit::{Bench, body_text, build, problems, step},
+    policies::addresses::tests::{assert_refused, bench, from},
+    policy::testkit::{Bench, problems, step},
 };
-
-const WARNING: &str = "W config.ipExpression: a client can write `x-forwarded-for` itself";
-
-/// With the default expression, which warns.
-fn bench(config: &str) -> Bench {
-    let (built, found) = build::<IpBlocklist>(config);
-    assert_eq!(found, [WARNING]);
-    let Some(Built::Step(policy)) = built else { panic!("built all the same") };
-    Bench::new(policy)
-}
-
-fn from(bench: &Bench, forwarded_for: &str) -> Response {
-    bench.get("/", &[("X-Forwarded-For", forwarded_for)])
-}
-
-fn assert_refused(response: Response) {
-    assert_eq!(response.status, 403);
-    assert_eq!(body_text(response), r#"{"error":"The IP address is not allowed."}"#);
-}
 
 #[test]
 fn a_listed_address_is_refused_and_no_other() {
-    let bench = bench("{ips: ['198.51.100', '192.0.2.0/25', '2001:db8::/32']}");
+    let bench = bench::<IpBlocklist>("{ips: ['198.51.100', '192.0.2.0/25', '2001:db8::/32']}");
     for listed in ["198.51.100.200", "192.0.2.1", "2001:db8::5", "::ffff:192.0.2.1", "192.0.2.1:99, 10.0.0.1"]
     {
         assert_refused(from(&bench, listed));
@@ -40,7 +21,7 @@ fn a_listed_address_is_refused_and_no_other() {
 
 #[test]
 fn an_address_that_is_null_empty_or_none_passes() {
-    let bench = bench("{ips: ['0.0.0.0/0', '::/0']}");
+    let bench = bench::<IpBlocklist>("{ips: ['0.0.0.0/0', '::/0']}");
     assert_eq!(bench.get("/", &[]).status, 200);
     for text in ["", "unknown"] {
         assert_eq!(from(&bench, text).status, 200, "{text}");
@@ -63,5 +44,5 @@ fn the_peer_can_be_used() {
 fn a_plain_text_is_no_expression_and_an_empty_one_means_the_default() {
     let found = problems::<IpBlocklist>("{ips: [10.0.0.1], ipExpression: attributes.remoteAddress}");
     assert_eq!(found, ["E config.ipExpression: a plain text is the same for every request, and no address"]);
-    assert_refused(from(&bench("{ips: [192.0.2.1], ipExpression: ''}"), "192.0.2.1"));
+    assert_refused(from(&bench::<IpBlocklist>("{ips: [192.0.2.1], ipExpression: ''}"), "192.0.2.1"));
 }
