@@ -1,5 +1,6 @@
 //! Floor 5, the hot path: connections, requests, upstreams. Everything here runs on a worker thread
-//! and shares nothing with other workers but the snapshot, the gauges and the metrics.
+//! and shares nothing with other workers but [`worker::Shared`]: the snapshot with its gauges, the resolver, the
+//! metrics, and the recalls of connections that others wait for.
 
 pub mod acceptor;
 pub mod client_side;
