@@ -25,6 +25,11 @@ use crate::data_plane::timers::{Timer, Timers, Watch};
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 const PONG_WAIT: Duration = Duration::from_secs(10);
 
+/// So often while nothing of a message comes, and once in so long from then on. A gRPC server takes PINGs in five minutes
+/// of its own silence for a flood, and ends the connection at the fourth.
+const QUESTIONS_MAX: u32 = 2;
+const QUESTIONS_APART: Duration = Duration::from_secs(310);
+
 /// What speaks HTTP/2 on a new connection.
 pub fn builder(head_bytes_max: usize) -> Builder {
     let mut builder = Builder::new();
@@ -51,7 +56,9 @@ pub async fn drive(
     let mut connection = connection;
     let mut pings = connection.ping_pong();
     let mut asked = false;
-    let mut heard = meter.bytes();
+    let mut heard = (meter.bytes(), meter.messages());
+    let mut questions = 0;
+    let mut asked_at = timers.now();
     watch.arm(Timer::Connection, SILENCE_MAX);
     poll_fn(|cx| {
         watch.register(cx);
@@ -66,18 +73,24 @@ pub async fn drive(
         if meter.is_ended() {
             return if watch.is_due(Timer::Connection) { Poll::Ready(()) } else { Poll::Pending };
         }
-        if std::mem::replace(&mut heard, meter.bytes()) != meter.bytes() {
+        let (bytes, messages) = std::mem::replace(&mut heard, (meter.bytes(), meter.messages()));
+        if messages != meter.messages() {
+            questions = 0;
+        }
+        if bytes != meter.bytes() {
             asked = false;
             watch.arm(Timer::Connection, SILENCE_MAX);
         } else if !watch.is_due(Timer::Connection) {
             return Poll::Pending;
-        } else if !busy() {
+        } else if busy() && asked {
+            return Poll::Ready(());
+        } else if !busy() || questions >= QUESTIONS_MAX && timers.now() < asked_at + QUESTIONS_APART {
             asked = false;
             watch.arm(Timer::Connection, SILENCE_MAX);
-        } else if asked {
-            return Poll::Ready(());
         } else {
             asked = ask(&mut pings);
+            asked_at = timers.now();
+            questions += 1;
             watch.arm(Timer::Connection, PONG_WAIT);
             cx.waker().wake_by_ref();
         }

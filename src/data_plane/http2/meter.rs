@@ -76,6 +76,7 @@ struct Passing {
 pub struct Meter {
     passing: RefCell<Passing>,
     bytes: Cell<u64>,
+    messages: Cell<u64>,
     written: Cell<u64>,
     /// The peer is a server: it may reset as many streams as it is sent.
     is_server: bool,
@@ -100,6 +101,11 @@ impl Meter {
     /// Bytes received so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.get()
+    }
+
+    /// Frames so far that carry something of a message.
+    pub fn messages(&self) -> u64 {
+        self.messages.get()
     }
 
     /// Bytes written so far.
@@ -220,6 +226,7 @@ impl Meter {
     /// Counts a frame of substance.
     fn came(&self) {
         self.substance.add(self.now.get());
+        self.messages.set(self.messages.get() + 1);
         self.untaken.set(self.untaken.get() + 1);
     }
 

@@ -61,6 +61,10 @@ pub const STREAMS_MAX: u32 = 128;
 /// not listen is refused then.
 const OUTDATED: Duration = Duration::from_secs(1);
 
+/// For how long a connection has just begun: whoever connects during a drain has what it came for answered before it is told that
+/// the connection ends. Clients that are told before would connect again and again.
+const JUST_BEGUN: Duration = Duration::from_secs(1);
+
 /// Rounds of reading, serving and writing that a connection gets at a time; then the others of the worker get theirs, and
 /// those of its streams that wait for a socket are woken.
 const ROUNDS_MAX: usize = 4;
@@ -70,6 +74,7 @@ pub struct Connection<'w> {
     pub worker: &'w Worker,
     pub peer: Rc<Peer>,
     pub link: Rc<Link>,
+    began: Duration,
     /// Since when its port asks for something else: it ends.
     outdated: Cell<Option<Duration>>,
     listener: Rc<Listener>,
@@ -123,6 +128,7 @@ pub async fn serve_connection(
         worker,
         peer,
         link: Rc::new(link),
+        began: worker.timers.now(),
         outdated: Cell::new(None),
         listener,
         watch: worker.timers.watch(),
@@ -219,7 +225,7 @@ impl<F: Future<Output = ()>, M: Fn(Rc<Inbox<Arrival>>) -> F> Run<'_, F, M> {
                 return Poll::Ready(());
             }
             self.streams.poll();
-            self.reset_unfinished();
+            self.look_at_time();
             self.end_in_order();
             let was_choked = connection.link.is_choked();
             let is_written =
@@ -325,11 +331,20 @@ impl<F: Future<Output = ()>, M: Fn(Rc<Inbox<Arrival>>) -> F> Run<'_, F, M> {
         }
     }
 
-    /// Resets streams whose clients go on with a request that has long been answered.
-    fn reset_unfinished(&self) {
-        let (link, watch) = (&self.connection.link, &self.connection.watch);
-        let now = self.connection.worker.timers.now();
-        match link.reset_unfinished(now) {
+    /// Resets streams whose clients go on with a request that has long been answered, and asks the client to begin no more.
+    fn look_at_time(&mut self) {
+        let Connection { link, watch, worker, began, .. } = self.connection;
+        let now = worker.timers.now();
+        let mut next = link.reset_unfinished(now);
+        if self.ending == Ending::Not && self.connection.is_draining() {
+            let farewell = *began + JUST_BEGUN;
+            if now >= farewell {
+                self.ask_to_end();
+            } else {
+                next = Some(next.map_or(farewell, |next| next.min(farewell)));
+            }
+        }
+        match next {
             Some(next) => watch.arm(Timer::StreamIdle, next.saturating_sub(now)),
             None => watch.disarm(Timer::StreamIdle),
         }
@@ -338,9 +353,6 @@ impl<F: Future<Output = ()>, M: Fn(Rc<Inbox<Arrival>>) -> F> Run<'_, F, M> {
     /// Goes on with the end of the connection, where it has come so far.
     fn end_in_order(&mut self) {
         let link = &self.connection.link;
-        if self.ending == Ending::Not && self.connection.is_draining() {
-            self.ask_to_end();
-        }
         let is_done = !link.has_channels() && self.streams.is_idle();
         if self.ending == Ending::Asked && self.input.has_heard
             || self.ending < Ending::Told && self.input.is_left && is_done

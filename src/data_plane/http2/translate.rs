@@ -124,10 +124,8 @@ pub fn outgoing(
     if request.body.awaits_continue() {
         fields.insert(http::header::EXPECT, HeaderValue::from_static("100-continue"));
     }
-    if grpc::is_grpc(&request.headers) {
-        // It says whether trailers survive on the way; here they do.
-        fields.insert(http::header::TE, HeaderValue::from_static("trailers"));
-    }
+    // It says whether trailers survive on the way; here they do.
+    fields.insert(http::header::TE, HeaderValue::from_static("trailers"));
     let mut head = http::Request::new(());
     *head.method_mut() = http::Method::from_bytes(request.method.as_str().as_bytes())?;
     *head.uri_mut() = http::Uri::from_parts(uri)?;

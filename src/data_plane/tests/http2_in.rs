@@ -33,7 +33,7 @@ pub(super) async fn connect_with(bench: &Bench, mut builder: client::Builder) ->
     client.ready().await.unwrap()
 }
 
-fn request(method: &str, path: &str) -> Request<()> {
+pub(super) fn request(method: &str, path: &str) -> Request<()> {
     Request::builder().method(method).uri(format!("http://api.test{path}")).body(()).unwrap()
 }
 
@@ -299,29 +299,6 @@ fn a_client_that_resets_more_than_200_streams_is_sent_away() {
 }
 
 #[test]
-fn a_worker_that_drains_says_goaway_and_finishes_what_is_in_flight() {
-    run(async {
-        let socket = upstream().await;
-        let bench = Bench::new(&socket, ROOMY).await;
-        let stream = TcpStream::connect(bench.address).await.unwrap();
-        let (mut client, connection) = client::handshake::<_>(stream).await.unwrap();
-        let ended = actix_rt::spawn(connection);
-        let response = get(&mut client, "/");
-        let mut peer = accepted(&socket).await;
-        peer.head().await.unwrap();
-        bench.worker.drain();
-        // The client learns of it while its request is still served.
-        while client.clone().ready().await.is_ok() && client.send_request(request("GET", "/"), true).is_ok() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
-        assert_eq!(whole(response.await.unwrap()).await, (200, b"ok".to_vec()));
-        drop(client);
-        ended.await.unwrap().unwrap();
-    });
-}
-
-#[test]
 fn a_header_block_that_does_not_end_has_the_deadline_of_a_head() {
     run(async {
         let socket = upstream().await;
@@ -353,7 +330,7 @@ fn a_connection_without_streams_ends_after_the_idle_timeout_with_goaway() {
     });
 }
 
-fn has_frame(mut bytes: &[u8], kind: u8) -> bool {
+pub(super) fn has_frame(mut bytes: &[u8], kind: u8) -> bool {
     while let [high, middle, low, found, _, _, _, _, _, rest @ ..] = bytes {
         if *found == kind {
             return true;
@@ -362,78 +339,4 @@ fn has_frame(mut bytes: &[u8], kind: u8) -> bool {
         bytes = rest.get(length..).unwrap_or_default();
     }
     false
-}
-
-#[test]
-fn what_a_slow_client_has_not_read_yet_when_the_drain_begins_still_arrives() {
-    run(async {
-        let socket = upstream().await;
-        let bench = Bench::new(&socket, ROOMY).await;
-        // What the kernel holds differs; for some of these sizes the rest waits in the gateway when its stream is over.
-        let sizes: Vec<usize> = (1..=24).map(|step| step * 24 * 1024).collect();
-        actix_rt::spawn(async move {
-            loop {
-                let mut peer = accepted(&socket).await;
-                actix_rt::spawn(async move {
-                    while let Some(head) = peer.head().await {
-                        let path = head.head.split(' ').nth(1).unwrap().trim_matches('/').to_owned();
-                        let body = "x".repeat(path.parse().unwrap());
-                        peer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {path}\r\n\r\n{body}")).await;
-                    }
-                });
-            }
-        });
-        let mut clients = Vec::new();
-        for size in sizes {
-            let stream = tokio::net::TcpSocket::new_v4().unwrap();
-            stream.set_recv_buffer_size(4096).unwrap();
-            let stream = stream.connect(bench.address).await.unwrap();
-            let mut builder = client::Builder::new();
-            builder.initial_window_size(1 << 20).initial_connection_window_size(1 << 20);
-            let (client, mut connection) = builder.handshake::<_, Bytes>(stream).await.unwrap();
-            let mut client = client.ready().await.unwrap();
-            let response = get(&mut client, &format!("/{size}"));
-            // Sends the request, and reads next to nothing.
-            let _ = tokio::time::timeout(Duration::from_millis(5), &mut connection).await;
-            clients.push((size, client, response, connection));
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        bench.worker.drain();
-        tokio::time::sleep(crate::data_plane::http2::io::LINGER + Duration::from_millis(500)).await;
-        for (size, client, response, connection) in clients {
-            actix_rt::spawn(async move {
-                let _ = connection.await;
-            });
-            let (status, body) = whole(response.await.unwrap()).await;
-            assert_eq!((status, body.len()), (200, size));
-            drop(client);
-        }
-    });
-}
-
-#[test]
-fn a_stream_is_cut_when_the_drain_of_its_address_is_over() {
-    run(async {
-        let socket = upstream().await;
-        let bench = Bench::new(&socket, ROOMY).await;
-        let mut http2 = connect(&bench).await;
-        let response = get(&mut http2, "/");
-        let mut peer = accepted(&socket).await;
-        peer.head().await.unwrap();
-        peer.send("HTTP/1.1 200 OK\r\n\r\nbegun").await;
-        let mut http1 = bench.connect().await;
-        http1.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
-        let mut other = accepted(&socket).await;
-        other.head().await.unwrap();
-        other.send("HTTP/1.1 200 OK\r\n\r\nbegun").await;
-        assert_eq!(http1.head().await.unwrap().status(), "200");
-        let mut body = response.await.unwrap().into_body();
-        assert_eq!(body.data().await.unwrap().unwrap(), "begun");
-        bench.listener.drain();
-        bench.listener.close();
-        bench.worker.timers.wake_all();
-        assert!(body.data().await.is_none_or(|part| part.is_err()));
-        let (rest, _) = http1.rest().await;
-        assert!(!rest.ends_with(b"0\r\n\r\n"), "it does not look whole");
-    });
 }

@@ -16,6 +16,8 @@ const HEAD_BYTES: usize = 9;
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 /// The head of an answer to the first request: 200, and the end.
 const ANSWER: &[u8] = &[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88];
+/// Likewise, without the end.
+const BEGUN: &[u8] = &[0, 0, 1, 1, 4, 0, 0, 0, 1, 0x88];
 /// To the second.
 const SECOND_ANSWER: &[u8] = &[0, 0, 1, 1, 5, 0, 0, 0, 3, 0x88];
 
@@ -64,7 +66,16 @@ async fn ask(client: &mut Peer) {
 
 /// Lets time pass, a second at a time, until a PING arrives (its payload) or the connection ends (`None`); how much has passed.
 async fn until_asked_or_closed(bench: &Bench, server: &mut Peer) -> (Option<Vec<u8>>, u64) {
-    for seconds in 0..100 {
+    let second = Duration::from_secs(1);
+    until_asked_or_closed_by(second, bench, server).await
+}
+
+async fn until_asked_or_closed_by(
+    step: Duration,
+    bench: &Bench,
+    server: &mut Peer,
+) -> (Option<Vec<u8>>, u64) {
+    for seconds in (0..400).step_by(step.as_secs() as usize) {
         loop {
             match timeout(Duration::from_millis(20), frame(server)).await {
                 Ok(Some((PING, 0, payload))) => return (Some(payload), seconds),
@@ -73,9 +84,9 @@ async fn until_asked_or_closed(bench: &Bench, server: &mut Peer) -> (Option<Vec<
                 Err(_) => break,
             }
         }
-        bench.worker.timers.skip(Duration::from_secs(1));
+        bench.worker.timers.skip(step);
     }
-    panic!("neither asked nor closed within 100 s");
+    panic!("neither asked nor closed within 400 s");
 }
 
 async fn answered(client: &mut Peer) -> Message {
@@ -101,14 +112,43 @@ fn an_upstream_that_is_silent_for_20_s_while_a_request_waits_is_asked_and_given_
 fn an_upstream_that_answers_the_question_has_all_the_time_of_the_request() {
     run(async {
         let (bench, mut client, mut server) = asked().await;
-        for _ in 0..3 {
-            let (ping, after) = until_asked_or_closed(&bench, &mut server).await;
-            assert!((19..=21).contains(&after), "asked after {after} s");
-            let ping = ping.expect("the connection goes on");
-            server.send([&[0, 0, 8, PING, 1, 0, 0, 0, 0][..], &ping].concat()).await;
+        for _ in 0..2 {
+            asked_after_20_s(&bench, &mut server).await;
         }
         server.send(ANSWER).await;
         assert_eq!(answered(&mut client).await.status(), "200");
+    });
+}
+
+/// The upstream is asked once more, and answers.
+async fn asked_after_20_s(bench: &Bench, server: &mut Peer) {
+    let (ping, after) = until_asked_or_closed(bench, server).await;
+    assert!((19..=21).contains(&after), "asked after {after} s");
+    pong(server, &ping.expect("the connection goes on")).await;
+}
+
+async fn pong(server: &mut Peer, ping: &[u8]) {
+    server.send([&[0, 0, 8, PING, 1, 0, 0, 0, 0][..], ping].concat()).await;
+}
+
+/// Servers of gRPC end the connection of whoever asks more than three times in five minutes in which they say nothing.
+#[test]
+fn an_upstream_that_sends_nothing_of_a_message_is_asked_twice_and_then_once_in_five_minutes() {
+    run(async {
+        let (bench, mut client, mut server) = asked().await;
+        for _ in 0..2 {
+            asked_after_20_s(&bench, &mut server).await;
+        }
+        for _ in 0..2 {
+            let ten_seconds = Duration::from_secs(10);
+            let (ping, after) = until_asked_or_closed_by(ten_seconds, &bench, &mut server).await;
+            assert!((300..=350).contains(&after), "asked after {after} s");
+            pong(&mut server, &ping.expect("the connection goes on")).await;
+        }
+        // The head of a message, and everything begins anew.
+        server.send(BEGUN).await;
+        assert_eq!(client.head().await.expect("a head").status(), "200");
+        asked_after_20_s(&bench, &mut server).await;
     });
 }
 

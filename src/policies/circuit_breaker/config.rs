@@ -19,7 +19,7 @@ pub struct Thresholds {
     /// Requests that wait for a connection. 1024 by default.
     #[serde(alias = "maximumPendingRequests")]
     pub max_pending_requests: Option<u32>,
-    /// Requests that the upstream has not answered yet. 1024 by default.
+    /// Requests whose answers have not come whole. 1024 by default.
     #[serde(alias = "maximumRequests")]
     pub max_requests: Option<u32>,
     /// Retries at the same time. 3 by default.

@@ -143,6 +143,7 @@ impl Cache {
             matches!(response.body.length(), Length::Known(length) if length > BODY_BYTES_MAX as u64);
         if is_too_long
             || is_endless(&response.headers)
+            || is_of_a_call(&response.headers)
             || !self.is_wanted(&trip, &mut response, exchange, limit).await?
         {
             trip.useless();
@@ -261,6 +262,11 @@ impl Cache {
             }
         }
     }
+}
+
+/// The answer to a gRPC call that failed at once, in a head alone: for HTTP it is a 200 like any other.
+fn is_of_a_call(headers: &Headers) -> bool {
+    headers.contains("grpc-status")
 }
 
 /// Events come until somebody has enough: their end is that of the connection, not of a response.

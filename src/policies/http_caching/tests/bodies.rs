@@ -171,6 +171,16 @@ fn a_response_with_trailers_is_not_stored_by_a_condition_that_reads_it_either() 
     assert_eq!(cached.calls(), 2);
 }
 
+/// Of a gRPC call that failed at once.
+#[test]
+fn a_response_with_a_grpc_status_in_its_head_is_not_stored() {
+    let cached = Cached::answering("{}", |_| upstream(200, &[("grpc-status", "14")], ""));
+    for _ in 0..2 {
+        cached.send("GET", "/", &[]);
+    }
+    assert_eq!(cached.calls(), 2);
+}
+
 #[test]
 fn a_response_with_trailers_is_not_stored_and_they_are_passed_on() {
     let cached = streaming(&[Ok(b"x")], None, true);
