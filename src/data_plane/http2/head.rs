@@ -150,7 +150,7 @@ impl HeadReader {
         match ConnectionField::of(name.as_bytes()) {
             None if name == "cookie" => self.crumbs.push(self.headers.push_text(value)),
             None => {
-                self.is_grpc |= name == "content-type" && grpc::is_grpc_type(value);
+                self.is_grpc |= name == "content-type" && grpc::is_grpc(value);
                 self.headers.push_field(name, value);
             }
             Some(ConnectionField::ContentLength) => {

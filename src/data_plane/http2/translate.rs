@@ -12,7 +12,6 @@ use http::{
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
-use super::grpc;
 use crate::{
     data_plane::http1::{
         fields::{ConnectionField, is_forbidden_trailer, parse_length},

@@ -29,7 +29,8 @@ fn a_request_to_an_upstream_names_it_in_pseudo_fields_only() {
     assert_eq!(names, ["x-one", "content-type", "content-length", "te"]);
     let plain = outgoing(&Request::for_test("GET", "/", &[]), "h", Scheme::HTTP, None).unwrap();
     // Trailers come through, whatever the client said.
-    assert_eq!(plain.headers().iter().collect::<Vec<_>>(), [(&http::header::TE, "trailers")]);
+    assert_eq!(plain.headers().len(), 1);
+    assert_eq!(plain.headers()["te"], "trailers");
 }
 
 #[test]
