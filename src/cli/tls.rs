@@ -90,8 +90,9 @@ struct Authority {
 #[serde(rename_all = "camelCase")]
 struct End {
     not_after: String,
-    /// Below zero: it has expired.
-    days_left: i64,
+    /// Below zero: it has expired. Absent: it never does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    days_left: Option<i64>,
 }
 
 /// Exit code 0; 65 when the configuration has errors, whose contexts may be missing.
@@ -258,16 +259,21 @@ fn authorities(named: Option<&Authorities>) -> Vec<Authority> {
 impl End {
     fn of(validity: Validity) -> Self {
         const DAY_SECONDS: i64 = 24 * 60 * 60;
+        if validity.is_endless() {
+            // RFC 5280 section 4.1.2.5.
+            return Self { not_after: "9999-12-31T23:59:59Z".to_owned(), days_left: None };
+        }
         let left = validity.not_after.as_second() - Timestamp::now().as_second();
-        Self { not_after: validity.not_after.to_string(), days_left: left.div_euclid(DAY_SECONDS) }
+        Self { not_after: validity.not_after.to_string(), days_left: Some(left.div_euclid(DAY_SECONDS)) }
     }
 }
 
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.days_left {
-            0.. => write!(f, "{} days left", self.days_left)?,
-            _ => f.write_str("expired")?,
+            None => return f.write_str("without expiry"),
+            Some(days @ 0..) => write!(f, "{days} days left")?,
+            Some(_) => f.write_str("expired")?,
         }
         write!(f, " (until {})", self.not_after)
     }

@@ -60,6 +60,18 @@ pub enum Outside {
 }
 
 impl Validity {
+    /// Its end is the one that says that there is none.
+    pub fn is_endless(self) -> bool {
+        self.not_after == Timestamp::MAX
+    }
+
+    /// When both are valid.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let not_before = self.not_before.max(other.not_before);
+        Self { not_before, not_after: self.not_after.min(other.not_after) }
+    }
+
     /// `None`: it is valid at this moment.
     pub fn outside(self, now: Timestamp) -> Option<Outside> {
         if now.as_second() > self.not_after.as_second() {
@@ -89,8 +101,8 @@ pub fn read(der: &[u8]) -> Option<Facts> {
     }
     let mut facts = Facts {
         validity: Validity {
-            not_before: timestamp(certificate.validity().not_before)?,
-            not_after: timestamp(certificate.validity().not_after)?,
+            not_before: timestamp(certificate.validity().not_before),
+            not_after: timestamp(certificate.validity().not_after),
         },
         rsa_bits: rsa_bits(certificate.public_key())?,
         has_strange_key: is_strange(certificate.public_key()),
@@ -162,7 +174,20 @@ pub fn key(der: &[u8]) -> Option<Key> {
 
 /// When a revocation list is to be replaced by the next one; `None` when it does not say.
 pub fn next_update(list: &[u8]) -> Option<Timestamp> {
-    parse_x509_crl(list).ok()?.1.next_update().and_then(timestamp)
+    parse_x509_crl(list).ok()?.1.next_update().map(timestamp)
+}
+
+/// The name of who issued a revocation list, encoded; `None` when it cannot be read.
+pub fn issuer_of(list: &[u8]) -> Option<Vec<u8>> {
+    Some(parse_x509_crl(list).ok()?.1.tbs_cert_list.issuer.as_raw().to_vec())
+}
+
+/// The `AlgorithmIdentifier` of the signature of a revocation list (RFC 5280 section 5.1.1.2), without its head; `None` when it
+/// is no list.
+pub fn algorithm_of(list: &[u8]) -> Option<&[u8]> {
+    let (_, sequence) = Any::from_der(list).ok()?;
+    let (after_content, _) = Any::from_der(sequence.data).ok()?;
+    Some(Any::from_der(after_content).ok()?.1.data)
 }
 
 /// SHA-256 of a certificate, lower-case hexadecimal digits.
@@ -175,8 +200,12 @@ pub fn fingerprint(der: &[u8]) -> String {
     text
 }
 
-fn timestamp(time: ASN1Time) -> Option<Timestamp> {
-    Timestamp::from_second(time.timestamp()).ok()
+/// The nearest moment that a [`Timestamp`] can be: the end of the year 9999, which says that there is none (RFC 5280
+/// section 4.1.2.5), is a day beyond its last one.
+fn timestamp(time: ASN1Time) -> Timestamp {
+    let seconds = time.timestamp();
+    let nearest = if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::from_second(seconds).unwrap_or(nearest)
 }
 
 fn address(octets: &[u8]) -> Option<IpAddr> {
@@ -323,6 +352,16 @@ mod tests {
         assert_eq!([not_before, not_after].map(|now| validity.outside(now)), [None; 2]);
         assert_eq!(validity.outside(not_before - second), Some(Outside::NotYetValid(not_before)));
         assert_eq!(validity.outside(not_after + second), Some(Outside::Expired(not_after)));
+    }
+
+    #[test]
+    fn a_certificate_without_expiry_is_one_and_valid_for_as_long_as_there_is_time() {
+        let der = CertificateDer::from_pem_slice(include_bytes!("fixtures/endless.crt")).unwrap();
+        let validity = read(&der).unwrap().validity;
+        assert!(validity.is_endless(), "{validity:?}");
+        assert_eq!(validity.outside(Timestamp::MAX), None);
+        let before = validity.not_before - std::time::Duration::from_secs(1);
+        assert_eq!(validity.outside(before), Some(Outside::NotYetValid(validity.not_before)));
     }
 
     #[test]

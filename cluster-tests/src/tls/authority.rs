@@ -31,6 +31,8 @@ pub enum Life {
     AnHour,
     /// Its last day is long gone.
     Over,
+    /// For ever, as RFC 5280 section 4.1.2.5 writes it.
+    Endless,
 }
 
 impl Life {
@@ -43,6 +45,7 @@ impl Life {
                 let end = String::from_utf8(date.expect("date runs").stdout).expect("digits");
                 vec!["-enddate".to_owned(), end.trim().to_owned()]
             }
+            Self::Endless => ["-enddate", "99991231235959Z"].map(str::to_owned).to_vec(),
             Self::Over => {
                 ["-startdate", "20200101000000Z", "-enddate", "20200201000000Z"].map(str::to_owned).to_vec()
             }
