@@ -1,12 +1,12 @@
 //! The authorities that are trusted, each in its time, and what verifies chains to them.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{collections::HashMap, fmt, ops::Range, sync::Arc};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use rustls::{
-    CertificateError, DistinguishedName, Error, RootCertStore,
-    pki_types::{CertificateDer, TrustAnchor, UnixTime},
+    CertRevocationListError, CertificateError, DistinguishedName, Error, RootCertStore,
+    pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime},
 };
 
 use super::{
@@ -126,62 +126,116 @@ impl Anchors {
 /// What verifies chains to those authorities that are valid: made anew when that changes.
 pub struct Chains<V: ?Sized> {
     anchors: Arc<Anchors>,
+    layers: Vec<Vec<RevocationList>>,
     make: Box<Make<V>>,
     current: ArcSwap<Current<V>>,
 }
 
-type Make<V> = dyn Fn(Arc<RootCertStore>) -> Result<Arc<V>, Error> + Send + Sync;
+type RevocationList = CertificateRevocationListDer<'static>;
+type Make<V> = dyn Fn(Arc<RootCertStore>, &[RevocationList]) -> Result<Arc<V>, Error> + Send + Sync;
 
 struct Current<V: ?Sized> {
     seconds: Range<i64>,
-    /// `None`: no authority is valid.
-    verifier: Option<Arc<V>>,
+    /// One for each layer of lists; none: no authority is valid.
+    verifiers: Arc<[Arc<V>]>,
 }
 
 impl<V: ?Sized + 'static> Chains<V> {
     pub fn new(
         anchors: Arc<Anchors>,
-        make: impl Fn(Arc<RootCertStore>) -> Result<Arc<V>, Error> + Send + Sync + 'static,
+        revoked: &[RevocationList],
+        make: impl Fn(Arc<RootCertStore>, &[RevocationList]) -> Result<Arc<V>, Error> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let make: Box<Make<V>> = Box::new(make);
-        let current = ArcSwap::from_pointee(Current::of(&anchors, &make, Timestamp::now())?);
-        Ok(Self { anchors, make, current })
+        let (layers, make): (_, Box<Make<V>>) = (layers(revoked), Box::new(make));
+        let current = ArcSwap::from_pointee(Current::of(&anchors, &layers, &make, Timestamp::now())?);
+        Ok(Self { anchors, layers, make, current })
     }
 
-    fn at(&self, now: Timestamp) -> Result<Option<Arc<V>>, Error> {
+    fn at(&self, now: Timestamp) -> Result<Arc<[Arc<V>]>, Error> {
         let current = self.current.load();
         if current.seconds.contains(&now.as_second()) {
-            return Ok(current.verifier.clone());
+            return Ok(Arc::clone(&current.verifiers));
         }
-        let current = Current::of(&self.anchors, &self.make, now)?;
-        let verifier = current.verifier.clone();
+        let current = Current::of(&self.anchors, &self.layers, &self.make, now)?;
+        let verifiers = Arc::clone(&current.verifiers);
         self.current.store(Arc::new(current));
-        Ok(verifier)
+        Ok(verifiers)
     }
 
-    /// What the verifier of this moment answers, and why not.
+    /// What the verifiers of this moment answer, and why not.
     pub fn verify<T>(
         &self,
         facts: &Facts,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-        ask: impl FnOnce(&V) -> Result<T, Error>,
+        ask: impl Fn(&V) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let now = moment(now);
-        let answer = match self.at(now)? {
-            Some(verifier) => ask(&verifier),
-            None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
-        };
+        let verifiers = self.at(now)?;
+        let answer = together(verifiers.iter().map(|verifier| ask(verifier)));
         answer.map_err(|error| self.anchors.explain(error, facts, intermediates, now))
     }
 }
 
 impl<V: ?Sized + 'static> Current<V> {
-    fn of(anchors: &Anchors, make: &Make<V>, now: Timestamp) -> Result<Self, Error> {
+    fn of(
+        anchors: &Anchors,
+        layers: &[Vec<RevocationList>],
+        make: &Make<V>,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
         let (roots, seconds) = anchors.at(now);
-        let verifier = if roots.is_empty() { None } else { Some(make(Arc::new(roots))?) };
-        Ok(Self { seconds, verifier })
+        let roots = Arc::new(roots);
+        let layers = if roots.is_empty() { &[] } else { layers };
+        let verifiers: Result<_, _> = layers.iter().map(|layer| make(Arc::clone(&roots), layer)).collect();
+        Ok(Self { seconds, verifiers: verifiers? })
     }
+}
+
+/// Lists in layers, at least one, no two of one issuer in the same: of several, webpki would look at the first alone.
+fn layers(revoked: &[RevocationList]) -> Vec<Vec<RevocationList>> {
+    let mut layers = vec![Vec::new()];
+    let mut seen: HashMap<Option<Vec<u8>>, usize> = HashMap::new();
+    for list in revoked {
+        let count = seen.entry(x509::issuer_of(list)).or_default();
+        if layers.len() == *count {
+            layers.push(Vec::new());
+        }
+        layers[*count].push(list.clone());
+        *count += 1;
+    }
+    layers
+}
+
+/// What the answers of all layers come to: accepted by one, and refused by none of those whose list counts. A list that
+/// is not for the certificate, or not by the key of its issuer, says nothing of it.
+fn together<T>(answers: impl Iterator<Item = Result<T, Error>>) -> Result<T, Error> {
+    let mut outcome = None;
+    for answer in answers {
+        match answer {
+            Err(error) if !says_nothing(&error) => return Err(error),
+            Ok(_) => outcome = Some(answer),
+            Err(_) => outcome = outcome.or(Some(answer)),
+        }
+    }
+    // No authority is valid.
+    outcome.unwrap_or(Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)))
+}
+
+/// Where authorities of one name have keys of their own, webpki may tell of the wrong key for the certificate instead of the
+/// wrong key for the list. That a certificate is revoked goes before all of these, whatever else its owner sends.
+fn says_nothing(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidCertificate(
+            CertificateError::UnknownRevocationStatus
+                | CertificateError::BadSignature
+                | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
+        ) | Error::InvalidCertRevocationList(
+            CertRevocationListError::BadSignature
+                | CertRevocationListError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
+        )
+    )
 }
 
 impl<V: ?Sized> fmt::Debug for Chains<V> {
@@ -252,5 +306,39 @@ mod tests {
         assert_eq!(at(19), (2, 15..20));
         assert_eq!(at(20), (1, 20..30));
         assert_eq!(at(30), (0, 30..i64::MAX));
+    }
+
+    #[test]
+    fn a_certificate_is_accepted_by_one_list_of_its_issuer_and_refused_by_any() {
+        use CertificateError::{ExpiredContext, Revoked, UnknownRevocationStatus};
+        let refused = |why| Err(Error::InvalidCertificate(why));
+        let of_other_key = Err(Error::InvalidCertRevocationList(CertRevocationListError::BadSignature));
+        let other_key = refused(CertificateError::BadSignature);
+        let [unknown, revoked] = [UnknownRevocationStatus, Revoked].map(refused);
+        // Whoever sends an expired intermediate of the same name has this for an answer, whatever the list says.
+        let zero = UnixTime::since_unix_epoch(std::time::Duration::ZERO);
+        let decoy = refused(ExpiredContext { time: zero, not_after: zero });
+        let no_list = || Err(Error::InvalidCertRevocationList(CertRevocationListError::IssuerInvalidForCrl));
+        for (answers, outcome) in [
+            (vec![Ok(())], Ok(())),
+            (vec![of_other_key.clone(), other_key.clone(), Ok(()), unknown.clone()], Ok(())),
+            (vec![other_key.clone()], other_key),
+            (vec![Ok(()), of_other_key.clone(), revoked.clone()], revoked.clone()),
+            (vec![revoked.clone(), Ok(())], revoked),
+            (vec![Ok(()), decoy.clone()], decoy),
+            (vec![Ok(()), no_list()], no_list()),
+            (vec![of_other_key.clone(), unknown.clone()], of_other_key),
+            (vec![unknown.clone()], unknown),
+            (vec![], refused(CertificateError::UnknownIssuer)),
+        ] {
+            assert_eq!(together(answers.clone().into_iter()), outcome, "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn no_two_lists_of_one_issuer_are_in_one_layer_nor_two_that_do_not_tell_whose_they_are() {
+        assert_eq!(layers(&[]), [[]]);
+        let lists = [1, 2].map(|byte| CertificateRevocationListDer::from(vec![byte]));
+        assert_eq!(layers(&lists), lists.map(|list| [list]));
     }
 }

@@ -126,6 +126,10 @@ impl Failure {
             Error::NoApplicationProtocol => Reason::NoCommonProtocol,
             Error::NoCertificatesPresented => Reason::CertificateMissing,
             Error::InvalidCertificate(error) => return Self::of_certificate(error),
+            Error::InvalidCertRevocationList(_) => {
+                let detail = "no revocation list of the certificate's issuer can be verified by its key";
+                return Self::new(Reason::CertificateRevoked, detail);
+            }
             Error::AlertReceived(_) => Reason::RefusedByPeer,
             Error::InvalidMessage(_)
             | Error::InappropriateMessage { .. }

@@ -12,7 +12,7 @@ use super::{
     Findings,
     anchors::Anchors,
     identity::{RSA_BITS_MIN, certificates, unindented},
-    verify::{ClientVerifier, ServerVerifier},
+    verify::{ClientVerifier, ServerVerifier, is_verifiable},
     x509::{self, Facts, Outside},
 };
 use crate::base::{ConfigProblem, Digest};
@@ -85,6 +85,17 @@ impl Authorities {
         if !revoked.is_empty() && ServerVerifier::trusting(timeless(), &[], &revoked).is_err() {
             findings
                 .error(ConfigProblem::new(CRL, "a revocation list in it is malformed, or not of version 2"));
+            return None;
+        }
+        // It would have to be taken for one that names everybody.
+        let unverifiable = |list: &CertificateRevocationListDer<'_>| {
+            x509::algorithm_of(list).is_none_or(|algorithm| !is_verifiable(algorithm))
+        };
+        if let Some(index) = revoked.iter().position(unverifiable) {
+            let message =
+                format!("revocation list {} is signed by an algorithm that is not accepted", index + 1);
+            let help = "have it issued with SHA-256 or better: signatures with SHA-1 can be forged";
+            findings.error(ConfigProblem::new(CRL, message).help(help));
             return None;
         }
         Some(Self {

@@ -35,6 +35,11 @@ fn algorithms() -> &'static WebPkiSupportedAlgorithms {
     &provider().signature_verification_algorithms
 }
 
+/// Whether a list that is signed with this algorithm can be verified with a key that fits it.
+pub fn is_verifiable(algorithm: &[u8]) -> bool {
+    algorithms().all.iter().any(|known| known.signature_alg_id().as_ref() == algorithm)
+}
+
 /// The facts of the peer's own certificate, if its key is one that may be used; those of the chain are webpki's to
 /// look at.
 fn check_key(certificate: &CertificateDer<'_>) -> Result<Facts, Error> {
@@ -108,8 +113,7 @@ impl ServerVerifier {
         revoked: &[CertificateRevocationListDer<'static>],
     ) -> Result<Self, Error> {
         let pinned = Pinned::new(authorities, revoked);
-        let revoked = revoked.to_vec();
-        let chains = Chains::new(anchors, move |roots| {
+        let chains = Chains::new(anchors, revoked, |roots, revoked| {
             let mut builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider()));
             if !revoked.is_empty() {
                 builder = builder.with_crls(revoked.iter().cloned()).only_check_end_entity_revocation();
@@ -232,8 +236,7 @@ impl ClientVerifier {
     ) -> Result<Self, Error> {
         let pinned = Pinned::new(authorities, revoked);
         let hints = anchors.names();
-        let revoked = revoked.to_vec();
-        let chains = Chains::new(anchors, move |roots| {
+        let chains = Chains::new(anchors, revoked, |roots, revoked| {
             let mut builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider()));
             if !revoked.is_empty() {
                 builder = builder.with_crls(revoked.iter().cloned()).only_check_end_entity_revocation();

@@ -308,6 +308,16 @@ impl Authority {
         text(&self.path("ca.crl"))
     }
 
+    /// The list of all that are revoked, PEM, signed with SHA-1.
+    ///
+    /// # Panics
+    /// When `openssl` fails.
+    #[must_use]
+    pub fn weak_list(&self) -> String {
+        self.ca(&["-gencrl", "-md", "sha1", "-out", "weak.crl"]);
+        text(&self.path("weak.crl"))
+    }
+
     /// A TLS front for a host name, before a plain upstream.
     ///
     /// # Panics

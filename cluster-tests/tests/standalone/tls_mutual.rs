@@ -177,6 +177,17 @@ fn a_malformed_revocation_list_is_found_also_when_no_authority_is_in_its_time() 
 }
 
 #[test]
+fn a_revocation_list_that_no_key_can_verify_is_an_error_with_its_remedy() {
+    let doors = Doors::new(Upstream::echo("up"));
+    let lists = doors.authority.revoke(&doors.authority.issue("bad.test")) + &doors.authority.weak_list();
+    let config = json!({"requireClientCertificate": true, "trustedCA": doors.authority.pem(), "crl": lists});
+    let (code, said) = validate(&doors.resources(&config), &[]);
+    assert_eq!(code, Some(65), "{said}");
+    assert!(said.contains("revocation list 2 is signed by an algorithm that is not accepted"), "{said}");
+    assert!(said.contains("have it issued with SHA-256"), "{said}");
+}
+
+#[test]
 fn a_revoked_certificate_is_refused_and_so_is_one_of_whose_issuer_no_list_speaks() {
     let (doors, root) = (Doors::new(Upstream::echo("up")), Authority::named("root CA"));
     let intermediate = root.intermediate("middle CA");
@@ -202,6 +213,51 @@ fn a_revoked_certificate_is_refused_and_so_is_one_of_whose_issuer_no_list_speaks
     expect([200, 0, 200]);
     let _ = gateway.apply("api.yaml", &doors.resources(&config(json!({}))));
     expect([200, 200, 200]);
+}
+
+/// A newer list is written behind the older one, and an authority goes on with another key under its name.
+#[test]
+fn of_several_lists_of_one_issuer_all_count_that_its_key_has_signed() {
+    let (doors, renewed) = (Doors::new(Upstream::echo("up")), Authority::new());
+    let [good, first, second] = ["good", "first", "second"].map(|name| doors.authority.issue(name));
+    let (older, newer) = (doors.authority.revoke(&first), doors.authority.revoke(&second));
+    let [of_new_key, revoked] = ["good", "revoked"].map(|name| renewed.issue(name));
+    let by_new_key = renewed.revoke(&revoked);
+    let clients = [good, first, second, of_new_key, revoked];
+    let trusted = doors.authority.pem() + &renewed.pem();
+    let config = |lists: [&String; 2]| {
+        let list = lists.map(String::as_str).concat();
+        json!({"requireClientCertificate": true, "trustedCA": trusted, "crl": list})
+    };
+    let gateway = doors.plan(&config([&older, &newer])).start();
+    for (lists, statuses) in [
+        ([&older, &newer], [200, 0, 0, 0, 0]),
+        ([&newer, &older], [200, 0, 0, 0, 0]),
+        ([&older, &by_new_key], [200, 0, 200, 200, 0]),
+        ([&by_new_key, &newer], [200, 0, 0, 200, 0]),
+    ] {
+        let _ = gateway.apply("api.yaml", &doors.resources(&config(lists)));
+        let names = ["good", "first", "second", "good of the new key", "revoked of the new key"];
+        let expected = names.iter().zip(&clients).zip(statuses);
+        let expected = expected.map(|((name, pair), status)| (*name, Some(pair), status));
+        assert_statuses(&doors, &expected.collect::<Vec<_>>());
+    }
+    let unexpected = failures(&gateway, "unexpected");
+    assert_eq!(unexpected, 0.0, "{}", gateway.admin("GET", "/metrics").text());
+}
+
+/// RFC 5280 section 4.1.2.5.
+#[test]
+fn certificates_without_expiry_are_accepted_of_a_client_and_its_authority_and_presented() {
+    let mut doors = Doors::new(Upstream::echo("up"));
+    let authority = doors.authority.intermediate_for("endless CA", Life::Endless);
+    let endless =
+        |of: &Authority, names| of.issue_as(Wanted { names, life: Life::Endless, ..Wanted::default() });
+    doors.pair = endless(&doors.authority, "DNS:gateway.test");
+    let own = endless(&authority, "DNS:client.test");
+    let required = json!({"requireClientCertificate": true, "trustedCA": authority.pem()});
+    let _gateway = doors.plan(&required).start();
+    assert_statuses(&doors, &[("endless", Some(&own), 200), ("none", None, 0)]);
 }
 
 #[test]

@@ -226,12 +226,13 @@ fn an_expired_certificate_is_refused_and_so_is_a_revoked_one() {
     let (upstream, authority, mut shop) = (Upstream::echo("up"), Authority::new(), Shop::new());
     let expired = Wanted { names: "DNS:right.test", life: Life::Over, ..Wanted::default() };
     let expired = presenting(&authority.issue_as(expired), &upstream);
-    let (good, bad) = (authority.issue("right.test"), authority.issue("right.test"));
-    let list = authority.revoke(&bad);
-    let (good, bad) = (presenting(&good, &upstream), presenting(&bad, &upstream));
+    let [good, bad, worse] = [(); 3].map(|()| authority.issue("right.test"));
+    // The older list first.
+    let lists = authority.revoke(&bad) + &authority.revoke(&worse);
+    let [good, bad, worse] = [good, bad, worse].map(|pair| presenting(&pair, &upstream));
     for (backend, base) in backends() {
-        let context = with(&base, json!({"trustedCA": authority.pem(), "crl": list}));
-        for (name, front) in [("expired", &expired), ("good", &good), ("bad", &bad)] {
+        let context = with(&base, json!({"trustedCA": authority.pem(), "crl": lists}));
+        for (name, front) in [("expired", &expired), ("good", &good), ("bad", &bad), ("worse", &worse)] {
             shop.serve(&format!("{backend}-{name}"), &at("right.test", front), &context);
         }
     }
@@ -239,6 +240,7 @@ fn an_expired_certificate_is_refused_and_so_is_a_revoked_one() {
     for (backend, _) in backends() {
         assert_refused(&gateway, &shop, &format!("{backend}-expired"), "UPSTREAM_TLS_VALIDITY");
         assert_refused(&gateway, &shop, &format!("{backend}-bad"), "UPSTREAM_TLS_REVOKED");
+        assert_refused(&gateway, &shop, &format!("{backend}-worse"), "UPSTREAM_TLS_REVOKED");
         assert_served(&gateway, &shop, &format!("{backend}-good"));
     }
 }
