@@ -166,13 +166,22 @@ async fn connect_to(
     deadline: Instant,
     request_id: &str,
 ) -> Result<(Transport, bool), ConnectError> {
-    let stream = timeout_at(deadline, reach(upstream, socket, request_id)).await;
-    let stream = stream.unwrap_or(Err(ConnectError::Timeout))?;
+    let reached = async || {
+        let stream = timeout_at(deadline, reach(upstream, socket, request_id)).await;
+        stream.unwrap_or(Err(ConnectError::Timeout))
+    };
+    let stream = reached().await?;
     let (Some(tls), Some(context)) = (&upstream.endpoint.tls, context) else {
         return Ok((Transport::Tcp(stream), upstream.endpoint.speaks() == Speaks::Http2));
     };
-    let secured = timeout_at(deadline, context.connect(&tls.name, stream)).await;
-    let secured = secured.unwrap_or_else(|_| Err(Failure::new(Reason::Timeout, "it took too long")));
+    let secure = async |stream| {
+        let secured = timeout_at(deadline, context.connect(&tls.name, stream)).await;
+        secured.unwrap_or_else(|_| Err(Failure::new(Reason::Timeout, "it took too long")))
+    };
+    let mut secured = secure(stream).await;
+    if secured.as_ref().is_err_and(|failure| failure.is_of_session) {
+        secured = secure(reached().await?).await;
+    }
     let connected = secured.map_err(|failure| {
         upstream.tls_failed(&failure);
         ConnectError::Tls(failure)

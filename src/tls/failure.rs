@@ -87,11 +87,13 @@ impl Reason {
 pub struct Failure {
     pub reason: Reason,
     pub detail: Box<str>,
+    /// Of what the server has proved in a handshake before: the next one is full, and tells what it proves now.
+    pub is_of_session: bool,
 }
 
 impl Failure {
     pub fn new(reason: Reason, detail: impl Into<Box<str>>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self { reason, detail: detail.into(), is_of_session: false }
     }
 
     /// Of a stream; what TLS says of it is inside.

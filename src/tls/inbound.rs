@@ -181,7 +181,7 @@ impl OfRustls {
     }
 }
 
-fn is_resumed(tls: &Connection) -> bool {
+pub(super) fn is_resumed(tls: &Connection) -> bool {
     tls.handshake_kind() == Some(HandshakeKind::Resumed)
 }
 

@@ -3,16 +3,19 @@
 use std::{fmt, sync::Arc};
 
 use rustls::{
-    ClientConfig, ClientConnection, Error,
-    client::ResolvesClientCert,
-    pki_types::ServerName,
+    ClientConfig, ClientConnection, Connection, Error,
+    client::{
+        ClientSessionMemoryCache, ClientSessionStore, ResolvesClientCert, Resumption,
+        danger::ServerCertVerifier,
+    },
+    pki_types::{ServerName, UnixTime},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use tokio::net::TcpStream;
 
 use super::{
-    Backend, Failure, Negotiable, Protocol, Reason, Stream, identity::Identity, session::Session,
-    trust::ServerTrust,
+    Backend, Failure, Negotiable, Protocol, Reason, Stream, identity::Identity, inbound::is_resumed,
+    session::Session, trust::ServerTrust, verify::ServerVerifier,
 };
 use crate::base::Digest;
 
@@ -34,10 +37,19 @@ pub struct OutboundContext {
 }
 
 enum Made {
-    Rustls(Arc<ClientConfig>),
+    Rustls(OfRustls),
     #[cfg(feature = "legacy-tls")]
     OpenSsl(super::legacy::Client),
 }
+
+struct OfRustls {
+    config: Arc<ClientConfig>,
+    sessions: Arc<ClientSessionMemoryCache>,
+    verifier: Arc<ServerVerifier>,
+}
+
+/// Sessions that are kept for each context, as many as rustls keeps.
+const SESSIONS_MAX: usize = 256;
 
 /// A connection with a server.
 pub struct Connected {
@@ -74,7 +86,7 @@ impl Outbound {
     /// Of the backend; the checks before leave none.
     pub fn context(self: &Arc<Self>) -> Result<OutboundContext, Error> {
         let made = match self.backend() {
-            Backend::Rustls => Made::Rustls(Arc::new(self.of_rustls()?)),
+            Backend::Rustls => Made::Rustls(self.of_rustls()?),
             #[cfg(feature = "legacy-tls")]
             Backend::OpenSsl => Made::OpenSsl(super::legacy::Client::new(self)?),
             #[cfg(not(feature = "legacy-tls"))]
@@ -83,18 +95,49 @@ impl Outbound {
         Ok(OutboundContext { made, described: Arc::clone(self) })
     }
 
-    fn of_rustls(&self) -> Result<ClientConfig, Error> {
+    fn of_rustls(&self) -> Result<OfRustls, Error> {
         let (provider, versions) = self.negotiable.of_rustls();
+        let verifier = self.trust.verifier()?;
+        let of_config = Arc::clone(&verifier);
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)?
             .dangerous()
-            .with_custom_certificate_verifier(self.trust.verifier()?);
+            .with_custom_certificate_verifier(of_config);
         let mut config = match &self.identity {
             Some(identity) => builder.with_client_cert_resolver(presenting(&identity.certified)),
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = self.negotiable.alpn_of_rustls();
-        Ok(config)
+        let sessions = Arc::new(ClientSessionMemoryCache::new(SESSIONS_MAX));
+        let of_config = Arc::clone(&sessions);
+        config.resumption = Resumption::store(of_config);
+        Ok(OfRustls { config: Arc::new(config), sessions, verifier })
+    }
+}
+
+impl OfRustls {
+    async fn connect(&self, name: &ServerName<'static>, socket: TcpStream) -> Result<Box<Session>, Failure> {
+        let client = ClientConnection::new(Arc::clone(&self.config), name.clone())
+            .map_err(|error| Failure::of_rustls(&error))?;
+        let mut session = Box::new(Session::new(client.into(), socket));
+        session.handshake(&[]).await.map_err(|error| Failure::of_io(&error))?;
+        self.look_again(name, session.tls())?;
+        Ok(session)
+    }
+
+    /// Asks again of the certificates of a resumed session, which may be for ever: each resumption brings new tickets. If
+    /// they are refused, the sessions with this name are forgotten: the server may have others by now, and is asked at the
+    /// next handshake.
+    fn look_again(&self, name: &ServerName<'static>, tls: &Connection) -> Result<(), Failure> {
+        let Some([own, others @ ..]) = tls.peer_certificates().filter(|_| is_resumed(tls)) else {
+            return Ok(());
+        };
+        let verified = self.verifier.verify_server_cert(own, others, name, &[], UnixTime::now());
+        verified.map(|_| ()).map_err(|error| {
+            self.sessions.remove_tls12_session(name);
+            while self.sessions.take_tls13_ticket(name).is_some() {}
+            Failure { is_of_session: true, ..Failure::of_rustls(&error) }
+        })
     }
 }
 
@@ -106,17 +149,13 @@ impl OutboundContext {
     /// Secures a connection to the server of this name, which is sent (not if it is an address) and checked.
     ///
     /// # Errors
-    /// [`Failure`]. The deadline is the caller's.
+    /// [`Failure`]; if it is of a session, another try is worth while. The deadline is the caller's.
     pub async fn connect(&self, name: &ServerName<'static>, socket: TcpStream) -> Result<Connected, Failure> {
         match &self.made {
-            Made::Rustls(config) => {
-                let client = ClientConnection::new(Arc::clone(config), name.clone())
-                    .map_err(|error| Failure::of_rustls(&error))?;
-                let mut session = Box::new(Session::new(client.into(), socket));
-                session.handshake(&[]).await.map_err(|error| Failure::of_io(&error))?;
+            Made::Rustls(made) => made.connect(name, socket).await.map(|session| {
                 let protocol = session.tls().alpn_protocol().and_then(Protocol::of);
-                Ok(Connected { stream: Stream::Rustls(session), protocol })
-            }
+                Connected { stream: Stream::Rustls(session), protocol }
+            }),
             #[cfg(feature = "legacy-tls")]
             Made::OpenSsl(client) => client.connect(name, socket).await,
         }
@@ -139,7 +178,7 @@ impl OutboundContext {
     #[cfg(test)]
     pub fn rustls(&self) -> Option<&Arc<ClientConfig>> {
         match &self.made {
-            Made::Rustls(config) => Some(config),
+            Made::Rustls(made) => Some(&made.config),
             #[cfg(feature = "legacy-tls")]
             Made::OpenSsl(_) => None,
         }

@@ -23,7 +23,7 @@ pub struct Front {
 impl Front {
     /// A front that presents this certificate. Further terms: `alpn` (its list, in its order), `client_ca` (a file: clients
     /// need a certificate; with `optional` they may have one), `min`, `max`, `ciphers` (as OpenSSL writes them), `listen` (a port),
-    /// `notify` (it ends sessions by an alert; otherwise with their connections).
+    /// `renew` (it presents what stands in its files when these change, and goes on with its sessions), `notify` (it ends sessions by an alert; otherwise with their connections).
     ///
     /// # Panics
     /// When Python fails.

@@ -2,6 +2,7 @@
 writes a line of JSON, after the line with its port."""
 
 import json
+import os
 import socket
 import ssl
 import sys
@@ -80,6 +81,11 @@ def serve(raw):
     pump(upstream, client)
 
 
+presented = os.stat(terms["crt"]).st_mtime_ns
 say(listener.getsockname()[1])
 while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+    client = listener.accept()[0]
+    if terms.get("renew") and (written := os.stat(terms["crt"]).st_mtime_ns) != presented:
+        context.load_cert_chain(terms["crt"], terms["key"])
+        presented = written
+    threading.Thread(target=serve, args=(client,), daemon=True).start()

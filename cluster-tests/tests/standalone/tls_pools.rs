@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use std::sync::{Arc, Barrier};
 
 use cluster_tests::client::Client;
+use cluster_tests::clock::WallClock;
 use cluster_tests::daemon::Daemon;
 use cluster_tests::http2_server::Http2Upstream;
 use cluster_tests::load::{Load, OnClose, Work, get_bytes};
-use cluster_tests::tls::{Authority, Front, Shop, Wanted, backends, certificate, with};
+use cluster_tests::tls::{Authority, Front, Life, Pair, Shop, Wanted, backends, certificate, with};
 use cluster_tests::upstream::Upstream;
 use cluster_tests::{eventually, ports};
 use serde_json::json;
@@ -233,5 +234,79 @@ fn sessions_with_an_upstream_that_asks_for_a_certificate_are_resumed_or_made_ane
             let resumed = seen.iter().any(|seen| seen["reused"] == true);
             assert_eq!(resumed, backend == "rustls", "{backend} {version}: {seen:?}");
         }
+    }
+}
+
+/// What a session has proved is not proved for ever (RFC 8446 section 4.6.1); of clients: `tls_mutual`.
+#[test]
+fn a_session_with_an_upstream_is_not_resumed_when_a_certificate_of_it_has_expired() {
+    let Some(clock) = WallClock::new() else { return };
+    let (authority, mut shop) = (Authority::new(), Shop::new());
+    let old = authority.intermediate_for("old CA", Life::AnHour);
+    let upstream = Upstream::start(|exchange| {
+        exchange.close();
+        exchange.reply(200, "Connection: close\r\n", b"whole")
+    });
+    let issue =
+        |of: &Authority, life| of.issue_as(Wanted { names: "DNS:right.test", life, ..Wanted::default() });
+    let renew = |(crt, key): &Pair| {
+        let renewed = issue(&authority, Life::Days);
+        // The certificate last: its time tells the front.
+        for (from, to) in [(renewed.1, key), (renewed.0, crt)] {
+            std::fs::copy(from, to).expect("writable");
+        }
+    };
+    let mut cases = Vec::new();
+    for (backend, base) in backends() {
+        let context = with(&base, json!({"trustedCA": authority.pem() + &old.pem()}));
+        for version in ["1.2", "1.3"] {
+            for (name, renewed, pair, code) in [
+                ("own", false, issue(&authority, Life::AnHour), "UPSTREAM_TLS_VALIDITY"),
+                ("authority", false, issue(&old, Life::Days), "UPSTREAM_TLS_ISSUER"),
+                ("renewed", true, issue(&authority, Life::AnHour), ""),
+            ] {
+                let name = format!("{backend}-{}-{name}", version.replace('.', ""));
+                let front = Front::start(&pair, upstream.address(), json!({"max": version, "renew": true}));
+                shop.serve(&name, &at("right.test", &front), &context);
+                cases.push((name, backend, renewed, pair, front, code));
+            }
+        }
+    }
+    let gateway = clock.shown_to(shop.plan().workers(1)).start();
+    let served = |name: &str| assert_eq!(shop.status(name), 200, "{name}\n{}", gateway.log());
+    let resumes = |name: &str, front: &Front| {
+        front.forget();
+        served(name);
+        front.last()["reused"] == true
+    };
+    for (name, backend, renewed, pair, front, _) in &cases {
+        served(name);
+        served(name);
+        assert_eq!(resumes(name, front), *backend == "rustls", "{name}");
+        if *renewed {
+            renew(pair);
+            assert_eq!(resumes(name, front), *backend == "rustls", "{name}: with the session of before");
+        }
+    }
+    clock.jump(61 * 60);
+    for (name, _, renewed, pair, front, code) in &cases {
+        front.forget();
+        if *renewed {
+            // Nobody notices but the upstream, which is asked.
+            served(name);
+            eventually("a full handshake", || {
+                front.seen().iter().any(|one| one["reused"] == false).then_some(())
+            });
+        } else {
+            for _ in 0..2 {
+                assert_eq!(shop.status(name), 503, "{name}\n{}", gateway.log());
+            }
+            gateway.says(&format!("shop-{name}: {code}"));
+            renew(pair);
+            served(name);
+        }
+        let of = format!("upstream=\"shop-{name}\"");
+        let failed = gateway.metric("portcullis_upstream_tls_handshake_failures_total", &[&of]);
+        assert_eq!(failed == 0.0, *renewed, "{name}: {failed}");
     }
 }
