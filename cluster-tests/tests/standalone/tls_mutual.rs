@@ -262,7 +262,7 @@ fn certificates_without_expiry_are_accepted_of_a_client_and_its_authority_and_pr
 
 #[test]
 fn sessions_of_clients_with_certificates_are_resumed_unless_trust_changed_pitfall_4() {
-    let doors = Doors::new(Upstream::echo("up"));
+    let mut doors = Doors::new(Upstream::echo("up"));
     let own = doors.authority.issue_as(Wanted { subject: "/CN=a client", ..Wanted::default() });
     let config = json!({"requireClientCertificate": true, "trustedCA": doors.authority.pem()});
     let plan = doors.plan(&config).environment("FLEX_FORWARD_CLIENT_CERT_DETAILS", "SANITIZE_SET");
@@ -274,11 +274,12 @@ fn sessions_of_clients_with_certificates_are_resumed_unless_trust_changed_pitfal
         })
     });
     let sessions = sessions.as_flattened();
+    let addresses = doors.each();
     let connect = |version: &str, door: usize, option: &str, file: &str| {
         let mut arguments = as_arguments(&own, ["-cert", "-key"]);
         arguments.extend([format!("-{version}"), option.to_owned(), file.to_owned()]);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let answer = SClient::connect(doors.each()[door].1, &arguments).get("/a");
+        let answer = SClient::connect(addresses[door].1, &arguments).get("/a");
         assert!(answer.1.contains("CN=a client"), "{version} {door}: {answer:?}");
         answer.0
     };
@@ -297,6 +298,10 @@ fn sessions_of_clients_with_certificates_are_resumed_unless_trust_changed_pitfal
             assert_eq!(resumed() - before, resumes, "{version} {door}");
         }
     };
+    // Another certificate is no other trust.
+    doors.pair = doors.authority.issue("gateway.test");
+    let _ = gateway.apply("api.yaml", &doors.resources(&config));
+    again(1.0);
     let more = doors.authority.pem() + &Authority::new().pem();
     let _ = gateway
         .apply("api.yaml", &doors.resources(&json!({"requireClientCertificate": true, "trustedCA": more})));
