@@ -122,6 +122,9 @@ fn parameters(node: &Node) -> Value {
     Value::Object(shown.collect())
 }
 
+/// What a private key stands beside, in whatever form it is written.
+const BESIDE_PRIVATE_KEYS: [&str; 3] = ["crt", "crtFile", "keyPassphrase"];
+
 fn value(node: &Node, secret: bool) -> Value {
     match &node.value {
         NodeValue::Mapping(entries) => {
@@ -132,11 +135,15 @@ fn value(node: &Node, secret: bool) -> Value {
             let is_unknown = lenient_policy(node)
                 .is_some_and(|policy| spellings(policy).all(|name| catalog::find(&name).is_none()));
             let secret_header = header.flatten().is_some_and(|name| names_secret(&name));
+            let has_private_key = entries.iter().any(|(key, _)| {
+                BESIDE_PRIVATE_KEYS.iter().any(|beside| key.text.eq_ignore_ascii_case(beside))
+            });
             let mut map = Map::new();
             for (key, child) in entries.iter() {
                 let token = child.as_text().is_some_and(|text| looks_like_token(text));
                 let hidden = secret
                     || names_secret(&key.text)
+                    || has_private_key && key.text.eq_ignore_ascii_case("key")
                     || is_unknown && key.text.eq_ignore_ascii_case("config")
                     || ((secret_header || token) && key.text.eq_ignore_ascii_case("value"))
                     || (key.text.eq_ignore_ascii_case("header")
@@ -153,18 +160,18 @@ fn value(node: &Node, secret: bool) -> Value {
         NodeValue::Sequence(items) => items.iter().map(|item| value(item, secret)).collect(),
         NodeValue::Null => Value::Null,
         NodeValue::Scalar { .. } if secret => REDACTED.into(),
-        NodeValue::Scalar { text, .. } if text.contains("PRIVATE KEY") => REDACTED.into(),
-        NodeValue::Scalar { text, .. }
-            if text.bytes().all(|byte| byte.is_ascii_graphic()) && is_key(text) =>
-        {
-            REDACTED.into()
-        }
+        NodeValue::Scalar { text, .. } if holds_key(text) => REDACTED.into(),
         NodeValue::Scalar { text, .. } if is_location(text) => shown_location(text).into(),
         NodeValue::Scalar { text, .. } => match without_userinfo(text) {
             Some(shown) => shown.into(),
             None => serde_json::to_value(node).unwrap_or(Value::Null),
         },
     }
+}
+
+/// A private key as PEM, or base64 that says of no line what it is.
+fn holds_key(text: &str) -> bool {
+    text.contains("PRIVATE KEY") || !text.contains("-----BEGIN ") && text.split_ascii_whitespace().any(is_key)
 }
 
 /// Long, of letters and digits, and no words: what a service gives out to be sent back to it. Bearers
@@ -231,6 +238,24 @@ mod tests {
         );
         assert!(!dumped.contains("hunter2"), "{dumped}");
         for kept in ["es.test", "/ingest?key=", "\"443\"", "\"tls.verify\":\"off\"", "\"outputs\":[\"es\"]"] {
+            assert!(dumped.contains(kept), "{kept}: {dumped}");
+        }
+    }
+
+    #[test]
+    fn a_private_key_is_redacted_whatever_form_it_is_written_in() {
+        let line = "MC4CAQAwBQYDK2VwBCIEIhunter2hunter2hunter2huntER2hunter2hunter2hunter2";
+        let dumped = shown(&format!(
+            "certificate:\n  crt: seen\n  key: |\n    hunter2\n    hunter2\n\
+             redis:\n  certificate: {{keyPassphrase: x, Key: hunter2 hunter2}}\n\
+             other: {{crtFile: seen.pem, key: [hunter2]}}\n\
+             misspelt:\n  cert: seen\n  key: |\n    {line}\n    {line}\n    hunter2\n\
+             inbound: {{key: x-a, value: seen}}\n\
+             trustedCA: |\n  -----BEGIN CERTIFICATE-----\n  {public}\n  -----END CERTIFICATE-----\n",
+            public = line.replace("hunter2", "Public7"),
+        ));
+        assert!(!dumped.contains("hunter2"), "{dumped}");
+        for kept in ["seen.pem", "x-a", "Public7"] {
             assert!(dumped.contains(kept), "{kept}: {dumped}");
         }
     }
