@@ -13,7 +13,7 @@ use rustls::{
 };
 use tokio::net::TcpStream;
 
-use super::{Stream, Verdict, builder, explain, internal, judge, present};
+use super::{Stream, Verdict, builder, check_suites, explain, internal, judge, present};
 use crate::tls::{
     self, Failure, Outbound, Protocol, Reason, Version, alpn, outbound::Connected, verify::ServerVerifier,
 };
@@ -29,8 +29,9 @@ pub struct Client {
 
 impl Client {
     /// # Errors
-    /// Of OpenSSL; the checks of the description leave none.
+    /// Of OpenSSL, if it lacks suites; the checks of the description leave none.
     pub fn new(outbound: &Outbound) -> Result<Self, Error> {
+        check_suites()?;
         let verifier = outbound.trust.verifier()?;
         let context = context(outbound).map_err(internal)?;
         Ok(Self { context, verifier })

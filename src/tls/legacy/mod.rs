@@ -12,7 +12,7 @@ mod stream;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, OnceLock},
+    sync::{Arc, LazyLock, OnceLock},
 };
 
 use openssl::{
@@ -26,6 +26,7 @@ use rustls::{Error, pki_types::CertificateDer};
 
 use super::{
     Failure, Negotiable, Reason, Version,
+    ciphers::{Cipher, Served, TABLE},
     identity::{Identity, unindented},
 };
 use crate::base::Secret;
@@ -46,8 +47,7 @@ fn builder(method: SslMethod, negotiable: &Negotiable) -> Result<SslContextBuild
     builder.set_max_proto_version(Some(version(negotiable.versions.max)))?;
     let (of_1_3, others): (Vec<_>, Vec<_>) =
         negotiable.suites.iter().partition(|cipher| cipher.lowest == Version::V1_3);
-    let names =
-        |of: &[&super::ciphers::Cipher]| of.iter().map(|cipher| cipher.name).collect::<Vec<_>>().join(":");
+    let names = |of: &[&Cipher]| of.iter().map(|cipher| cipher.name).collect::<Vec<_>>().join(":");
     // An empty list is refused; the versions keep these out then.
     if !of_1_3.is_empty() {
         builder.set_ciphersuites(&names(&of_1_3))?;
@@ -162,25 +162,37 @@ pub fn decrypt_key(pem: &Secret, passphrase: &Secret) -> Option<Secret> {
     String::from_utf8(key.private_key_to_pem_pkcs8().ok()?).ok().map(Secret::new)
 }
 
-/// Whether everything of the reference's table was compiled in: 3DES is there only with `weak-crypto`.
+/// Once for all: whether the suites of the reference's table were compiled in, 3DES and others only with `weak-crypto`. A
+/// list leaves out in silence what OpenSSL does not know.
 ///
 /// # Errors
 /// Names the first suite that is missing.
-pub fn self_check() -> Result<(), String> {
-    for cipher in super::ciphers::TABLE.iter().filter(|cipher| cipher.highest < Version::V1_3) {
+fn check_suites() -> Result<(), Error> {
+    static CHECKED: LazyLock<Result<(), String>> = LazyLock::new(|| {
+        let of_openssl =
+            |cipher: &&Cipher| cipher.highest < Version::V1_3 && !matches!(cipher.served, Served::PreShared);
+        has_all(TABLE.iter().filter(of_openssl).map(|cipher| cipher.name))
+    });
+    CHECKED.clone().map_err(Error::General)
+}
+
+fn has_all(suites: impl Iterator<Item = &'static str>) -> Result<(), String> {
+    for name in suites {
         let mut builder = SslContextBuilder::new(SslMethod::tls()).map_err(|error| error.to_string())?;
         builder.set_security_level(0);
-        builder
-            .set_cipher_list(cipher.name)
-            .map_err(|_| format!("OpenSSL was built without {}", cipher.name))?;
+        builder.set_cipher_list(name).map_err(|_| format!("OpenSSL was built without {name}"))?;
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::{check_suites, has_all};
+
     #[test]
-    fn every_suite_of_the_table_is_compiled_in() {
-        super::self_check().unwrap();
+    fn every_suite_of_the_table_is_compiled_in_and_one_that_is_not_is_named() {
+        check_suites().unwrap();
+        let missing = has_all(["TLS_RSA_WITH_AES_128_CBC_SHA", "TLS_NO_SUCH_SUITE"].into_iter());
+        assert_eq!(missing, Err("OpenSSL was built without TLS_NO_SUCH_SUITE".to_owned()));
     }
 }

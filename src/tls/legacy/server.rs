@@ -18,7 +18,7 @@ use rustls::{
     server::danger::ClientCertVerifier,
 };
 
-use super::{Stream, Verdict, builder, explain, internal, judge, present};
+use super::{Stream, Verdict, builder, check_suites, explain, internal, judge, present};
 use crate::tls::{
     self, Failure, Inbound, Protocol, Reason,
     hello::Greeted,
@@ -46,8 +46,9 @@ static PARTS: LazyLock<Result<Index<Ssl, Arc<Parts>>, ErrorStack>> = LazyLock::n
 
 impl Server {
     /// # Errors
-    /// Of OpenSSL; the checks of the description leave none.
+    /// Of OpenSSL, if it lacks suites; the checks of the description leave none.
     pub fn new(inbound: &Arc<Inbound>, before: Option<&Self>) -> Result<Self, Error> {
+        check_suites()?;
         let clients = match &inbound.clients {
             Some(clients) => {
                 let mut mode = SslVerifyMode::PEER;
