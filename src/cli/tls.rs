@@ -25,6 +25,7 @@ use crate::{
 };
 
 const REDIS_TLS: &str = "sharedStorage.redis.tls";
+const DEFAULT_TLS: &str = "defaultTLS.outboundPolicyCalls";
 
 #[derive(Args)]
 pub struct ExplainArgs {
@@ -134,17 +135,26 @@ fn contexts(generation: &Generation) -> Vec<Explained> {
     if let Some(SharedStorage::Redis(plan)) = &model.settings.shared_storage
         && let Some(tls) = &plan.tls
     {
-        let about = |found: &&Diagnostic| {
-            let field = found.field.as_deref().and_then(|field| field.strip_prefix("spec."));
-            field.is_some_and(|field| field.starts_with(REDIS_TLS))
-        };
-        explained.push(Explained {
-            bindings: vec![format!("`{REDIS_TLS}`")],
-            findings: findings(diagnostics, about),
-            ..outbound("shared storage in Redis".to_owned(), tls, &[], diagnostics)
-        });
+        explained.push(of_configuration("shared storage in Redis", REDIS_TLS, tls, diagnostics));
+    }
+    if let Some(tls) = &model.settings.default_tls {
+        let name = "calls of policies (without effect: no policy makes any)";
+        explained.push(of_configuration(name, DEFAULT_TLS, tls, diagnostics));
     }
     explained
+}
+
+/// A context whose parameters stand in this field of a `Configuration`.
+fn of_configuration(name: &str, field: &str, described: &Outbound, diagnostics: &Diagnostics) -> Explained {
+    let about = |found: &&Diagnostic| {
+        let of_spec = found.field.as_deref().and_then(|found| found.strip_prefix("spec."));
+        of_spec.is_some_and(|found| found.starts_with(field))
+    };
+    Explained {
+        bindings: vec![format!("`{field}`")],
+        findings: findings(diagnostics, about),
+        ..outbound(name.to_owned(), described, &[], diagnostics)
+    }
 }
 
 fn outbound_policies<'m>(

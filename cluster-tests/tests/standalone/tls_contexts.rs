@@ -6,7 +6,7 @@ use std::process::Command;
 use cluster_tests::client::get;
 use cluster_tests::config::{api, binding, configuration, documents};
 use cluster_tests::gateway::Plan;
-use cluster_tests::tls::{Authority, handshake, text};
+use cluster_tests::tls::{Authority, Life, handshake, text};
 use cluster_tests::upstream::Upstream;
 use cluster_tests::{binary, eventually, ports};
 use serde_json::{Value, json};
@@ -66,6 +66,29 @@ fn explain_says_who_serves_each_context_and_why() {
     assert_eq!(contexts[1]["suites"].as_array().map(Vec::len), Some(3), "{said}");
     let left = contexts[1]["authorities"][0]["daysLeft"].as_i64();
     assert!(left == Some(1) || left == Some(2), "two days, less a moment: {said}");
+}
+
+#[test]
+fn explain_shows_what_has_no_effect_and_says_of_certificates_without_expiry_that_they_have_none() {
+    let authority = Authority::new().intermediate_for("endless CA", Life::Endless);
+    let calls = json!({"trustedCA": authority.pem(), "ciphers": ["TLS_RSA_WITH_AES_128_CBC_SHA"]});
+    let spec = json!({"defaultTLS": {"outboundPolicyCalls": calls}});
+    let (_folder, path) = in_file(&[configuration("all", spec)]);
+    let (code, said) = run(&["tls", "explain", &path]);
+    for part in [
+        "calls of policies (without effect: no policy makes any)\n",
+        "`defaultTLS.outboundPolicyCalls`",
+        "OpenSSL: TLS_RSA_WITH_AES_128_CBC_SHA is not in rustls",
+        "authorities  CN=endless CA; without expiry\n",
+        "warning: `TLS_RSA_WITH_AES_128_CBC_SHA` is weak",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(code, Some(0), "{said}");
+    let (_, said) = run(&["tls", "explain", "--format", "json", &path]);
+    let contexts: Value = serde_json::from_str(&said).expect("JSON");
+    let shown = json!({"subject": "CN=endless CA", "notAfter": "9999-12-31T23:59:59Z"});
+    assert_eq!(contexts[0]["authorities"], json!([shown]), "{said}");
 }
 
 #[test]

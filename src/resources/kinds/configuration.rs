@@ -15,6 +15,7 @@ use crate::{
     base::Digest,
     document::{Node, Problem, RawNode, Spanned},
     outbound::ForwardProxy,
+    tls::Outbound,
 };
 
 /// A valid `spec`: each key on its own, so that resources can be merged key by key.
@@ -43,6 +44,8 @@ pub struct GatewaySettings {
     pub proxy_protocol: Option<Spanned<bool>>,
     /// What replicas share, and where it lives (8.1).
     pub shared_storage: Option<SharedStorage>,
+    /// `defaultTLS.outboundPolicyCalls` (6.4), which has no effect yet.
+    pub default_tls: Option<Arc<Outbound>>,
     /// Of the merged keys, for comparing generations.
     pub digest: Option<Digest>,
 }
@@ -186,6 +189,8 @@ pub(super) fn read(spec: &Node, problems: &mut Vec<Problem>) -> Option<Configura
         key("sharedStorage");
         settings.shared_storage = shared_storage::read(&written, problems);
     }
+    settings.default_tls =
+        written.default_tls.as_ref().and_then(|tls| tls.value.read(problems)).map(Arc::new);
     let unsupported: [(&'static str, Option<Spanned<bool>>); 4] = [
         ("resourceLimits", used(written.resource_limits, problems)),
         ("tracing", used(written.tracing, problems)),

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Ordered, tls_parameters::read_tls};
 use crate::{
     document::{OneOrMany, Problem, RawNode, Spanned},
-    tls::OutboundParameters,
+    tls::{Outbound, OutboundParameters},
 };
 
 pub(super) trait Unsupported {
@@ -117,10 +117,14 @@ pub(super) struct DefaultTls {
     outbound_policy_calls: Option<Spanned<RawNode>>,
 }
 
-impl Unsupported for DefaultTls {
-    fn check(&self, problems: &mut Vec<Problem>) {
-        if let Some(tls) = self.outbound_policy_calls.as_ref().filter(|tls| !tls.value.is_null()) {
-            read_tls(tls, problems, OutboundParameters::read);
-        }
+impl DefaultTls {
+    /// What it describes, to be shown.
+    pub(super) fn read(&self, problems: &mut Vec<Problem>) -> Option<Outbound> {
+        let tls = self.outbound_policy_calls.as_ref().filter(|tls| !tls.value.is_null())?;
+        read_tls(tls, problems, OutboundParameters::read)
     }
+}
+
+impl Unsupported for DefaultTls {
+    fn check(&self, _: &mut Vec<Problem>) {}
 }

@@ -84,6 +84,7 @@ fn take(merged: &mut GatewaySettings, from: &GatewaySettings, key: &str) {
         "forwardProxy" => merged.forward_proxy.clone_from(&from.forward_proxy),
         "proxyProtocol" => merged.proxy_protocol.clone_from(&from.proxy_protocol),
         "sharedStorage" => merged.shared_storage.clone_from(&from.shared_storage),
+        "defaultTLS" => merged.default_tls.clone_from(&from.default_tls),
         // Not supported yet: reported where it is written.
         _ => {}
     }
