@@ -272,13 +272,8 @@ impl ClientCertVerifier for ClientVerifier {
         verified.inspect_err(|error| {
             if let Error::InvalidCertificate(CertificateError::UnknownIssuer) = error {
                 // It stays what it is: the client is told so by the alert that is for it.
-                let Facts { subject, .. } = &facts;
                 let issuer = missing_issuer(&facts, intermediates);
-                tracing::debug!(
-                    subject,
-                    issuer,
-                    "a client's certificate is of an issuer that is not trusted"
-                );
+                tracing::debug!(issuer, "a client's certificate is of an issuer that is not trusted");
             }
         })
     }

@@ -148,7 +148,7 @@ fn a_chain_of_a_client_is_followed_to_the_trusted_authority() {
 #[test]
 fn a_client_is_told_by_the_alert_what_is_wrong_with_its_certificate_and_the_log_names_its_issuer() {
     let (doors, stranger) = (Doors::new(Upstream::echo("up")), Authority::named("stranger CA"));
-    let wrong = stranger.issue("client.test");
+    let wrong = stranger.issue_as(Wanted { subject: "/CN=ada@example.com", ..Wanted::default() });
     let expired = doors.authority.issue_as(Wanted { life: Life::Over, ..Wanted::default() });
     let config = json!({"requireClientCertificate": true, "trustedCA": doors.authority.pem()});
     let gateway = doors.plan(&config).environment("PORTCULLIS_LOG__LEVEL", "debug").start();
@@ -164,6 +164,7 @@ fn a_client_is_told_by_the_alert_what_is_wrong_with_its_certificate_and_the_log_
     }
     gateway.says("of an issuer that is not trusted");
     gateway.says("CN=stranger CA");
+    assert!(!gateway.log().contains("ada@example.com"), "nobody has verified it: {}", gateway.log());
 }
 
 #[test]
