@@ -45,7 +45,7 @@ pub fn check(bytes: &[u8]) {
         for name in [&facts.subject, &facts.issuer] {
             assert!(name.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{name:?}");
         }
-        assert!(facts.validity.not_after >= read.expiry);
+        assert!(facts.validity.not_after >= read.validity.not_after);
         assert_eq!(x509::read(&read.certified.cert[0]).as_ref(), Some(facts));
         let again = identity(&crt, &key, &mut Findings::default());
         assert_eq!(again.map(|again| again.digest), Some(read.digest));

@@ -122,9 +122,13 @@ impl Compiler {
         engine_digest
             .add(engine.forward_proxy.as_ref().and_then(|proxy| proxy.authorization()).unwrap_or(""));
         let engine_digest = engine_digest.finish();
+        let redis = match &model.settings.shared_storage {
+            Some(SharedStorage::Redis(plan)) => Some(plan),
+            Some(SharedStorage::Local) | None => None,
+        };
         let mut run = Run {
             engine,
-            shares: matches!(model.settings.shared_storage, Some(SharedStorage::Redis(_))),
+            shares: redis.is_some(),
             diagnostics: Diagnostics::default(),
             not_ready: Vec::new(),
             policies: HashMap::new(),
@@ -178,6 +182,7 @@ impl Compiler {
             tls: tls.contexts,
             engine: run.engine,
             upstreams,
+            storage_tls: redis.and_then(|plan| plan.tls.clone()),
         };
         let mut said = HashSet::new();
         run.not_ready.retain(|entry| said.insert(entry.clone()));

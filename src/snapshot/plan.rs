@@ -11,7 +11,7 @@ use crate::{
     base::{Digest, ResourceName},
     policy::{Chain, RuleSet},
     telemetry::metrics::ApiMetrics,
-    tls::InboundContext,
+    tls::{InboundContext, Outbound},
 };
 
 /// Everything that a request is served from.
@@ -27,6 +27,8 @@ pub struct Snapshot {
     /// Addresses to listen on.
     pub listeners: BTreeSet<SocketAddr>,
     pub upstreams: Vec<Arc<UpstreamPlan>>,
+    /// Towards Redis, where replicas share it over TLS.
+    pub storage_tls: Option<Arc<Outbound>>,
 }
 
 impl Snapshot {
@@ -40,6 +42,7 @@ impl Snapshot {
             tls: HashMap::new(),
             listeners: BTreeSet::new(),
             upstreams: Vec::new(),
+            storage_tls: None,
         }
     }
 

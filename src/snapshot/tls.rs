@@ -1,8 +1,11 @@
 //! TLS towards upstreams that have no context of their own (configuration reference 6.3, decision 28): TLS 1.2, its
 //! default suites, the authorities of the system, ALPN `http/1.1`. And when the certificates that the gateway presents
-//! expire.
+//! are valid.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    ops::RangeInclusive,
+    sync::{Arc, LazyLock},
+};
 
 use super::Snapshot;
 use crate::{
@@ -10,7 +13,9 @@ use crate::{
     tls::{
         Negotiable, Outbound, Protocol, Version, Versions,
         ciphers::Suites,
+        identity::Identity,
         trust::{ServerTrust, system_roots},
+        x509::Validity,
     },
 };
 
@@ -31,16 +36,27 @@ pub fn default_outbound() -> Result<Arc<Outbound>, String> {
     DEFAULT.clone()
 }
 
-/// When the certificates that the gateway presents expire, in Unix time: on each port, and to each service.
-pub fn expiries(snapshot: &Snapshot) -> Vec<(CertificateUse, i64)> {
+/// When the certificates that the gateway presents are valid, all of a chain, in Unix time: on each port, to each service,
+/// and to Redis.
+pub fn expiries(snapshot: &Snapshot) -> Vec<(CertificateUse, RangeInclusive<i64>)> {
     let ports = snapshot.tls.iter().filter_map(|(port, context)| {
         let identities = context.described.certificates.identities();
-        let first = identities.iter().map(|identity| identity.expiry).min()?;
-        Some((CertificateUse::Port(*port), first.as_second()))
+        Some((CertificateUse::Port(*port), common(identities)?))
     });
     let services = snapshot.upstreams.iter().filter_map(|upstream| {
-        let identity = upstream.endpoint.tls.as_ref()?.context.described.identity.as_ref()?;
-        Some((CertificateUse::Service(upstream.name.clone()), identity.expiry.as_second()))
+        let identity = &upstream.endpoint.tls.as_ref()?.context.described.identity;
+        Some((CertificateUse::Service(upstream.name.clone()), common(identity)?))
     });
-    ports.chain(services).collect()
+    let storage = snapshot.storage_tls.iter().filter_map(|tls| {
+        let identity = &tls.identity;
+        Some((CertificateUse::Storage, common(identity)?))
+    });
+    ports.chain(services).chain(storage).collect()
+}
+
+/// When all of them are valid; `None`: there are none.
+fn common<'i>(identities: impl IntoIterator<Item = &'i Identity>) -> Option<RangeInclusive<i64>> {
+    let each = identities.into_iter().map(|identity| identity.validity);
+    let both = each.reduce(Validity::and)?;
+    Some(both.not_before.as_second()..=both.not_after.as_second())
 }

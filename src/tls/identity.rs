@@ -13,7 +13,7 @@ use x509_parser::der_parser::asn1_rs::{FromDer, Integer, OctetString, Sequence};
 
 use super::{
     Certificate, Findings, provider,
-    x509::{self, Facts, Outside},
+    x509::{self, Facts, Outside, Validity},
 };
 use crate::{
     base::{ConfigProblem, Digest},
@@ -34,8 +34,8 @@ pub struct Identity {
     pub(super) key: Arc<PrivateKeyDer<'static>>,
     /// Of the own certificate.
     pub facts: Facts,
-    /// When the first certificate of the chain expires.
-    pub expiry: Timestamp,
+    /// Of the chain as a whole.
+    pub validity: Validity,
     /// Of chain and key.
     pub digest: Digest,
 }
@@ -59,7 +59,7 @@ impl Identity {
         let chain = findings.keep(certificates(&written.crt, CRT));
         let facts = chain.as_ref().and_then(|chain| check_chain(chain, now, findings));
         let key = findings.keep(private_key(written.key.expose()));
-        let (Some((facts, expiry)), Some(chain), Some((key, signing))) = (facts, chain, key) else {
+        let (Some((facts, validity)), Some(chain), Some((key, signing))) = (facts, chain, key) else {
             return None;
         };
         let mut digest = Digest::builder().part(written.key.expose());
@@ -70,7 +70,7 @@ impl Identity {
                 certified: Arc::new(certified),
                 key: Arc::new(key),
                 facts,
-                expiry,
+                validity,
                 digest: digest.finish(),
             }),
             Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
@@ -134,14 +134,14 @@ pub(super) fn unindented(pem: &str) -> Cow<'_, str> {
     Cow::Owned(lines.collect())
 }
 
-/// The facts of the own certificate, and when the first one expires, if all of them are sound.
+/// The facts of the own certificate, and when all of them are valid, if all of them are sound.
 fn check_chain(
     chain: &[CertificateDer<'_>],
     now: Timestamp,
     findings: &mut Findings,
-) -> Option<(Facts, Timestamp)> {
+) -> Option<(Facts, Validity)> {
     let mut own = None;
-    let mut expiry = Timestamp::MAX;
+    let mut validity = Validity { not_before: Timestamp::MIN, not_after: Timestamp::MAX };
     let mut sound = true;
     for (index, certificate) in chain.iter().enumerate() {
         let which = if index == 0 {
@@ -168,10 +168,10 @@ fn check_chain(
             };
             findings.warning(ConfigProblem::new(CRT, format!("{which} {outside}")).help(help));
         }
-        expiry = expiry.min(facts.validity.not_after);
+        validity = validity.and(facts.validity);
         own = own.or(Some(facts));
     }
-    own.filter(|_| sound).map(|facts| (facts, expiry))
+    own.filter(|_| sound).map(|facts| (facts, validity))
 }
 
 /// As PKCS#8, or with a `DEK-Info` header; what the text beside the blocks says is no matter.

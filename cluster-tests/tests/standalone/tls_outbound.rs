@@ -245,6 +245,42 @@ fn an_expired_certificate_is_refused_and_so_is_a_revoked_one() {
     }
 }
 
+/// RFC 5280 section 4.1.2.5.
+#[test]
+fn certificates_without_expiry_are_accepted_of_an_upstream_and_its_authority_and_presented() {
+    let (upstream, root, mut shop) = (Upstream::echo("up"), Authority::new(), Shop::new());
+    let authority = root.intermediate_for("endless CA", Life::Endless);
+    let endless = |of: &Authority, subject| {
+        of.issue_as(Wanted { life: Life::Endless, ..named(subject, "DNS:right.test") })
+    };
+    let (server, own) = (endless(&authority, "/CN=unused"), endless(&root, "/CN=the gateway"));
+    let front = Front::start(&server, upstream.address(), json!({"client_ca": root.certificate()}));
+    let trusting =
+        [("strict", json!({"trustedCA": authority.pem()})), ("lax", json!({"skipValidation": true}))];
+    for (backend, base) in backends() {
+        let context = with(&base, json!({"certificate": certificate(&own)}));
+        for (name, trust) in &trusting {
+            let context = with(&context, trust.clone());
+            shop.serve(&format!("{backend}-{name}"), &at("right.test", &front), &context);
+        }
+    }
+    let gateway = shop.plan().start();
+    for (backend, _) in backends() {
+        for (name, _) in &trusting {
+            front.forget();
+            assert_served(&gateway, &shop, &format!("{backend}-{name}"));
+            assert_eq!(front.last()["client"], "the gateway", "{backend} {name}");
+            let service = format!("shop-{backend}-{name}\"");
+            let shown = |what| {
+                gateway.metric(&format!("portcullis_tls_certificate_{what}_timestamp_seconds"), &[&service])
+            };
+            // The first second of the year 10000 is no moment, and the last one that is serves as well.
+            assert_eq!(shown("expiry"), 253_402_207_200.0);
+            assert!((1.7e9..5e9).contains(&shown("not_before")), "{}", shown("not_before"));
+        }
+    }
+}
+
 #[test]
 fn without_trusted_ca_the_systems_authorities_are_believed_and_with_it_they_are_not() {
     let (upstream, mut shop) = (Upstream::echo("up"), Shop::new());

@@ -1,6 +1,7 @@
 //! Counters of the whole process.
 
 use std::{
+    ops::RangeInclusive,
     sync::{
         Mutex,
         atomic::{
@@ -59,7 +60,11 @@ struct Served {
 pub enum CertificateUse {
     Port(u16),
     Service(ResourceName),
+    /// To what replicas share.
+    Storage,
 }
+
+type Validities = Vec<(CertificateUse, RangeInclusive<i64>)>;
 
 /// Counters of the whole process.
 pub struct GatewayMetrics {
@@ -77,8 +82,8 @@ pub struct GatewayMetrics {
     apis_served: AtomicU64,
     apis_configured: AtomicU64,
     served: Mutex<Served>,
-    /// What presents a certificate, and when that expires.
-    expiries: Mutex<Vec<(CertificateUse, i64)>>,
+    /// Where a certificate is presented, and when that is valid.
+    certificates: Mutex<Validities>,
     started: Instant,
 }
 
@@ -99,7 +104,7 @@ impl GatewayMetrics {
             apis_served: AtomicU64::new(0),
             apis_configured: AtomicU64::new(0),
             served: Mutex::default(),
-            expiries: Mutex::default(),
+            certificates: Mutex::default(),
             started: Instant::now(),
         }
     }
@@ -166,10 +171,10 @@ impl GatewayMetrics {
         }
     }
 
-    /// When the certificates that the gateway presents expire, in Unix time.
-    pub fn certificates_expire(&self, expiries: Vec<(CertificateUse, i64)>) {
-        if let Ok(mut kept) = self.expiries.lock() {
-            *kept = expiries;
+    /// When the certificates that the gateway presents are valid, in Unix time.
+    pub fn certificates_expire(&self, validities: Validities) {
+        if let Ok(mut kept) = self.certificates.lock() {
+            *kept = validities;
         }
     }
 
@@ -268,18 +273,7 @@ impl GatewayMetrics {
             "TLS handshakes with clients that failed, by reason.",
         );
         self.tls_failures.expose(&[], page);
-        page.family(
-            "portcullis_tls_certificate_expiry_timestamp_seconds",
-            Kind::Gauge,
-            "When the first certificate of a chain that the gateway presents expires.",
-        );
-        for (of, expiry) in self.expiries.lock().iter().flat_map(|kept| kept.iter()) {
-            let (port, service) = match of {
-                CertificateUse::Port(port) => (port.to_string(), String::new()),
-                CertificateUse::Service(name) => (String::new(), name.to_string()),
-            };
-            page.decimal("", &[("port", &port), ("service", &service)], *expiry as f64);
-        }
+        self.expose_certificates(page);
         let served = self.served.lock().map(|served| served.clone()).unwrap_or_default();
         if !served.digest.is_empty() {
             page.family("portcullis_config_info", Kind::Gauge, "Digest of the configuration being served.");
@@ -298,6 +292,31 @@ impl GatewayMetrics {
             Kind::Gauge,
             "Time since the start.",
             self.uptime().as_secs(),
+        );
+    }
+    fn expose_certificates(&self, page: &mut Exposition) {
+        let Ok(certificates) = self.certificates.lock() else { return };
+        let mut gauge = |name, help, second: fn(&RangeInclusive<i64>) -> i64| {
+            page.family(name, Kind::Gauge, help);
+            for (of, valid) in certificates.iter() {
+                let (port, service, storage) = match of {
+                    CertificateUse::Port(port) => (port.to_string(), String::new(), ""),
+                    CertificateUse::Service(name) => (String::new(), name.to_string(), ""),
+                    CertificateUse::Storage => (String::new(), String::new(), "redis"),
+                };
+                let labels = [("port", &*port), ("service", &*service), ("storage", storage)];
+                page.decimal("", &labels, second(valid) as f64);
+            }
+        };
+        gauge(
+            "portcullis_tls_certificate_expiry_timestamp_seconds",
+            "When the first certificate of a chain that the gateway presents expires.",
+            |valid| *valid.end(),
+        );
+        gauge(
+            "portcullis_tls_certificate_not_before_timestamp_seconds",
+            "When the last certificate of a chain that the gateway presents becomes valid.",
+            |valid| *valid.start(),
         );
     }
 }
