@@ -155,11 +155,11 @@ async fn handshake(
 /// What a verified certificate says of its owner.
 fn client_certificate(proven: Proven) -> Result<ClientCertificate, Failure> {
     let Proven { certificate, presented_uris } = proven;
-    let Some(Facts { subject, uris, dns_names, .. }) = x509::read(&certificate) else {
+    let Some(Facts { subject, uris, dns_names, addresses, emails, .. }) = x509::read(&certificate) else {
         return Err(Failure::new(Reason::CertificateRefused, "the certificate is malformed"));
     };
     let fingerprint = x509::fingerprint(&certificate);
-    Ok(ClientCertificate { subject, uris, dns_names, fingerprint, presented_uris })
+    Ok(ClientCertificate { subject, uris, dns_names, addresses, emails, fingerprint, presented_uris })
 }
 
 /// Places for handshakes under way. Who comes when there is none takes the oldest one's: a client that does not go on

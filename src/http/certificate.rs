@@ -1,6 +1,6 @@
 //! What a client has proved to be with its certificate, and the field that tells upstreams of it.
 
-use std::fmt::Write;
+use std::{fmt::Write, net::IpAddr};
 
 /// A client's certificate, verified in the TLS handshake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub struct ClientCertificate {
     /// Alternative names (RFC 5280 section 4.2.1.6).
     pub uris: Vec<String>,
     pub dns_names: Vec<String>,
+    pub addresses: Vec<IpAddr>,
+    pub emails: Vec<String>,
     /// SHA-256 of the certificate, lower-case hexadecimal digits.
     pub fingerprint: String,
     /// URIs in the certificate that the gateway presented to it.
@@ -68,6 +70,8 @@ mod tests {
             subject: "CN=\"a\",O=b".to_owned(),
             uris: vec!["spiffe://example.com/a".to_owned(), "urn:x;y".to_owned()],
             dns_names: vec!["a.example.com".to_owned(), "b\r\nc,d".to_owned()],
+            addresses: vec![IpAddr::from([10, 0, 0, 7])],
+            emails: vec!["ada@example.com".to_owned()],
             fingerprint: "00ff".to_owned(),
             presented_uris: vec!["spiffe://example.com/gateway".to_owned()],
         };

@@ -400,16 +400,16 @@ fn query_params(query: Option<&str>) -> Value<'_> {
 }
 
 /// What the client proved to be in the TLS handshake.
-fn client_certificate(peer: &Peer) -> Value<'_> {
+fn client_certificate(peer: &Peer) -> Value<'static> {
     let Some(certificate) = &peer.certificate else { return Value::Null };
-    let all = |names: &[String]| Value::from(names.iter().cloned().map(Value::from).collect::<Vec<_>>());
-    Object::new(vec![
-        ("subject".into(), certificate.subject.as_str().into()),
-        ("dnsNames".into(), all(&certificate.dns_names)),
-        ("uris".into(), all(&certificate.uris)),
-        ("fingerprint".into(), certificate.fingerprint.as_str().into()),
-    ])
-    .into()
+    Value::from(serde_json::json!({
+        "subject": certificate.subject,
+        "dnsNames": certificate.dns_names,
+        "uris": certificate.uris,
+        "ipAddresses": certificate.addresses,
+        "emailAddresses": certificate.emails,
+        "fingerprint": certificate.fingerprint,
+    }))
 }
 
 /// The authentication object at a path (policies reference 1.6).

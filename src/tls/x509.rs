@@ -34,6 +34,7 @@ pub struct Facts {
     pub dns_names: Vec<String>,
     pub uris: Vec<String>,
     pub addresses: Vec<IpAddr>,
+    pub emails: Vec<String>,
     /// It has no extensions (section 4.1.2.1).
     pub is_of_version_1: bool,
     /// An authority's own (section 4.2.1.9).
@@ -111,6 +112,7 @@ pub fn read(der: &[u8]) -> Option<Facts> {
         dns_names: Vec::new(),
         uris: Vec::new(),
         addresses: Vec::new(),
+        emails: Vec::new(),
         is_of_version_1: certificate.version() == X509Version::V1,
         is_authority: certificate.is_ca(),
         may_issue: may_issue(&certificate),
@@ -133,6 +135,7 @@ pub fn read(der: &[u8]) -> Option<Facts> {
                 GeneralName::DNSName(name) => facts.dns_names.push((*name).to_owned()),
                 GeneralName::URI(uri) => facts.uris.push((*uri).to_owned()),
                 GeneralName::IPAddress(octets) => facts.addresses.extend(address(octets)),
+                GeneralName::RFC822Name(email) => facts.emails.push((*email).to_owned()),
                 _ => {}
             }
         }

@@ -132,6 +132,8 @@ fn what_a_client_proved_with_its_certificate_is_an_attribute_in_both_halves() {
     let certificate = crate::http::ClientCertificate {
         subject: "CN=a,O=b".to_owned(),
         dns_names: vec!["a.test".to_owned(), "b.test".to_owned()],
+        addresses: vec![[10, 0, 0, 7].into()],
+        emails: vec!["ada@a.test".to_owned()],
         fingerprint: "00ff".to_owned(),
         ..crate::http::ClientCertificate::default()
     };
@@ -140,6 +142,8 @@ fn what_a_client_proved_with_its_certificate_is_an_attribute_in_both_halves() {
         ("attributes.clientCertificate.subject", "CN=a,O=b"),
         ("attributes.clientCertificate.dnsNames[1]", "b.test"),
         ("attributes.clientCertificate.uris", "[]"),
+        ("attributes.clientCertificate.ipAddresses[0]", "10.0.0.7"),
+        ("attributes.clientCertificate.emailAddresses[0]", "ada@a.test"),
         ("attributes.clientCertificate.fingerprint", "00ff"),
         ("attributes.clientCertificate.dnsNames contains 'a.test'", "true"),
     ];
