@@ -43,10 +43,13 @@ async fn frame(peer: &mut Peer) -> Option<(u8, u8, Vec<u8>)> {
     }
 }
 
-/// A gateway without a response timeout whose client has asked for something, and the connection that it was asked on.
+/// A gateway that is patient with upstreams, whose client has asked for something, and the connection that it was asked on.
 async fn asked() -> (Bench, Peer, Peer) {
     let socket = upstream().await;
-    let bench = Bench::h2_with(&socket, ROOMY, |engine| engine.response_timeout = Duration::ZERO).await;
+    let bench = Bench::h2_with(&socket, ROOMY, |engine| {
+        (engine.response_timeout, engine.stream_idle) = (Duration::ZERO, Duration::from_secs(3600));
+    });
+    let bench = bench.await;
     let mut client = bench.connect().await;
     ask(&mut client).await;
     let mut server = accepted(&socket).await;
