@@ -52,7 +52,7 @@ fn warnings(gateway: &Gateway) -> usize {
 fn clear_text_goes_through_tinyproxy_with_basic_authentication_in_both_directions() {
     let (upstream, port) = (Upstream::echo("up"), ports::free());
     let proxy = Daemon::tinyproxy("BasicAuth gw secret");
-    let _gateway = plan(port, &upstream.url(), &with_password(proxy.address(), "secret")).start();
+    let gateway = plan(port, &upstream.url(), &with_password(proxy.address(), "secret")).start();
     let body = "x".repeat(100_000);
     let request = format!("POST /a?b=c HTTP/1.1\r\nHost: gw\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let mut client = Client::connect(local(port));
@@ -68,6 +68,9 @@ fn clear_text_goes_through_tinyproxy_with_basic_authentication_in_both_direction
         assert_eq!(arrived(&response, "proxy-authorization"), None, "it ends at the proxy");
         let echo = response.json();
         assert_eq!((echo["target"].as_str(), echo["body"].as_str()), (Some("/a?b=c"), Some(&*body)));
+        // It closes after each answer without a word before, and a POST is not sent again.
+        let idle = || gateway.metric("portcullis_upstream_idle_connections", &[]);
+        eventually("tinyproxy has closed", || (idle() == 0.0).then_some(()));
     }
 }
 
